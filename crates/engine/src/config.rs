@@ -1,0 +1,88 @@
+//! What the daemon tells the engine at start: directories, network, defaults of new containers.
+//! A plain value; `dhowd` fills it from flags and `daemon.json`, nobody changes it afterwards.
+
+use std::path::PathBuf;
+
+/// Settings of one engine.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// What must survive a reboot: database, image content, container and volume directories.
+    pub data_root: PathBuf,
+    /// tmpfs for what dies with the kernel: shim sockets, exit records.
+    pub exec_root: PathBuf,
+    /// The `dhow-shim` executable.
+    pub shim: PathBuf,
+    /// Name of the default bridge; `none` runs without bridge networking.
+    pub bridge: String,
+    /// IPv4 subnet of the default bridge in CIDR form (gateway address allowed); chosen when absent.
+    pub bridge_subnet: Option<String>,
+    /// MTU of the default bridge, bytes.
+    pub mtu: Option<u32>,
+    /// Log driver of containers that name none: `json-file` or `none`.
+    pub log_driver: String,
+    /// Options of that driver, for example `max-size` and `max-file`.
+    pub log_opts: Vec<(String, String)>,
+    /// Resource limits of containers that set none: name, soft, hard.
+    pub default_ulimits: Vec<(String, i64, i64)>,
+    /// Registries spoken to without verified TLS: `host[:port]` or CIDR.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub, as URLs.
+    pub registry_mirrors: Vec<String>,
+    /// Size of `/dev/shm` where the user gives none, bytes.
+    pub default_shm_size: i64,
+    /// Run an init as PID 1 of containers that do not say.
+    pub init: bool,
+    /// Set `no_new_privs` on containers that do not say.
+    pub no_new_privileges: bool,
+    /// Parent of all container control groups, absolute within the hierarchy.
+    pub cgroup_parent: String,
+    /// The daemon logs at debug level; shown by `info`.
+    pub debug: bool,
+    /// Addresses the daemon listens on; shown by nobody yet, kept for `info`.
+    pub hosts: Vec<String>,
+    /// Labels of the daemon, `key=value`.
+    pub labels: Vec<String>,
+    /// Default name servers of containers.
+    pub dns: Vec<String>,
+    /// Default options of `resolv.conf`.
+    pub dns_options: Vec<String>,
+    /// Default search domains.
+    pub dns_search: Vec<String>,
+    /// Version text shown to clients.
+    pub version: String,
+    /// Commit the daemon was built from, or empty.
+    pub git_commit: String,
+    /// RFC 3339 build time, or empty.
+    pub build_time: String,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            data_root: "/var/lib/dhow".into(),
+            exec_root: "/run/dhow".into(),
+            shim: "dhow-shim".into(),
+            bridge: "dhow0".into(),
+            bridge_subnet: None,
+            mtu: None,
+            log_driver: "json-file".into(),
+            log_opts: Vec::new(),
+            default_ulimits: Vec::new(),
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            default_shm_size: 64 << 20,
+            init: false,
+            no_new_privileges: false,
+            cgroup_parent: "/dhow".into(),
+            debug: false,
+            hosts: Vec::new(),
+            labels: Vec::new(),
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            git_commit: String::new(),
+            build_time: String::new(),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! `cargo xtask bench run`: the container life cycle and the log path beside a real dockerd.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::sample::{Sample, ratio};
+use crate::binaries::{self, Profile};
+use crate::{fixtures, peers, shell};
+
+const PARALLEL: usize = 50;
+const LOG_LINES: usize = 2_000_000;
+
+/// One client on one daemon.
+#[derive(Clone)]
+struct Side {
+    client: PathBuf,
+    socket: String,
+}
+
+impl Side {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.client);
+        command.args(["-H", &self.socket]).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Result<()> {
+        let output = self.command(args).output().with_context(|| format!("cannot run {}", self.client.display()))?;
+        ensure!(
+            output.status.success(),
+            "{} {} failed: {}",
+            self.client.display(),
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    fn output(&self, args: &[&str]) -> Result<String> {
+        shell::output(self.command(args).stdout(Stdio::piped())).map(|text| text.trim().to_owned())
+    }
+}
+
+struct Row {
+    work: String,
+    goal: String,
+    peer: String,
+    ours: String,
+    ratio: String,
+}
+
+/// The daemon under test; stopped and cleaned up when dropped.
+struct Dhowd {
+    child: Child,
+    side: Side,
+    dir: PathBuf,
+}
+
+impl Dhowd {
+    fn start(programs: &Path) -> Result<Self> {
+        let dir = shell::target().join("bench").join(std::process::id().to_string());
+        fs::create_dir_all(&dir)?;
+        let socket = format!("unix://{}/dhow.sock", dir.display());
+        let log = fs::File::create(dir.join("dhowd.log"))?;
+        let child = Command::new(programs.join("dhowd"))
+            .args(["--host", &socket, "--bridge", "dhowbench0"])
+            .arg("--data-root")
+            .arg(dir.join("data"))
+            .arg("--exec-root")
+            .arg(dir.join("exec"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("cannot start dhowd")?;
+        let daemon = Self { child, side: Side { client: programs.join("dhow"), socket }, dir };
+        for _ in 0..200 {
+            if daemon.side.run(&["version"]).is_ok() {
+                return Ok(daemon);
+            }
+            sleep(Duration::from_millis(25));
+        }
+        bail!("dhowd did not answer: {}", fs::read_to_string(daemon.dir.join("dhowd.log")).unwrap_or_default());
+    }
+}
+
+impl Drop for Dhowd {
+    fn drop(&mut self) {
+        if let Ok(ids) = self.side.output(&["ps", "-aq"]) {
+            for id in ids.lines() {
+                let _ = self.side.run(&["rm", "-f", id]);
+            }
+        }
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+pub fn run(rounds: usize) -> Result<()> {
+    shell::require_root("bench")?;
+    let fixtures = fixtures::make()?;
+    let programs = binaries::build(Profile::Release)?;
+    let peers = peers::up()?;
+    let daemon = Dhowd::start(&programs)?;
+    let dhow = daemon.side.clone();
+    let docker = Side { client: peers.docker.clone(), socket: peers.socket.clone() };
+    let docker_on_dhowd = Side { client: peers.docker.clone(), socket: dhow.socket.clone() };
+    let idle = resident_mib(daemon.child.id())?;
+    let busybox = fixtures.join("busybox.tar");
+    let busybox = busybox.to_str().context("the target directory's name is not UTF-8")?;
+    dhow.run(&["import", "-c", "CMD [\"sh\"]", "-c", fixtures::IMAGE_PATH, busybox, "busybox:latest"])?;
+
+    let mut rows = Vec::new();
+    let pair = |work: &str, goal: f64, args: &[&str], peer: &Side, ours: &Side| -> Result<Row> {
+        alternate(work, goal, rounds, || peer.run(args), || ours.run(args))
+    };
+    let none = ["run", "--rm", "--network", "none", "busybox", "true"];
+    let bridge = ["run", "--rm", "busybox", "true"];
+    rows.push(pair("`run --rm --network none busybox true`", 10.0, &none, &docker, &dhow)?);
+    rows.push(pair("`run --rm busybox true`, default bridge", 10.0, &bridge, &docker, &dhow)?);
+    rows.push(pair("docker CLI on both daemons, bridge", 3.0, &bridge, &docker, &docker_on_dhowd)?);
+
+    for side in [&docker, &dhow] {
+        let _ = side.run(&["rm", "-f", "bench-exec"]);
+        side.run(&["run", "-d", "--name", "bench-exec", "busybox", "sleep", "3600"])?;
+    }
+    rows.push(pair("`exec true`", 10.0, &["exec", "bench-exec", "true"], &docker, &dhow)?);
+    rows.push(Row {
+        work: "PSS of one shim".into(),
+        goal: "≤ 300 KiB".into(),
+        peer: "".into(),
+        ours: format!("{} KiB", shim_pss(&dhow)?),
+        ratio: "".into(),
+    });
+    for side in [&docker, &dhow] {
+        side.run(&["rm", "-f", "bench-exec"])?;
+    }
+    rows.push(Row {
+        work: "idle RSS of the daemon".into(),
+        goal: "≤ 25 MiB".into(),
+        peer: format!("{:.1} MiB (dockerd + containerd)", dockerd_resident()?),
+        ours: format!("{idle:.1} MiB"),
+        ratio: "".into(),
+    });
+
+    let few = (rounds / 4).max(3);
+    let (mut peer_up, mut peer_down, mut our_up, mut our_down) =
+        (Sample::default(), Sample::default(), Sample::default(), Sample::default());
+    for _ in 0..few {
+        burst(&docker, &mut peer_up, &mut peer_down)?;
+        burst(&dhow, &mut our_up, &mut our_down)?;
+    }
+    rows.push(row(&format!("{PARALLEL} parallel `run -d`, bridge ({few} rounds)"), 8.0, &peer_up, &our_up));
+    rows.push(row(&format!("`rm -f` of the {PARALLEL} ({few} rounds)"), 8.0, &peer_down, &our_down));
+
+    let lines = daemon.dir.join("lines");
+    fs::write(&lines, format!("{}\n", "x".repeat(99)).repeat(LOG_LINES))?;
+    let (mut peer_write, mut peer_read, mut our_write, mut our_read) =
+        (Sample::default(), Sample::default(), Sample::default(), Sample::default());
+    for _ in 0..few {
+        log_lines(&docker, &lines, &mut peer_write, &mut peer_read)?;
+        log_lines(&dhow, &lines, &mut our_write, &mut our_read)?;
+    }
+    rows.push(row(&format!("{LOG_LINES} log lines of 100 bytes written ({few} rounds)"), 4.0, &peer_write, &our_write));
+    rows.push(row(&format!("the same read back with `logs` ({few} rounds)"), 10.0, &peer_read, &our_read));
+
+    println!(
+        "\n| work | goal | dockerd, median (middle half) | dhow, median (middle half) | ratio |\n|---|---|---|---|---|"
+    );
+    for row in rows {
+        println!("| {} | {} | {} | {} | {} |", row.work, row.goal, row.peer, row.ours, row.ratio);
+    }
+    Ok(())
+}
+
+fn row(work: &str, goal: f64, peer: &Sample, ours: &Sample) -> Row {
+    let ratio = ratio(peer, ours);
+    let verdict = if ratio >= goal { "met" } else { "not met" };
+    Row {
+        work: work.to_owned(),
+        goal: format!("{goal}×"),
+        peer: peer.shown(),
+        ours: ours.shown(),
+        ratio: format!("{ratio:.1}× ({verdict})"),
+    }
+}
+
+fn alternate(
+    work: &str,
+    goal: f64,
+    rounds: usize,
+    peer: impl Fn() -> Result<()>,
+    ours: impl Fn() -> Result<()>,
+) -> Result<Row> {
+    eprintln!("measuring {work}");
+    for _ in 0..3 {
+        peer()?;
+        ours()?;
+    }
+    let (mut theirs, mut mine) = (Sample::default(), Sample::default());
+    for _ in 0..rounds {
+        theirs.measure(&peer)?;
+        mine.measure(&ours)?;
+    }
+    Ok(row(work, goal, &theirs, &mine))
+}
+
+fn burst(side: &Side, up: &mut Sample, down: &mut Sample) -> Result<()> {
+    eprintln!("measuring {PARALLEL} parallel starts with {}", side.client.display());
+    let names: Vec<String> = (0..PARALLEL).map(|at| format!("bench-burst-{at}")).collect();
+    let mut remove: Vec<&str> = vec!["rm", "-f"];
+    remove.extend(names.iter().map(String::as_str));
+    let _ = side.run(&remove);
+    up.measure(|| {
+        let mut running = Vec::new();
+        for name in &names {
+            let mut command = side.command(&["run", "-d", "--name", name, "busybox", "sleep", "3600"]);
+            running.push(command.stderr(Stdio::null()).spawn()?);
+        }
+        for mut client in running {
+            ensure!(client.wait()?.success(), "one of the parallel starts failed");
+        }
+        Ok(())
+    })?;
+    down.measure(|| side.run(&remove))
+}
+
+fn log_lines(side: &Side, lines: &Path, write: &mut Sample, read: &mut Sample) -> Result<()> {
+    eprintln!("measuring logs with {}", side.client.display());
+    let _ = side.run(&["rm", "-f", "bench-log"]);
+    let volume = format!("{}:/lines:ro", lines.display());
+    write.measure(|| {
+        side.run(&[
+            "run",
+            "-d",
+            "--name",
+            "bench-log",
+            "-v",
+            &volume,
+            "--network",
+            "none",
+            "busybox",
+            "cat",
+            "/lines",
+        ])?;
+        side.run(&["wait", "bench-log"])
+    })?;
+    read.measure(|| side.run(&["logs", "bench-log"]))?;
+    let count = side.command(&["logs", "bench-log"]).stdout(Stdio::piped()).output()?.stdout.len();
+    ensure!(count == LOG_LINES * 100, "logs gave {count} bytes, not {}", LOG_LINES * 100);
+    side.run(&["rm", "-f", "bench-log"])
+}
+
+fn resident_mib(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+    Ok(kib / 1024.0)
+}
+
+fn dockerd_resident() -> Result<f64> {
+    let mut sum = 0.0;
+    for name in ["dockerd", "containerd"] {
+        for pid in shell::output(&mut shell::command("pgrep", ["-x", name])).unwrap_or_default().lines() {
+            sum += resident_mib(pid.trim().parse()?)?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Proportional set size of the shim above the benchmark's container, in KiB.
+fn shim_pss(side: &Side) -> Result<u64> {
+    let pid = side.output(&["inspect", "--format", "{{.State.Pid}}", "bench-exec"])?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).context("no parent pid")?;
+    let rollup = fs::read_to_string(format!("/proc/{parent}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+    Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+}

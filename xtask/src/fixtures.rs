@@ -1,0 +1,68 @@
+//! Root file systems made from Debian packages, since tests and demo depend on no image registry:
+//! `busybox.tar` and `debian.tar` under `target/fixtures`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::shell;
+
+/// The `PATH` that both images carry.
+pub const IMAGE_PATH: &str = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Makes what is missing and returns the directory.
+pub fn make() -> Result<PathBuf> {
+    shell::require_packages(&[("mmdebstrap", "mmdebstrap"), ("/bin/busybox", "busybox-static")])?;
+    let dir = shell::target().join("fixtures");
+    fs::create_dir_all(&dir)?;
+    once(&dir.join("busybox.tar"), busybox)?;
+    once(&dir.join("debian.tar"), debian)?;
+    Ok(dir)
+}
+
+fn once(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let half = path.with_extension("tar.part");
+    eprintln!("making {}", path.display());
+    make(&half).with_context(|| format!("cannot make {}", path.display()))?;
+    fs::rename(&half, path).context("cannot move the finished archive into place")
+}
+
+fn busybox(out: &Path) -> Result<()> {
+    let root = out.with_extension("root");
+    let _ = fs::remove_dir_all(&root);
+    for dir in ["bin", "etc", "tmp", "proc", "sys", "dev", "root", "var"] {
+        fs::create_dir_all(root.join(dir))?;
+    }
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+    fs::copy("/bin/busybox", root.join("bin/busybox"))?;
+    for applet in shell::output(&mut shell::command("/bin/busybox", ["--list"]))?.lines() {
+        if applet != "busybox" {
+            symlink("busybox", root.join("bin").join(applet))?;
+        }
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
+    fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
+    shell::run(
+        shell::command("tar", ["--owner=0", "--group=0", "--numeric-owner", "-cf"])
+            .arg(out)
+            .arg("-C")
+            .arg(&root)
+            .arg("."),
+    )?;
+    fs::remove_dir_all(&root)?;
+    Ok(())
+}
+
+fn debian(out: &Path) -> Result<()> {
+    // mmdebstrap chooses the format by the ending, so it writes to a pipe's worth of plain tar.
+    let mut mmdebstrap = shell::command(
+        "mmdebstrap",
+        ["--quiet", "--format=tar", "--variant=minbase", "--include=ca-certificates", "bookworm"],
+    );
+    shell::run(mmdebstrap.arg(out))
+}

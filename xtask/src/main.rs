@@ -1,0 +1,56 @@
+//! Every task of the project under one command: `cargo xtask check | test | demo | bench | tidy | dist | peers`.
+//!
+//! A task does all of its own set-up, or says in one sentence what it lacks. No shell scripts beside it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to its terminal")]
+
+mod bench;
+mod binaries;
+mod check;
+mod demo;
+mod fixtures;
+mod peers;
+mod shell;
+mod test;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK [OPTIONS]
+
+  check            formatting, clippy with warnings denied, and the workspace's own laws (tidy)
+  test [--quick] [FILTER]
+                   install what the tests need, then run every test; --quick leaves out the long ones
+  demo             build release binaries, make two images, run containers, say what to try next
+  bench run [-n N] measure beside a real dockerd in the same run and print ratios
+  tidy             dependency directions, file sizes, file headings
+  dist             release binaries in target/dist/release
+  peers up|sock    set up a private dockerd to compare with, or print its socket
+";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(error) = dispatch(&args) {
+        eprintln!("xtask: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn dispatch(args: &[String]) -> Result<()> {
+    let rest = args.get(1..).unwrap_or_default();
+    match args.first().map(String::as_str) {
+        Some("check") => check::run(),
+        Some("test") => test::run(rest),
+        Some("demo") => demo::run(),
+        Some("bench") => bench::run(rest),
+        Some("tidy") => tidy::run(),
+        Some("dist") => binaries::build(binaries::Profile::Release).map(|dir| println!("{}", dir.display())),
+        Some("peers") => peers::run(rest),
+        Some("help" | "--help" | "-h") | None => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Some(other) => bail!("there is no task `{other}`\n\n{USAGE}"),
+    }
+}

@@ -1,0 +1,143 @@
+//! A real dockerd to compare with: a private root of Debian sid made by mmdebstrap, entered in a
+//! mount namespace of its own (a chroot would break `docker exec` and `docker cp`), with its daemon
+//! on a socket inside that root. Nothing is installed on the host but mmdebstrap.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{fixtures, shell};
+
+const PACKAGES: &str = "ca-certificates,iptables,nftables,iproute2,procps,docker.io,docker-cli,containerd,runc";
+
+pub struct Peers {
+    /// `unix://…` of the real dockerd.
+    pub socket: String,
+    /// The unmodified docker client.
+    pub docker: PathBuf,
+}
+
+pub fn run(args: &[String]) -> Result<()> {
+    match args.first().map(String::as_str) {
+        Some("up") => up().map(|peers| println!("{}", peers.socket)),
+        Some("sock") => {
+            println!("{}", socket(&home()));
+            Ok(())
+        }
+        _ => bail!("usage: cargo xtask peers up|sock"),
+    }
+}
+
+fn home() -> PathBuf {
+    std::env::var_os("DHOW_PEERS").map_or_else(|| std::env::temp_dir().join("dhow-peers"), PathBuf::from)
+}
+
+fn socket(home: &Path) -> String {
+    format!("unix://{}/sid/run/docker.sock", home.display())
+}
+
+/// Sets up what is missing and returns when dockerd answers and holds the two test images.
+pub fn up() -> Result<Peers> {
+    let home = home();
+    let root = home.join("sid");
+    if !root.join("usr/sbin/dockerd").exists() {
+        eprintln!("making a private root with dockerd in {}", root.display());
+        fs::create_dir_all(&home)?;
+        shell::run(
+            shell::command(
+                "mmdebstrap",
+                ["--quiet", "--variant=minbase", "--aptopt=APT::Install-Recommends \"false\""],
+            )
+            .arg(format!("--include={PACKAGES}"))
+            .arg("sid")
+            .arg(&root)
+            .arg(format!("deb [trusted=yes] {} sid main", mirror())),
+        )?;
+    }
+    let docker = shell::on_path("docker").unwrap_or_else(|| root.join("usr/bin/docker"));
+    let socket = socket(&home);
+    let holder = hold(&home, &root)?;
+    if !answers(&docker, &socket) {
+        let _ = fs::remove_file(root.join("run/docker.pid"));
+        let log = fs::File::create(home.join("dockerd.log"))?;
+        shell::command(
+            "setsid",
+            ["nsenter", "-t", &holder.to_string(), "-m", "--", "dockerd", "-H", "unix:///run/docker.sock"],
+        )
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+        wait_for("dockerd", || answers(&docker, &socket))?;
+    }
+    let fixtures = fixtures::make()?;
+    for (image, archive, cmd) in [("busybox:latest", "busybox.tar", "sh"), ("debian:bookworm", "debian.tar", "bash")] {
+        if !shell::succeeds(shell::command(path(&docker), ["-H", &socket, "image", "inspect", image]).env_clear()) {
+            let cmd = format!("CMD [\"{cmd}\"]");
+            let mut import =
+                shell::command(path(&docker), ["-H", &socket, "import", "-c", &cmd, "-c", fixtures::IMAGE_PATH]);
+            shell::run(import.arg(fixtures.join(archive)).arg(image).stdout(Stdio::null()))?;
+        }
+    }
+    Ok(Peers { socket, docker })
+}
+
+fn path(program: &Path) -> &str {
+    program.to_str().unwrap_or("docker")
+}
+
+/// The mirror this machine already uses.
+fn mirror() -> String {
+    let sources = fs::read_to_string("/etc/apt/sources.list.d/debian.sources").unwrap_or_default();
+    let uri = sources.lines().find_map(|line| line.strip_prefix("URIs:")).map(str::trim);
+    uri.unwrap_or("http://deb.debian.org/debian").to_owned()
+}
+
+fn answers(docker: &Path, socket: &str) -> bool {
+    shell::succeeds(&mut shell::command(path(docker), ["-H", socket, "version"]))
+}
+
+/// The process whose mount namespace has the private root as its root.
+fn hold(home: &Path, root: &Path) -> Result<u32> {
+    let record = home.join("holder");
+    let alive = || {
+        let pid: u32 = fs::read_to_string(&record).ok()?.trim().parse().ok()?;
+        Path::new(&format!("/proc/{pid}/root/usr/sbin/dockerd")).exists().then_some(pid)
+    };
+    if let Some(pid) = alive() {
+        return Ok(pid);
+    }
+    let _ = fs::remove_file(&record);
+    let run = root.join("run");
+    if !shell::succeeds(shell::command("mountpoint", ["-q"]).arg(&run)) {
+        shell::run(shell::command("mount", ["--bind"]).arg(root).arg(root))?;
+        shell::run(shell::command("mount", ["-t", "tmpfs", "tmpfs"]).arg(&run))?;
+    }
+    fs::create_dir_all(root.join("oldroot"))?;
+    let script = format!(
+        "exec 3>{record}; cd {root} && mount --make-rprivate / && mount -t proc proc proc && mount --rbind /sys sys && \
+         mount --rbind /dev dev && mount --rbind /tmp tmp && pivot_root . oldroot && umount -l /oldroot && \
+         echo $$ >&3 && exec sleep infinity 3>&-",
+        record = record.display(),
+        root = root.display(),
+    );
+    shell::command("setsid", ["unshare", "-m", "sh", "-c", &script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    wait_for("the peers' mount namespace", || alive().is_some())?;
+    alive().context("the peers' mount namespace went away again")
+}
+
+fn wait_for(what: &str, ready: impl Fn() -> bool) -> Result<()> {
+    for _ in 0..300 {
+        if ready() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(100));
+    }
+    bail!("{what} did not come up within 30 s")
+}

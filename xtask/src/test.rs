@@ -1,0 +1,45 @@
+//! `cargo xtask test`: installs what the tests need, builds the programs they drive, runs every test.
+
+use anyhow::Result;
+
+use crate::binaries::{self, Profile};
+use crate::{check, fixtures, peers, shell};
+
+pub fn run(args: &[String]) -> Result<()> {
+    let quick = args.iter().any(|arg| arg == "--quick");
+    let filter: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+
+    shell::require_root("test")?;
+    shell::require_packages(&[
+        ("nft", "nftables"),
+        ("ip", "iproute2"),
+        ("expect", "expect"),
+        ("skopeo", "skopeo"),
+        ("docker-registry", "docker-registry"),
+        ("python3", "python3"),
+        ("psql", "postgresql-client"),
+        ("curl", "curl"),
+        ("mkfs.ext4", "e2fsprogs"),
+        ("ps", "procps"),
+        ("strace", "strace"),
+        ("xz", "xz-utils"),
+    ])?;
+    let fixtures = fixtures::make()?;
+    if !quick {
+        check::run()?;
+    }
+    let programs = binaries::build(Profile::Dev)?;
+    let peers = peers::up()?;
+
+    let mut cargo = shell::command("cargo", ["test", "--workspace", "--quiet"]);
+    if !filter.is_empty() {
+        cargo.arg("--").args(filter);
+    }
+    cargo
+        .env("DHOW_TEST_PROGRAMS", programs)
+        .env("DHOW_TEST_FIXTURES", fixtures)
+        .env("DHOW_TEST_DOCKERD", peers.socket)
+        .env("DHOW_TEST_DOCKER", peers.docker)
+        .env("DHOW_TEST_LONG", if quick { "0" } else { "1" });
+    shell::run(&mut cargo)
+}
