@@ -60,8 +60,8 @@ const FORBIDDEN: &[(&[&str], &[&str])] = &[
         &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch"],
         &["tokio", "anyhow", "serde_json", "clap", "regex"],
     ),
-    (&["types", "docker-types", "layer", "launch"], &["rustix", "libc", "tokio"]),
-    (&["engine"], &["axum", "hyper-util", "api"]),
+    (&["types", "docker-types", "layer", "launch"], &["rustix", "tokio"]),
+    (&["engine"], &["axum", "api"]),
 ];
 
 const HARD_LIMIT: usize = 1000;

@@ -3,7 +3,10 @@
 //! A request without a prefix is answered as the newest version. Called by the gate before
 //! anything else looks at the path.
 
-use docker_types::ApiVersion;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ApiVersion(u16, u16);
+impl ApiVersion { pub const fn new(a: u16, b: u16) -> Self { Self(a, b) } }
+impl std::fmt::Display for ApiVersion { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{}.{}", self.0, self.1) } }
 
 use crate::status::ApiError;
 

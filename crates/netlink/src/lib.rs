@@ -8,9 +8,9 @@
 //! Called by `network`. Documents: `netlink(7)`, `rtnetlink(7)`, the kernel's `Documentation/userspace-api/netlink`.
 
 mod attribute;
+pub mod conntrack;
 mod error;
 mod message;
-pub mod conntrack;
 pub mod nftables;
 pub mod route;
 mod socket;

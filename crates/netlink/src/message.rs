@@ -97,10 +97,6 @@ impl Messages {
         self.bytes(kind, &value.to_ne_bytes());
     }
 
-    pub(crate) fn be16(&mut self, kind: u16, value: u16) {
-        self.bytes(kind, &value.to_be_bytes());
-    }
-
     pub(crate) fn be32(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size, set_socket_send_buffer_size, set_socket_timeout};
+use rustix::net::sockopt::{
+    Timeout, set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force, set_socket_timeout,
+};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recvfrom, socket_with};
 
 use crate::attribute::{Attributes, align};
@@ -27,7 +29,7 @@ const DUMP_INTERRUPTED: u16 = 0x10;
 const EXPLANATION: u16 = 1;
 
 /// The kernel fills dump answers up to 32 KiB at a time when the reader offers that much.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+const RECEIVE_BUFFER: usize = 32 * 1024;
 /// Room for transactions of some thousand set elements and their answers.
 const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 /// The kernel answers at once; a lost answer must not hang the daemon for ever.
@@ -44,22 +46,27 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket of `protocol` in the network namespace of the calling thread.
-    pub(crate) fn open(protocol: Protocol) -> Result<Self> {
-        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(protocol))
+    /// Opens a socket of `protocol`, rtnetlink (number 0) for none, in the network namespace of the calling thread.
+    pub(crate) fn open(protocol: Option<Protocol>) -> Result<Self> {
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
             .map_err(Error::socket("open"))?;
         // Older kernels explain less; that is no failure.
         let _ = sys::netlink_option::explain_refusals(&fd);
-        // The system's limits may cap these; large transactions then fail with a clear ENOBUFS or EMSGSIZE.
-        let _ = set_socket_send_buffer_size(&fd, SOCKET_BUFFER);
-        let _ = set_socket_recv_buffer_size(&fd, SOCKET_BUFFER);
+        // Refused without CAP_NET_ADMIN: large transactions then fail with a clear ENOBUFS or EMSGSIZE.
+        let _ = set_socket_send_buffer_size_force(&fd, SOCKET_BUFFER);
+        let _ = set_socket_recv_buffer_size_force(&fd, SOCKET_BUFFER);
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE)).map_err(Error::socket("set the time limit of"))?;
         Ok(Self { fd, sequence: 1, buffer: vec![0; RECEIVE_BUFFER] })
     }
 
     /// Sends messages that each carry an acknowledgement request and waits for all answers. The kernel carries them
     /// out in order, each for itself: a refusal does not undo or stop the others. The first refusal is returned.
-    pub(crate) fn request(&mut self, mut messages: Messages) -> Result<()> {
+    pub(crate) fn request(&mut self, messages: Messages) -> Result<()> {
+        self.query(messages, |_, _| ())
+    }
+
+    /// As [`Self::request`]; `each` sees the type and body of every answer that is no acknowledgement.
+    pub(crate) fn query(&mut self, mut messages: Messages, mut each: impl FnMut(u16, &[u8])) -> Result<()> {
         let first = self.send(&mut messages)?;
         let mut missing = messages.len();
         let mut outcome = Ok(());
@@ -67,9 +74,14 @@ impl Socket {
             let length = self.receive(RecvFlags::empty())?;
             for answer in Answers(&self.buffer[..length]) {
                 let index = answer.sequence.wrapping_sub(first) as usize;
-                if answer.kind == ERROR && index < messages.len() {
+                if index >= messages.len() {
+                    continue;
+                }
+                if answer.kind == ERROR {
                     missing = missing.saturating_sub(1);
                     outcome = outcome.and(refusal(&answer, messages.request(index)));
+                } else {
+                    each(answer.kind, answer.body);
                 }
             }
         }

@@ -71,9 +71,23 @@ impl Arch {
     /// Reads a `SCMP_ARCH_` name; `Ok(None)` for a real architecture that can never run beside ours.
     pub(crate) fn from_scmp(name: &str) -> Result<Option<Arch>, Error> {
         const FOREIGN: [&str; 17] = [
-            "LOONGARCH64", "M68K", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64",
-            "MIPSEL64N32", "PARISC", "PARISC64", "PPC", "PPC64", "PPC64LE", "RISCV64", "S390",
-            "S390X", "SH",
+            "LOONGARCH64",
+            "M68K",
+            "MIPS",
+            "MIPS64",
+            "MIPS64N32",
+            "MIPSEL",
+            "MIPSEL64",
+            "MIPSEL64N32",
+            "PARISC",
+            "PARISC64",
+            "PPC",
+            "PPC64",
+            "PPC64LE",
+            "RISCV64",
+            "S390",
+            "S390X",
+            "SH",
         ];
         if let Some(arch) = Arch::ALL.into_iter().find(|a| a.scmp_name() == name) {
             return Ok(Some(arch));

@@ -19,8 +19,8 @@ pub mod syscall;
 pub use arch::Arch;
 pub use compile::compile;
 pub use profile::{
-    Action, ArchMapEntry, Arg, Conditions, Context, FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW,
-    FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV, KernelVersion, MAX_ERRNO, Op, Profile, Rule,
+    Action, ArchMapEntry, Arg, Conditions, Context, FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_TSYNC,
+    FLAG_WAIT_KILLABLE_RECV, KernelVersion, MAX_ERRNO, Op, Profile, Rule,
 };
 
 /// Why a profile was refused.

@@ -229,8 +229,7 @@ impl Profile {
 
     /// Whether some call goes to a listener, so that [`FLAG_NEW_LISTENER`] is needed.
     pub fn notifies(&self) -> bool {
-        self.default_action == Some(Action::Notify)
-            || self.syscalls.iter().any(|r| r.action == Action::Notify)
+        self.default_action == Some(Action::Notify) || self.syscalls.iter().any(|r| r.action == Action::Notify)
     }
 
     /// The flag word for seccomp(2).

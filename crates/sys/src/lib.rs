@@ -1,5 +1,27 @@
-//! placeholder
+//! System calls with safe faces: the only crate of the project with unsafe code.
+//!
+//! What rustix offers is used and re-shaped; the rest (clone3, mount_setattr, seccomp, close_range, …)
+//! is called here. Nothing here makes policy: callers decide, this crate calls and reports the errno.
+
 #![allow(unsafe_code)]
+
+pub mod clone;
+pub mod creds;
+pub mod fd;
+pub mod keyring;
+pub mod loopback;
+pub mod memfd;
+pub mod memory;
+pub mod mount;
 pub mod netlink_option;
 pub mod netns;
 pub mod path;
+pub mod process;
+pub mod pty;
+pub mod seccomp;
+pub mod socket;
+pub mod spawn;
+
+mod raw;
+
+pub use rustix::io::Errno;

@@ -54,7 +54,8 @@ impl Client {
     #[track_caller]
     pub fn json(&self, args: &[&str]) -> Value {
         let text = self.run(args);
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("`{}` printed no JSON: {error}\n{text}", args.join(" ")))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("`{}` printed no JSON: {error}\n{text}", args.join(" ")))
     }
 
     /// The first element of `inspect`.
@@ -93,7 +94,9 @@ impl Output {
         assert!(
             self.stderr.contains(text),
             "`{}` should have said {text:?}\nstdout: {}\nstderr: {}",
-            self.command, self.stdout, self.stderr
+            self.command,
+            self.stdout,
+            self.stderr
         );
         self
     }

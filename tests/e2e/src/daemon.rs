@@ -89,7 +89,8 @@ impl Daemon {
     /// Start (again) and wait until it answers.
     #[track_caller]
     pub fn launch(&mut self) {
-        let log = File::options().create(true).append(true).open(self.dir.path().join("dhowd.log")).expect("a log file");
+        let log =
+            File::options().create(true).append(true).open(self.dir.path().join("dhowd.log")).expect("a log file");
         let mut command = self.program();
         command.stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().expect("dhowd starts"));

@@ -15,9 +15,8 @@ pub fn census(daemon: &Daemon) -> Census {
     let data_root = daemon.data_root();
     let pid = daemon.pid();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mine = |line: &&str| {
-        [&exec_root, &data_root].iter().any(|root| line.contains(root.to_str().expect("a UTF-8 path")))
-    };
+    let mine =
+        |line: &&str| [&exec_root, &data_root].iter().any(|root| line.contains(root.to_str().expect("a UTF-8 path")));
     let links = output("ip", &["-o", "link", "show", "master", &daemon.bridge]);
     let rules = output("nft", &["list", "ruleset"]);
     let shims = processes().into_iter().filter(|(_, command)| command.contains("dhow-shim")).count();

@@ -2,6 +2,8 @@
 //! dockerd to compare with. Every daemon has its own directories, socket and bridge, and takes all
 //! of it away again when it is dropped, also when a test fails.
 
+#![allow(clippy::print_stderr, reason = "tests talk to whoever runs them")]
+
 pub mod clients;
 pub mod daemon;
 pub mod environment;

@@ -5,7 +5,7 @@
 //! with ARM's private calls (`asm/unistd.h`).
 
 #[rustfmt::skip]
-pub(crate) const TABLE: [(&str, [i32; 5]); 484] = [
+pub(crate) static TABLE: [(&str, [i32; 5]); 484] = [
     ("_llseek", [-1, 140, -1, -1, 140]),
     ("_newselect", [-1, 142, -1, -1, 142]),
     ("_sysctl", [156, 149, -1, -1, 149]),

@@ -1,0 +1,83 @@
+//! rtnetlink (`NETLINK_ROUTE`): links, IPv4 addresses and IPv4 routes.
+//!
+//! Changes are collected in a [`RouteRequests`] and sent together by [`RouteSocket::apply`], which costs one system
+//! call for sending and one for the answers however many changes there are. Reading is by the dump methods.
+
+mod address;
+mod link;
+mod requests;
+#[expect(clippy::module_inception, reason = "named after the kernel object, as its neighbours are")]
+mod route;
+
+use crate::Result;
+use crate::socket::Socket;
+
+pub use address::Address;
+pub use link::{Link, MacAddress};
+pub use requests::{LinkChange, RouteRequests, Veth};
+pub use route::Route;
+
+/// A `NETLINK_ROUTE` socket, bound to the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct RouteSocket {
+    socket: Socket,
+}
+
+impl RouteSocket {
+    /// Opens a socket in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`crate::Error::Socket`] when descriptors have run out.
+    pub fn open() -> Result<Self> {
+        Ok(Self { socket: Socket::open(None)? })
+    }
+
+    /// Sends the collected changes; the kernel carries them out in order.
+    ///
+    /// # Errors
+    /// The first refusal. Changes are independent: those before and after a refused one are in force.
+    pub fn apply(&mut self, requests: RouteRequests) -> Result<()> {
+        if requests.messages.len() == 0 {
+            return Ok(());
+        }
+        requests.check()?;
+        self.socket.request(requests.messages)
+    }
+
+    /// All links of the namespace.
+    ///
+    /// # Errors
+    /// As any request; links that do not parse are left out.
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        link::dump(&mut self.socket)
+    }
+
+    /// The link of that name, if there is one.
+    ///
+    /// # Errors
+    /// Any refusal other than the link being absent.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        link::get(&mut self.socket, name)
+    }
+
+    /// All IPv4 addresses of the namespace.
+    ///
+    /// # Errors
+    /// As any request; addresses that do not parse are left out.
+    pub fn addresses(&mut self) -> Result<Vec<Address>> {
+        address::dump(&mut self.socket)
+    }
+
+    /// All IPv4 routes of the namespace, of every table.
+    ///
+    /// # Errors
+    /// As any request; routes that do not parse are left out.
+    pub fn routes(&mut self) -> Result<Vec<Route>> {
+        route::dump(&mut self.socket)
+    }
+}
+
+/// Reads `N` bytes at an offset of a fixed struct.
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}

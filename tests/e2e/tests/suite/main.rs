@@ -1,0 +1,33 @@
+//! End-to-end tests: real clients against a real daemon and real containers. One program, so that
+//! it links once; a file per subject.
+
+#![allow(clippy::print_stderr, reason = "tests talk to whoever runs them")]
+
+mod archives;
+mod bad_input;
+mod copy;
+mod crash;
+mod daemon_start;
+mod docker_py;
+mod images;
+mod leaks;
+mod lifecycle;
+mod network;
+mod options;
+mod policies;
+mod registry;
+mod streams;
+mod terminal;
+mod twin;
+
+use std::time::{Duration, Instant};
+
+/// Wait until the condition holds; fail the test with the given words after the time.
+#[track_caller]
+fn eventually(seconds: u64, what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(seconds), "{what} did not happen within {seconds} s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

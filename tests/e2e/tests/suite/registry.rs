@@ -1,0 +1,108 @@
+//! Pulls from a real registry.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+
+use e2e::Daemon;
+
+use crate::eventually;
+
+/// Debian's registry on a free port, gone when dropped.
+struct Registry {
+    child: Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let config = dir.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/data}}}}\nhttp: {{addr: \"{address}\"}}\n",
+            dir.path().display()
+        );
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+        let registry = Self { child: command.spawn().expect("docker-registry runs"), address, _dir: dir };
+        eventually(10, "the registry", || std::net::TcpStream::connect(&registry.address).is_ok());
+        registry
+    }
+
+    fn fill(&self, archive: &str, name: &str) {
+        let target = format!("docker://{}/{name}", self.address);
+        let status = Command::new("skopeo")
+            .args(["copy", "--quiet", "--dest-tls-verify=false", &format!("docker-archive:{archive}"), &target])
+            .status();
+        assert!(status.expect("skopeo runs").success());
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn pull_run_and_pull_again() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    let archive = daemon.dir.path().join("saved.tar");
+    let archive = archive.to_str().unwrap();
+    daemon.docker().run(&["save", "-o", archive, "busybox:latest"]);
+    registry.fill(archive, "team/app:1");
+    let name = format!("{}/team/app:1", registry.address);
+    for client in daemon.clients() {
+        let pulled = client.run(&["pull", &name]);
+        assert!(pulled.contains("Status: Downloaded newer image for"), "{pulled}");
+        let again = client.run(&["pull", &name]);
+        assert!(again.contains("Status: Image is up to date for"), "{again}");
+        assert_eq!(client.run(&["run", "--rm", &name, "echo", "pulled"]), "pulled");
+        let digest = client.json(&["image", "inspect", &name])[0]["RepoDigests"][0].as_str().unwrap().to_owned();
+        client.run(&["rmi", &name]);
+        // `run` pulls what is missing, by digest too.
+        assert!(client.run(&["run", "--rm", &digest, "echo", "by digest"]).ends_with("by digest"));
+        client.run(&["rmi", &digest]);
+        client.try_run(&["pull", &format!("{}/team/app:nosuch", registry.address)]).expect_error(1, "not found");
+        client.try_run(&["pull", "127.0.0.1:1/x"]).expect_error(1, "connection refused");
+    }
+}
+
+#[test]
+fn a_pulled_layer_that_lies_is_refused() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    let archive = daemon.dir.path().join("saved.tar");
+    daemon.docker().run(&["save", "-o", archive.to_str().unwrap(), "busybox:latest"]);
+    daemon.docker().run(&["rmi", "busybox"]);
+    registry.fill(archive.to_str().unwrap(), "bad:1");
+    // Flip one byte in the largest blob the registry holds.
+    let mut largest = (0, std::path::PathBuf::new());
+    let mut queue = vec![registry._dir.path().join("data")];
+    while let Some(dir) = queue.pop() {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let meta = entry.metadata().unwrap();
+            if meta.is_dir() {
+                queue.push(entry.path());
+            } else if meta.len() > largest.0 {
+                largest = (meta.len(), entry.path());
+            }
+        }
+    }
+    let mut bytes = fs::read(&largest.1).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&largest.1, bytes).unwrap();
+    let output = daemon.docker().try_run(&["pull", &format!("{}/bad:1", registry.address)]);
+    assert_ne!(output.code, 0, "{output:?}");
+    assert_eq!(daemon.docker().run(&["images", "-aq"]), "", "nothing half-made stays");
+    let layers = daemon.data_root().join("layers");
+    assert_eq!(fs::read_dir(layers).map_or(0, Iterator::count), 0, "no layer stays");
+}
