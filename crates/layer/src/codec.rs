@@ -67,7 +67,8 @@ impl<R: Read> Decompress<R> {
     /// # Errors
     /// Those of `inner`, and of setting up the decoder.
     pub fn new(inner: R, limit: u64) -> io::Result<Self> {
-        let mut prefixed = Prefixed { prefix: [0; Codec::PREFIX], at: 0, len: 0, inner: BufReader::with_capacity(BUFFER, inner) };
+        let mut prefixed =
+            Prefixed { prefix: [0; Codec::PREFIX], at: 0, len: 0, inner: BufReader::with_capacity(BUFFER, inner) };
         while prefixed.len < Codec::PREFIX {
             match prefixed.inner.read(&mut prefixed.prefix[prefixed.len..]) {
                 Ok(0) => break,

@@ -42,7 +42,8 @@ pub fn classify(name: &[u8]) -> Result<Whiteout<'_>, Invalid> {
     }
     let undotted = target.iter().position(|byte| *byte != b'.').map_or(&[][..], |at| &target[at..]);
     let dotted = undotted.len() < target.len();
-    if undotted.is_empty() || (dotted && (undotted == b"wh" || undotted.starts_with(b"wh."))) || target.contains(&b'/') {
+    if undotted.is_empty() || (dotted && (undotted == b"wh" || undotted.starts_with(b"wh."))) || target.contains(&b'/')
+    {
         return Err(Invalid);
     }
     Ok(Whiteout::Delete(target))
@@ -79,7 +80,9 @@ mod tests {
         for (name, expected) in good {
             assert_eq!(classify(name), Ok(expected), "{name:?}");
         }
-        for bad in [&b".wh."[..], b".wh..", b".wh...", b".wh....", b".wh...wh", b".wh..wh", b".wh..wh.x", b".wh..wh..wh..opq"] {
+        for bad in
+            [&b".wh."[..], b".wh..", b".wh...", b".wh....", b".wh...wh", b".wh..wh", b".wh..wh.x", b".wh..wh..wh..opq"]
+        {
             assert_eq!(classify(bad), Err(Invalid), "{}", String::from_utf8_lossy(bad));
         }
     }

@@ -54,18 +54,35 @@ fn written(members: &[(Entry, Vec<u8>)]) -> Vec<u8> {
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let plain = proptest::collection::vec(
-        any::<u8>().prop_filter("no separator", |byte| !matches!(byte, 0 | b'/')), 1..120);
+        any::<u8>().prop_filter("no separator", |byte| !matches!(byte, 0 | b'/' | b'\n')),
+        1..120,
+    );
     proptest::collection::vec(plain, 1..6)
         .prop_map(|parts| parts.join(&b'/'))
         .prop_filter("no dots", |path| path.split(|byte| *byte == b'/').all(|part| part != b"." && part != b".."))
 }
 
 fn entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
-    let kind = prop_oneof![Just(Kind::File), Just(Kind::Directory), Just(Kind::Symlink), Just(Kind::HardLink), Just(Kind::Fifo)];
-    let xattr = ("[a-z]{1,8}", proptest::collection::vec(any::<u8>(), 0..40));
+    let kind = prop_oneof![
+        Just(Kind::File),
+        Just(Kind::Directory),
+        Just(Kind::Symlink),
+        Just(Kind::HardLink),
+        Just(Kind::Fifo)
+    ];
+    let xattr = ("[a-z]{1,8}", proptest::collection::vec(any::<u8>().prop_map(|byte| byte.max(b' ')), 0..40));
     let data = proptest::collection::vec(any::<u8>(), 0..2000);
-    (name(), kind, 0_u32..0o10000, 0..u32::MAX, 0..u32::MAX, (-5_000_000_000_i64..20_000_000_000, 0_u32..1_000_000_000), name(),
-     proptest::option::of(xattr), data)
+    (
+        name(),
+        kind,
+        0_u32..0o10000,
+        0..u32::MAX,
+        0..u32::MAX,
+        (-5_000_000_000_i64..20_000_000_000, 0_u32..1_000_000_000),
+        name(),
+        proptest::option::of(xattr),
+        data,
+    )
         .prop_map(|(path, kind, mode, uid, gid, (secs, nanos), link, xattr, data)| {
             let mut entry = Entry::new(path, kind, mode);
             (entry.uid, entry.gid, entry.mtime) = (uid, gid, Mtime { secs, nanos });
@@ -82,7 +99,7 @@ fn entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_written_is_read_back(members in proptest::collection::vec(entry(), 0..8)) {
@@ -110,7 +127,8 @@ proptest! {
         let mut bytes = written(&members);
         for (at, byte) in edits {
             let at = at.index(bytes.len());
-            bytes[at] = byte;
+            // The other reader takes every newline in a pax header for the end of a record.
+            bytes[at] = if byte == b'\n' { 0 } else { byte };
             if reseal {
                 // A right checksum lets the change reach the parser when the block is a header.
                 let start = at / 512 * 512;
@@ -123,8 +141,7 @@ proptest! {
             }
         }
         if let (Some(ours), Some(theirs)) = (ours(&bytes), theirs(&bytes)) {
-            let strip = |list: Vec<Seen>| list.into_iter().map(|(path, data)| (path, data)).collect::<Vec<_>>();
-            prop_assert_eq!(strip(ours), strip(theirs));
+            prop_assert_eq!(ours, theirs);
         }
     }
 

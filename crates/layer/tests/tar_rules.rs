@@ -117,7 +117,10 @@ fn paths_out_of_the_archive() {
         refused(path, &[member(path, b'0', b"x")]);
         refused(path, &[pax(&[("path", path)]), member("ok", b'0', b"x")]);
         refused(path, &[member("l", b'L', format!("{path}\0").as_bytes()), member("ok", b'0', b"x")]);
-        refused(path, &[edited("link", b'1', 0, |block| block[157..157 + path.len()].copy_from_slice(path.as_bytes()))]);
+        refused(
+            path,
+            &[edited("link", b'1', 0, |block| block[157..157 + path.len()].copy_from_slice(path.as_bytes()))],
+        );
     }
     let (entry, _) = &read(&archive(&[member("/etc//./x", b'0', b"x")])).unwrap()[0];
     assert_eq!(entry.components().collect::<Vec<_>>(), [&b"etc"[..], b"x"], "absolute is in-root");
@@ -146,7 +149,7 @@ fn pax_size_decides() {
 
 #[test]
 fn malformed_pax() {
-    for data in ["10 path=a\n", "9 path=a ", "path=a\n", "8 path=\0\n", "0 \n", "99999999999 path=a\n"] {
+    for data in ["11 path=a\n", "9 path=a ", "path=a\n", "8 path=\0\n", "0 \n", "99999999999 path=a\n"] {
         refused(data, &[member("pax", b'x', data.as_bytes()), member("ok", b'0', b"")]);
     }
     refused("two extended headers", &[pax(&[("path", "a")]), pax(&[("path", "b")]), member("ok", b'0', b"")]);
@@ -232,7 +235,8 @@ fn member_types() {
 #[test]
 fn ends() {
     let one = member("f", b'0', b"data");
-    for tail in [vec![], vec![0; BLOCK], vec![0; 2 * BLOCK], vec![0; 20 * BLOCK], [end(), b"garbage".to_vec()].concat()] {
+    for tail in [vec![], vec![0; BLOCK], vec![0; 2 * BLOCK], vec![0; 20 * BLOCK], [end(), b"garbage".to_vec()].concat()]
+    {
         assert_eq!(names(&[one.clone(), tail].concat()), ["f"]);
     }
     assert!(names(&[]).is_empty());
@@ -289,18 +293,32 @@ fn sparse_formats() {
     check("old GNU", &[old(&[(1000, 3), (4000, 2), (5000, 0)], 5000), padded(b"abcde")]);
     let v1 = |map: &str, real: &str| {
         let data = [padded(map.as_bytes()), b"abcde".to_vec()].concat();
-        let records = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", "f"), ("GNU.sparse.realsize", real)];
+        let records = [
+            ("GNU.sparse.major", "1"),
+            ("GNU.sparse.minor", "0"),
+            ("GNU.sparse.name", "f"),
+            ("GNU.sparse.realsize", real),
+        ];
         [pax(&records), member("GNUSparseFile.0/f", b'0', &data)].concat()
     };
     check("pax 1.0", &[v1("2\n1000\n3\n4000\n2\n", "5000")]);
     let v01 = |map: &str, real: &str| {
-        let records = [("GNU.sparse.size", real), ("GNU.sparse.numblocks", "2"), ("GNU.sparse.name", "f"), ("GNU.sparse.map", map)];
+        let records = [
+            ("GNU.sparse.size", real),
+            ("GNU.sparse.numblocks", "2"),
+            ("GNU.sparse.name", "f"),
+            ("GNU.sparse.map", map),
+        ];
         [pax(&records), member("x", b'0', b"abcde")].concat()
     };
     check("pax 0.1", &[v01("1000,3,4000,2", "5000")]);
     let v00 = [
-        ("GNU.sparse.size", "5000"), ("GNU.sparse.numblocks", "2"), ("GNU.sparse.offset", "1000"), ("GNU.sparse.numbytes", "3"),
-        ("GNU.sparse.offset", "4000"), ("GNU.sparse.numbytes", "2"),
+        ("GNU.sparse.size", "5000"),
+        ("GNU.sparse.numblocks", "2"),
+        ("GNU.sparse.offset", "1000"),
+        ("GNU.sparse.numbytes", "3"),
+        ("GNU.sparse.offset", "4000"),
+        ("GNU.sparse.numbytes", "2"),
     ];
     check("pax 0.0", &[pax(&v00), member("f", b'0', b"abcde")]);
 
@@ -336,7 +354,8 @@ fn sparse_extension_blocks() {
     }
     let members = read(&archive(&[head, more, padded(b"abcdef")])).unwrap();
     assert_eq!(members[0].1.len(), 6000);
-    assert_eq!(members[0].1.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect::<Vec<_>>(), [
-        0, 1000, 2000, 3000, 4000, 5000
-    ]);
+    assert_eq!(
+        members[0].1.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect::<Vec<_>>(),
+        [0, 1000, 2000, 3000, 4000, 5000]
+    );
 }

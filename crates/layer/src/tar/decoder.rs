@@ -338,8 +338,7 @@ impl Decoder {
             b'L' | b'K' => {
                 let name = data.strip_suffix(b"\0").ok_or(Error::Header("a GNU long name without its NUL"))?;
                 let name = header::text(name).to_vec();
-                let slot =
-                    if kind == b'L' { &mut self.extension.long_name } else { &mut self.extension.long_link };
+                let slot = if kind == b'L' { &mut self.extension.long_name } else { &mut self.extension.long_link };
                 if slot.replace(name).is_some() {
                     return Err(Error::Header("two GNU long names for one member"));
                 }
@@ -489,10 +488,7 @@ fn member_kind(byte: u8, path: &[u8], stored: u64) -> Result<Kind, Error> {
 
 fn id(value: u64) -> Result<u32, Error> {
     // u32::MAX is "leave as it is" to chown(2).
-    u32::try_from(value)
-        .ok()
-        .filter(|id| *id != u32::MAX)
-        .ok_or(Error::Header("an owner id out of range"))
+    u32::try_from(value).ok().filter(|id| *id != u32::MAX).ok_or(Error::Header("an owner id out of range"))
 }
 
 fn device(field: &[u8]) -> Result<u32, Error> {

@@ -104,8 +104,20 @@ mod tests {
         assert_eq!(parse(b"6 a=b\n", &limits).unwrap(), [(&b"a"[..], &b"b"[..])]);
         assert_eq!(parse(b"5 a=\n7 b==c\n", &limits).unwrap().len(), 2, "empty value, '=' in a value");
         let bad: [&[u8]; 14] = [
-            b"7 a=b\n", b"5 a=b\n", b"6 a=b ", b"a=b\n", b" a=b\n", b"6a=b\n", b"-6 a=b\n", b"+6 a=b\n", b"4 =\n",
-            b"5 =b\n", b"6 abc\n", b"7 a=\0b\n", b"99999999999999999999 a=b\n", b"0 ",
+            b"7 a=b\n",
+            b"5 a=b\n",
+            b"6 a=b ",
+            b"a=b\n",
+            b" a=b\n",
+            b"6a=b\n",
+            b"-6 a=b\n",
+            b"+6 a=b\n",
+            b"4 =\n",
+            b"5 =b\n",
+            b"6 abc\n",
+            b"7 a=\0b\n",
+            b"99999999999999999999 a=b\n",
+            b"0 ",
         ];
         for data in bad {
             assert!(parse(data, &limits).is_err(), "{:?}", String::from_utf8_lossy(data));

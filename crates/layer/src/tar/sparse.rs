@@ -21,10 +21,10 @@ impl Map {
         if i64::try_from(end).is_err() {
             return Err(Error::Sparse("a region past the end of any file"));
         }
-        if let Some((last, size)) = self.regions.last() {
-            if offset < last + size {
-                return Err(Error::Sparse("regions that overlap or go backwards"));
-            }
+        if let Some((last, size)) = self.regions.last()
+            && offset < last + size
+        {
+            return Err(Error::Sparse("regions that overlap or go backwards"));
         }
         self.regions.push((offset, length));
         Ok(())
@@ -32,10 +32,10 @@ impl Map {
 
     /// The regions with data, once they agree with `real` (size of the file) and `stored` (bytes in the archive).
     pub(super) fn finish(self, real: u64, stored: u64) -> Result<Vec<(u64, u64)>, Error> {
-        if let Some((offset, length)) = self.regions.last() {
-            if offset + length > real {
-                return Err(Error::Sparse("a region past the end of the file"));
-            }
+        if let Some((offset, length)) = self.regions.last()
+            && offset + length > real
+        {
+            return Err(Error::Sparse("a region past the end of the file"));
         }
         let sum: u64 = self.regions.iter().map(|(_, length)| length).sum();
         if sum != stored {

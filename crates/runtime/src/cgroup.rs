@@ -1,0 +1,84 @@
+//! Control groups as the child sees them: joining them, and showing them below `/sys/fs/cgroup`.
+//! The groups themselves are made and limited by the daemon.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use launch::{CgroupHandle, FailureStage, LaunchPlan, Mount, MountKind};
+use sys::Errno;
+use sys::mount::attr;
+
+use crate::failure::{At, Failure};
+use crate::mounts::{attach, open_target, propagate};
+use crate::root::Missing;
+use crate::root::Root;
+use crate::spawn::Fds;
+
+/// Joins every v1 group; on v2 the clone itself has done it.
+pub(crate) fn join(cgroup: &CgroupHandle, fds: Fds<'_>) -> Result<(), Failure> {
+    for index in &cgroup.v1_procs {
+        rustix::io::write(fds.get(*index)?, b"0")
+            .at(FailureStage::Cgroup, || "join the container's control group".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Detached binds of the v1 groups: name below `/sys/fs/cgroup` and mount.
+pub(crate) type CgroupMounts = Vec<(String, OwnedFd)>;
+
+/// Opens the v1 groups while the host's hierarchies can still be reached.
+pub(crate) fn open_mounts(plan: &LaunchPlan) -> Result<CgroupMounts, Failure> {
+    if !plan.mounts.iter().any(|mount| mount.kind == MountKind::Cgroup) {
+        return Ok(Vec::new());
+    }
+    let open = |(dir, name): &(String, String)| {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(Failure::new(
+                FailureStage::Cgroup,
+                Errno::INVAL,
+                format!("{name:?} is no name of a hierarchy"),
+            ));
+        }
+        let tree = sys::mount::clone_tree(rustix::fs::CWD, Path::new(dir), false)
+            .at(FailureStage::Cgroup, || format!("open the control group {dir}"))?;
+        Ok((name.clone(), tree))
+    };
+    plan.cgroup.v1_mounts.iter().map(open).collect()
+}
+
+/// Mounts the hierarchies at the target, in the host's form.
+pub(crate) fn mount(
+    mount: &Mount,
+    handle: &CgroupHandle,
+    groups: &mut CgroupMounts,
+    root: &Root,
+) -> Result<(), Failure> {
+    let stage = FailureStage::Mount;
+    let target = open_target(mount, Missing::Directory, true, root)?;
+    let new = |fstype: &str, options: &[(String, Option<String>)], attrs: u64| {
+        sys::mount::new_fs(fstype, fstype, options, attrs)
+            .map_err(|error| Failure::new(stage, error.errno, format!("{error} (at {})", mount.target)))
+    };
+    if groups.is_empty() && handle.v2_dir.is_some() {
+        let tree = new("cgroup2", &[], mount.attrs)?;
+        propagate(mount, tree.as_fd())?;
+        return attach(mount, tree.as_fd(), target.as_fd());
+    }
+    let options = [("mode".to_owned(), Some("755".to_owned()))];
+    let tmpfs = new("tmpfs", &options, mount.attrs & !attr::RDONLY)?;
+    attach(mount, tmpfs.as_fd(), target.as_fd())?;
+    for (name, tree) in groups.drain(..) {
+        let what = || format!("show the control group {name}");
+        rustix::fs::mkdirat(&tmpfs, name.as_str(), rustix::fs::Mode::from_raw_mode(0o755)).at(stage, what)?;
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&tmpfs, name.as_str(), flags, rustix::fs::Mode::empty()).at(stage, what)?;
+        sys::mount::set_attributes(tree.as_fd(), mount.attrs, 0, 0, false).at(stage, what)?;
+        sys::mount::attach(tree.as_fd(), dir.as_fd()).at(stage, what)?;
+        // Controllers mounted together are looked for by their single names.
+        for single in name.split(',').filter(|single| *single != name) {
+            rustix::fs::symlinkat(name.as_str(), &tmpfs, single).at(stage, what)?;
+        }
+    }
+    sys::mount::set_attributes(tmpfs.as_fd(), mount.attrs, 0, 0, false)
+        .at(stage, || format!("make {} read-only", mount.target))
+}

@@ -1,0 +1,92 @@
+//! A procfs of our own, attached nowhere: what is written through it reaches the kernel, whatever the
+//! image or a volume has put at `/proc`.
+
+use std::os::fd::OwnedFd;
+
+use launch::{FailureStage, Sysctl};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use sys::Errno;
+use sys::mount::attr;
+
+use crate::failure::{At, Failure};
+use crate::report::Reporter;
+
+/// A detached procfs of the calling process's pid namespace.
+pub(crate) struct PrivateProc(OwnedFd);
+
+impl PrivateProc {
+    pub(crate) fn open() -> Result<Self, Failure> {
+        sys::mount::new_fs("proc", "proc", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC)
+            .map(Self)
+            .map_err(|error| Failure::new(FailureStage::Sysctl, error.errno, error.to_string()))
+    }
+
+    /// Writes every sysctl. The engine's own defaults may be refused, what the user asked for may not.
+    pub(crate) fn apply_sysctls(&self, sysctls: &[Sysctl], reporter: &Reporter) -> Result<(), Failure> {
+        for sysctl in sysctls {
+            match self.write(&sysctl_path(&sysctl.key), sysctl.value.as_bytes()) {
+                Ok(()) => {}
+                Err(errno) if sysctl.optional => {
+                    reporter.warn(&format!("the host refuses sysctl {}={}: {errno}", sysctl.key, sysctl.value));
+                }
+                Err(errno) => {
+                    return Err(errno).at(FailureStage::Sysctl, || format!("set sysctl {}", sysctl.key));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How soon the kernel picks this process when memory runs out; lowering may be refused.
+    pub(crate) fn set_oom_score(&self, score: i32, reporter: &Reporter) {
+        if let Err(errno) = self.write("self/oom_score_adj", score.to_string().as_bytes()) {
+            reporter.warn(&format!("the host refuses oom_score_adj {score}: {errno}"));
+        }
+    }
+
+    /// The file whose content becomes the AppArmor profile at the next execve.
+    pub(crate) fn open_apparmor(&self) -> Result<OwnedFd, Failure> {
+        self.open_write("self/attr/apparmor/exec")
+            .or_else(|_| self.open_write("self/attr/exec"))
+            .at(FailureStage::Credentials, || "open the AppArmor attribute; does the host have AppArmor?".to_owned())
+    }
+
+    fn write(&self, path: &str, value: &[u8]) -> Result<(), Errno> {
+        let file = self.open_write(path)?;
+        match rustix::io::write(&file, value)? {
+            written if written == value.len() => Ok(()),
+            _ => Err(Errno::IO),
+        }
+    }
+
+    fn open_write(&self, path: &str) -> Result<OwnedFd, Errno> {
+        // `self` is a symlink of procfs itself, which stays beneath; magic links do not.
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)
+    }
+}
+
+/// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file; whichever separator comes
+/// first is the separator, the other one part of a name (sysctl(8)).
+fn sysctl_path(key: &str) -> String {
+    let slashed = match key.find(['.', '/']) {
+        Some(at) if key.as_bytes()[at] == b'.' => {
+            key.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
+        }
+        _ => key.to_owned(),
+    };
+    format!("sys/{slashed}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_become_paths() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+    }
+}

@@ -1,0 +1,167 @@
+//! Paths below the container's root: resolved by openat2 with the root as the ceiling, links followed
+//! inside it, magic links never. Missing targets are made one component at a time.
+//!
+//! Invariant: no descriptor handed out lies outside the root, whatever links the image holds or
+//! another container swaps in meanwhile.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use sys::Errno;
+
+/// The root directory of the new mount namespace, after the pivot.
+pub(crate) struct Root(OwnedFd);
+
+/// What to make where nothing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Directory,
+    File,
+}
+
+/// Dangling links followed while making one target.
+const MAX_LINKS: u8 = 40;
+
+impl Root {
+    /// The calling process's root.
+    pub(crate) fn open() -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open("/", flags, Mode::empty()).map(Self)
+    }
+
+    /// Opens a handle (`O_PATH`) on what `path` names.
+    pub(crate) fn handle(&self, path: &str) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::PATH, ResolveFlags::empty())
+    }
+
+    /// As [`Root::handle`], no component being a symlink.
+    pub(crate) fn handle_without_links(&self, path: &str) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// Opens the directory `path`, no component being a symlink, for operations relative to it.
+    pub(crate) fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+        self.resolve(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// A handle on the directory `path`, made (0755) with its parents when missing.
+    pub(crate) fn ensure_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let handle = self.ensure(path, Missing::Directory)?;
+        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode);
+        if kind.is_dir() { Ok(handle) } else { Err(Errno::NOTDIR) }
+    }
+
+    /// A handle on `path`; when there is nothing, a directory (0755) or an empty file (0644) is made,
+    /// with its parents. A dangling link is followed and its target made, inside the root.
+    pub(crate) fn ensure(&self, path: &str, missing: Missing) -> Result<OwnedFd, Errno> {
+        self.ensure_at(path, missing, MAX_LINKS)
+    }
+
+    fn ensure_at(&self, path: &str, missing: Missing, links: u8) -> Result<OwnedFd, Errno> {
+        match self.handle(path) {
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        if links == 0 {
+            return Err(Errno::LOOP);
+        }
+        let (parent, name) = split(path)?;
+        let parent_fd = self.ensure_at(parent, Missing::Directory, links)?;
+        let made = match missing {
+            Missing::Directory => rustix::fs::mkdirat(&parent_fd, name, Mode::from_raw_mode(0o755)),
+            Missing::File => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(&parent_fd, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+            }
+        };
+        match made {
+            Ok(()) => self.handle(path),
+            Err(Errno::EXIST) => match rustix::fs::readlinkat(&parent_fd, name, Vec::new()) {
+                Ok(target) => {
+                    let target = target.to_str().map_err(|_| Errno::ILSEQ)?;
+                    let path =
+                        if target.starts_with('/') { target.to_owned() } else { format!("{parent}/{target}") };
+                    self.ensure_at(&path, missing, links - 1)
+                }
+                // Not a link: somebody else made it meanwhile.
+                Err(Errno::INVAL) => self.handle(path),
+                Err(errno) => Err(errno),
+            },
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The parent directory of `path`, made when missing, and the last name.
+    pub(crate) fn ensure_parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), Errno> {
+        let (parent, name) = split(path)?;
+        Ok((self.ensure_dir(parent)?, name))
+    }
+
+    fn resolve(&self, path: &str, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
+        // EAGAIN: a rename or mount raced with the walk, so the kernel could not vouch for `..`.
+        for _ in 0..128 {
+            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return other,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The last component and what precedes it (`/` when nothing does).
+fn split(path: &str) -> Result<(&str, &str), Errno> {
+    let path = path.trim_end_matches('/');
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if name.is_empty() || name == "." || name == ".." {
+        return Err(Errno::INVAL);
+    }
+    Ok((if parent.is_empty() { "/" } else { parent }, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(test: &str) -> (Root, std::path::PathBuf) {
+        let dir = std::env::temp_dir().join(format!("runtime-root-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(dir.join("in")).unwrap();
+        std::fs::create_dir_all(dir.join("out")).unwrap();
+        let fd = rustix::fs::open(&dir.join("in"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (Root(fd), dir)
+    }
+
+    #[test]
+    fn links_out_of_the_root_lead_inside_it() {
+        let (root, dir) = root("links");
+        std::os::unix::fs::symlink("/../../out", dir.join("in/abs")).unwrap();
+        std::os::unix::fs::symlink("../../../out/deep", dir.join("in/rel")).unwrap();
+        root.ensure("/abs/x", Missing::Directory).unwrap();
+        root.ensure("/rel", Missing::File).unwrap();
+        assert!(dir.join("in/out/x").is_dir());
+        assert!(dir.join("in/out/deep").is_file());
+        assert!(std::fs::read_dir(dir.join("out")).unwrap().next().is_none(), "nothing was made outside");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn loops_magic_links_and_dot_dot_end() {
+        let (root, dir) = root("loops");
+        std::os::unix::fs::symlink("b", dir.join("in/a")).unwrap();
+        std::os::unix::fs::symlink("a", dir.join("in/b")).unwrap();
+        assert_eq!(root.ensure("/a", Missing::File).unwrap_err(), Errno::LOOP);
+        assert_eq!(root.ensure("/x/..", Missing::Directory).unwrap_err(), Errno::INVAL);
+        assert!(root.ensure_dir("/new/deep/dir").is_ok());
+        root.ensure("/file", Missing::File).unwrap();
+        assert_eq!(root.ensure_dir("/file").unwrap_err(), Errno::NOTDIR);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}
