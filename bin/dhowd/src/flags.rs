@@ -62,97 +62,352 @@ use Takes::{Many, One, Switch};
 
 const NO_SWARM: &str = "there is no swarm mode";
 const NO_CONTAINERD: &str = "no containerd runs below dhow";
-const NO_TLS: &str = "the API is not served over TLS; keep it on a Unix socket and reach it over SSH (docker -H ssh://HOST)";
+const NO_TLS: &str =
+    "the API is not served over TLS; keep it on a Unix socket and reach it over SSH (docker -H ssh://HOST)";
 const NO_IPV6: &str = "the default bridge has no IPv6 yet";
 const ONE_BRIDGE: &str = "the default bridge takes its subnet and gateway from --bip";
 const NO_PROXY: &str = "registries are reached directly; proxies are not supported yet";
 
 /// Every option, in alphabetical order.
 pub const FLAGS: &[Flag] = &[
-    flag("add-runtime", Many, "runtimes", Refused("dhow runs containers itself; other OCI runtimes cannot be registered yet"), "Register an additional OCI runtime"),
-    flag("allow-direct-routing", Switch, "allow-direct-routing", Only(&["false"], "access to container addresses from other hosts is not managed yet"), "Allow remote access to container addresses"),
-    flag("authorization-plugin", Many, "authorization-plugins", Refused("authorization plugins are not supported"), "Authorization plugins to load"),
+    flag(
+        "add-runtime",
+        Many,
+        "runtimes",
+        Refused("dhow runs containers itself; other OCI runtimes cannot be registered yet"),
+        "Register an additional OCI runtime",
+    ),
+    flag(
+        "allow-direct-routing",
+        Switch,
+        "allow-direct-routing",
+        Only(&["false"], "access to container addresses from other hosts is not managed yet"),
+        "Allow remote access to container addresses",
+    ),
+    flag(
+        "authorization-plugin",
+        Many,
+        "authorization-plugins",
+        Refused("authorization plugins are not supported"),
+        "Authorization plugins to load",
+    ),
     flag("bip", One, "bip", Effect, "IPv4 address and subnet of the default bridge, in CIDR form"),
     flag("bip6", One, "bip6", Refused(NO_IPV6), "IPv6 address of the default bridge"),
-    short('b', flag("bridge", One, "bridge", Effect, "Name of the default bridge; \"none\" disables bridge networking")),
-    flag("cdi-spec-dir", Many, "cdi-spec-dirs", Refused("CDI devices are not supported yet"), "CDI specification directories"),
+    short(
+        'b',
+        flag("bridge", One, "bridge", Effect, "Name of the default bridge; \"none\" disables bridge networking"),
+    ),
+    flag(
+        "cdi-spec-dir",
+        Many,
+        "cdi-spec-dirs",
+        Refused("CDI devices are not supported yet"),
+        "CDI specification directories",
+    ),
     flag("cgroup-parent", One, "cgroup-parent", Effect, "Parent control group of all containers"),
     flag("config-file", One, "", Effect, "Daemon configuration file (default /etc/dhow/daemon.json)"),
     flag("containerd", One, "containerd", NoEffect(NO_CONTAINERD), "Address of containerd"),
     flag("containerd-namespace", One, "containerd-namespace", NoEffect(NO_CONTAINERD), "Containerd namespace"),
-    flag("containerd-plugins-namespace", One, "containerd-plugin-namespace", NoEffect(NO_CONTAINERD), "Containerd namespace for plugins"),
-    flag("cpu-rt-period", One, "cpu-rt-period", Refused("real-time scheduling of the parent control group is not supported"), "CPU real-time period, microseconds"),
-    flag("cpu-rt-runtime", One, "cpu-rt-runtime", Refused("real-time scheduling of the parent control group is not supported"), "CPU real-time runtime, microseconds"),
-    flag("cri-containerd", Switch, "cri-containerd", Only(&["false"], "no CRI service is offered"), "Start containerd with CRI"),
+    flag(
+        "containerd-plugins-namespace",
+        One,
+        "containerd-plugin-namespace",
+        NoEffect(NO_CONTAINERD),
+        "Containerd namespace for plugins",
+    ),
+    flag(
+        "cpu-rt-period",
+        One,
+        "cpu-rt-period",
+        Refused("real-time scheduling of the parent control group is not supported"),
+        "CPU real-time period, microseconds",
+    ),
+    flag(
+        "cpu-rt-runtime",
+        One,
+        "cpu-rt-runtime",
+        Refused("real-time scheduling of the parent control group is not supported"),
+        "CPU real-time runtime, microseconds",
+    ),
+    flag(
+        "cri-containerd",
+        Switch,
+        "cri-containerd",
+        Only(&["false"], "no CRI service is offered"),
+        "Start containerd with CRI",
+    ),
     flag("data-root", One, "data-root", Effect, "Directory of images, containers and volumes (default /var/lib/dhow)"),
     short('D', flag("debug", Switch, "debug", Effect, "Log at debug level")),
-    flag("default-address-pool", Many, "default-address-pools", Refused("user-defined networks, which the pools are for, are not supported yet"), "Address pools of local networks"),
-    flag("default-cgroupns-mode", One, "default-cgroupns-mode", Refused("the default follows the host (private on cgroup v2, host on v1); use --cgroupns for single containers"), "Default cgroup namespace mode"),
+    flag(
+        "default-address-pool",
+        Many,
+        "default-address-pools",
+        Refused("user-defined networks, which the pools are for, are not supported yet"),
+        "Address pools of local networks",
+    ),
+    flag(
+        "default-cgroupns-mode",
+        One,
+        "default-cgroupns-mode",
+        Refused(
+            "the default follows the host (private on cgroup v2, host on v1); use --cgroupns for single containers",
+        ),
+        "Default cgroup namespace mode",
+    ),
     flag("default-gateway", One, "default-gateway", Refused(ONE_BRIDGE), "Gateway of the default bridge"),
     flag("default-gateway-v6", One, "default-gateway-v6", Refused(NO_IPV6), "IPv6 gateway of the default bridge"),
-    flag("default-ipc-mode", One, "default-ipc-mode", Only(&["private"], "use --ipc shareable for single containers"), "Default IPC mode"),
-    flag("default-network-opt", Many, "default-network-opts", Refused("user-defined networks, which the options are for, are not supported yet"), "Default network options"),
-    flag("default-runtime", One, "default-runtime", Only(&["runc", "dhow"], "dhow runs containers itself; other OCI runtimes cannot be used yet"), "Default OCI runtime"),
+    flag(
+        "default-ipc-mode",
+        One,
+        "default-ipc-mode",
+        Only(&["private"], "use --ipc shareable for single containers"),
+        "Default IPC mode",
+    ),
+    flag(
+        "default-network-opt",
+        Many,
+        "default-network-opts",
+        Refused("user-defined networks, which the options are for, are not supported yet"),
+        "Default network options",
+    ),
+    flag(
+        "default-runtime",
+        One,
+        "default-runtime",
+        Only(&["runc", "dhow"], "dhow runs containers itself; other OCI runtimes cannot be used yet"),
+        "Default OCI runtime",
+    ),
     flag("default-shm-size", One, "default-shm-size", Effect, "Default size of /dev/shm (default 64MiB)"),
     flag("default-ulimit", Many, "default-ulimits", Effect, "Default ulimits of containers, NAME=SOFT[:HARD]"),
     flag("dns", Many, "dns", Effect, "DNS server of containers"),
     flag("dns-opt", Many, "dns-opts", Effect, "DNS options of containers"),
     flag("dns-search", Many, "dns-search", Effect, "DNS search domains of containers"),
-    flag("exec-opt", Many, "exec-opts", Only(&["native.cgroupdriver=cgroupfs"], "dhow makes control groups itself, without systemd"), "Runtime execution options"),
+    flag(
+        "exec-opt",
+        Many,
+        "exec-opts",
+        Only(&["native.cgroupdriver=cgroupfs"], "dhow makes control groups itself, without systemd"),
+        "Runtime execution options",
+    ),
     flag("exec-root", One, "exec-root", Effect, "Directory of run-time state (default /run/dhow)"),
-    flag("experimental", Switch, "experimental", NoEffect("there are no experimental features to enable"), "Enable experimental features"),
-    flag("feature", Many, "features", NoEffect("there is one image store and no feature to switch"), "Enable a feature"),
+    flag(
+        "experimental",
+        Switch,
+        "experimental",
+        NoEffect("there are no experimental features to enable"),
+        "Enable experimental features",
+    ),
+    flag(
+        "feature",
+        Many,
+        "features",
+        NoEffect("there is one image store and no feature to switch"),
+        "Enable a feature",
+    ),
     flag("fixed-cidr", One, "fixed-cidr", Refused(ONE_BRIDGE), "Range of container addresses on the default bridge"),
     flag("fixed-cidr-v6", One, "fixed-cidr-v6", Refused(NO_IPV6), "IPv6 range of container addresses"),
     short('G', flag("group", One, "group", Effect, "Group of the Unix socket (default \"docker\")")),
-    short('H', flag("host", Many, "hosts", Effect, "Address to listen on, unix://PATH or tcp://HOST:PORT (default unix:///run/dhow/dhow.sock)")),
-    flag("host-gateway-ip", Many, "host-gateway-ips", Refused("host-gateway is the address of the default bridge"), "Addresses that host-gateway stands for"),
+    short(
+        'H',
+        flag(
+            "host",
+            Many,
+            "hosts",
+            Effect,
+            "Address to listen on, unix://PATH or tcp://HOST:PORT (default unix:///run/dhow/dhow.sock)",
+        ),
+    ),
+    flag(
+        "host-gateway-ip",
+        Many,
+        "host-gateway-ips",
+        Refused("host-gateway is the address of the default bridge"),
+        "Addresses that host-gateway stands for",
+    ),
     flag("http-proxy", One, "http-proxy", Refused(NO_PROXY), "HTTP proxy"),
     flag("https-proxy", One, "https-proxy", Refused(NO_PROXY), "HTTPS proxy"),
-    flag("icc", Switch, "icc", Only(&["true"], "containers on the default bridge can reach each other; separating them is not supported yet"), "Communication between containers"),
+    flag(
+        "icc",
+        Switch,
+        "icc",
+        Only(&["true"], "containers on the default bridge can reach each other; separating them is not supported yet"),
+        "Communication between containers",
+    ),
     flag("init", Switch, "init", Effect, "Run an init as PID 1 of containers"),
     flag("init-path", One, "init-path", NoEffect("the init is built in"), "Path of the init"),
     flag("insecure-registry", Many, "insecure-registries", Effect, "Registry to reach without verified TLS"),
-    flag("ip", One, "ip", Only(&["0.0.0.0"], "give the host address with each published port, as in -p 127.0.0.1:80:80"), "Default host address of published ports"),
-    flag("ip-forward", Switch, "ip-forward", Only(&["true"], "containers on the bridge need IP forwarding; use --bridge none to leave it alone"), "Enable IP forwarding"),
-    flag("ip-forward-no-drop", Switch, "ip-forward-no-drop", NoEffect("the policy of the FORWARD chain is never touched"), "Do not set the FORWARD policy to DROP"),
-    flag("ip-masq", Switch, "ip-masq", Only(&["true"], "containers on the bridge always reach the outside by masquerading; use --bridge none to leave it out"), "Enable masquerading"),
-    flag("ip6tables", Switch, "ip6tables", NoEffect("packet filter rules live in a table of dhow's own"), "Add ip6tables rules"),
-    flag("iptables", Switch, "iptables", Only(&["true"], "published ports and masquerading need packet filter rules; use --bridge none to have none"), "Add iptables rules"),
+    flag(
+        "ip",
+        One,
+        "ip",
+        Only(&["0.0.0.0"], "give the host address with each published port, as in -p 127.0.0.1:80:80"),
+        "Default host address of published ports",
+    ),
+    flag(
+        "ip-forward",
+        Switch,
+        "ip-forward",
+        Only(&["true"], "containers on the bridge need IP forwarding; use --bridge none to leave it alone"),
+        "Enable IP forwarding",
+    ),
+    flag(
+        "ip-forward-no-drop",
+        Switch,
+        "ip-forward-no-drop",
+        NoEffect("the policy of the FORWARD chain is never touched"),
+        "Do not set the FORWARD policy to DROP",
+    ),
+    flag(
+        "ip-masq",
+        Switch,
+        "ip-masq",
+        Only(
+            &["true"],
+            "containers on the bridge always reach the outside by masquerading; use --bridge none to leave it out",
+        ),
+        "Enable masquerading",
+    ),
+    flag(
+        "ip6tables",
+        Switch,
+        "ip6tables",
+        NoEffect("packet filter rules live in a table of dhow's own"),
+        "Add ip6tables rules",
+    ),
+    flag(
+        "iptables",
+        Switch,
+        "iptables",
+        Only(&["true"], "published ports and masquerading need packet filter rules; use --bridge none to have none"),
+        "Add iptables rules",
+    ),
     flag("ipv6", Switch, "ipv6", Only(&["false"], NO_IPV6), "Enable IPv6 on the default bridge"),
     flag("label", Many, "labels", Effect, "Label of the daemon, KEY=VALUE"),
-    flag("live-restore", Switch, "live-restore", NoEffect("containers always keep running when the daemon stops, and are adopted again"), "Keep containers alive while the daemon is down"),
+    flag(
+        "live-restore",
+        Switch,
+        "live-restore",
+        NoEffect("containers always keep running when the daemon stops, and are adopted again"),
+        "Keep containers alive while the daemon is down",
+    ),
     flag("log-driver", One, "log-driver", Effect, "Default log driver, json-file or none"),
     flag("log-format", One, "log-format", Only(&["text"], "the daemon logs text only"), "Format of the daemon's log"),
     short('l', flag("log-level", One, "log-level", Effect, "debug, info, warn, error or fatal (default info)")),
     flag("log-opt", Many, "log-opts", Effect, "Default log driver options, KEY=VALUE"),
-    flag("max-concurrent-downloads", One, "max-concurrent-downloads", NoEffect("layers are fetched three at a time"), "Concurrent downloads of a pull"),
-    flag("max-concurrent-uploads", One, "max-concurrent-uploads", NoEffect("images cannot be pushed yet"), "Concurrent uploads of a push"),
-    flag("max-download-attempts", One, "max-download-attempts", NoEffect("broken downloads are resumed a fixed number of times"), "Download attempts of a pull"),
-    flag("metrics-addr", One, "metrics-addr", Refused("no metrics endpoint is offered yet"), "Address to serve metrics on"),
+    flag(
+        "max-concurrent-downloads",
+        One,
+        "max-concurrent-downloads",
+        NoEffect("layers are fetched three at a time"),
+        "Concurrent downloads of a pull",
+    ),
+    flag(
+        "max-concurrent-uploads",
+        One,
+        "max-concurrent-uploads",
+        NoEffect("images cannot be pushed yet"),
+        "Concurrent uploads of a push",
+    ),
+    flag(
+        "max-download-attempts",
+        One,
+        "max-download-attempts",
+        NoEffect("broken downloads are resumed a fixed number of times"),
+        "Download attempts of a pull",
+    ),
+    flag(
+        "metrics-addr",
+        One,
+        "metrics-addr",
+        Refused("no metrics endpoint is offered yet"),
+        "Address to serve metrics on",
+    ),
     flag("mtu", One, "mtu", Effect, "MTU of the default bridge"),
-    flag("network-control-plane-mtu", One, "network-control-plane-mtu", NoEffect(NO_SWARM), "Network control plane MTU"),
+    flag(
+        "network-control-plane-mtu",
+        One,
+        "network-control-plane-mtu",
+        NoEffect(NO_SWARM),
+        "Network control plane MTU",
+    ),
     flag("no-new-privileges", Switch, "no-new-privileges", Effect, "Set no-new-privileges on containers by default"),
     flag("no-proxy", One, "no-proxy", NoEffect("no proxy is used"), "Hosts that are reached without a proxy"),
     flag("node-generic-resource", Many, "node-generic-resources", NoEffect(NO_SWARM), "Advertise a resource"),
     short('p', flag("pidfile", One, "pidfile", Effect, "Path of the PID file (default /run/dhow.pid)")),
     flag("raw-logs", Switch, "raw-logs", Effect, "Log without colours"),
     flag("registry-mirror", Many, "registry-mirrors", Effect, "Mirror of Docker Hub"),
-    flag("rootless", Switch, "rootless", Only(&["false"], "rootless operation is not supported yet"), "Enable rootless mode"),
-    flag("seccomp-profile", One, "seccomp-profile", Only(&["builtin", ""], "give the profile to single containers with --security-opt seccomp=FILE"), "Default seccomp profile"),
-    flag("selinux-enabled", Switch, "selinux-enabled", Only(&["false"], "SELinux labels are not supported"), "Enable SELinux"),
-    flag("shutdown-timeout", One, "shutdown-timeout", NoEffect("containers keep running when the daemon stops"), "Seconds containers get when the daemon stops"),
-    short('s', flag("storage-driver", One, "storage-driver", Only(&["overlay2", "overlayfs", ""], "images are kept as overlay directories"), "Storage driver")),
+    flag(
+        "rootless",
+        Switch,
+        "rootless",
+        Only(&["false"], "rootless operation is not supported yet"),
+        "Enable rootless mode",
+    ),
+    flag(
+        "seccomp-profile",
+        One,
+        "seccomp-profile",
+        Only(&["builtin", ""], "give the profile to single containers with --security-opt seccomp=FILE"),
+        "Default seccomp profile",
+    ),
+    flag(
+        "selinux-enabled",
+        Switch,
+        "selinux-enabled",
+        Only(&["false"], "SELinux labels are not supported"),
+        "Enable SELinux",
+    ),
+    flag(
+        "shutdown-timeout",
+        One,
+        "shutdown-timeout",
+        NoEffect("containers keep running when the daemon stops"),
+        "Seconds containers get when the daemon stops",
+    ),
+    short(
+        's',
+        flag(
+            "storage-driver",
+            One,
+            "storage-driver",
+            Only(&["overlay2", "overlayfs", ""], "images are kept as overlay directories"),
+            "Storage driver",
+        ),
+    ),
     flag("storage-opt", Many, "storage-opts", Refused("the storage has no options"), "Storage driver options"),
-    flag("swarm-default-advertise-addr", One, "swarm-default-advertise-addr", NoEffect(NO_SWARM), "Advertised swarm address"),
+    flag(
+        "swarm-default-advertise-addr",
+        One,
+        "swarm-default-advertise-addr",
+        NoEffect(NO_SWARM),
+        "Advertised swarm address",
+    ),
     flag("tls", Switch, "tls", Only(&["false"], NO_TLS), "Use TLS"),
     flag("tlscacert", One, "tlscacert", Refused(NO_TLS), "CA certificate"),
     flag("tlscert", One, "tlscert", Refused(NO_TLS), "TLS certificate"),
     flag("tlskey", One, "tlskey", Refused(NO_TLS), "TLS key"),
     flag("tlsverify", Switch, "tlsverify", Only(&["false"], NO_TLS), "Use TLS and verify the client"),
-    flag("userland-proxy", Switch, "userland-proxy", NoEffect("no proxy process is started for a published port"), "Use a proxy process for loopback traffic"),
-    flag("userland-proxy-path", One, "userland-proxy-path", NoEffect("no proxy process is started for a published port"), "Path of the proxy binary"),
-    flag("userns-remap", One, "userns-remap", Only(&[""], "remapping of user ids is not supported yet"), "User namespaces"),
+    flag(
+        "userland-proxy",
+        Switch,
+        "userland-proxy",
+        NoEffect("no proxy process is started for a published port"),
+        "Use a proxy process for loopback traffic",
+    ),
+    flag(
+        "userland-proxy-path",
+        One,
+        "userland-proxy-path",
+        NoEffect("no proxy process is started for a published port"),
+        "Path of the proxy binary",
+    ),
+    flag(
+        "userns-remap",
+        One,
+        "userns-remap",
+        Only(&[""], "remapping of user ids is not supported yet"),
+        "User namespaces",
+    ),
     flag("validate", Switch, "", Effect, "Check the configuration and exit"),
     short('v', flag("version", Switch, "", Effect, "Print the version and exit")),
     // Ours.
@@ -164,17 +419,18 @@ pub const FLAGS: &[Flag] = &[
     flag("", One, "min-api-version", Only(&["1.24"], "versions from 1.24 on are always accepted"), ""),
     flag("", Many, "proxies", Refused(NO_PROXY), ""),
     flag("", One, "host-gateway-ip", Refused("host-gateway is the address of the default bridge"), ""),
-    flag("", One, "firewall-backend", Only(&["nftables", ""], "packet filter rules are nftables rules of dhow's own"), ""),
+    flag(
+        "",
+        One,
+        "firewall-backend",
+        Only(&["nftables", ""], "packet filter rules are nftables rules of dhow's own"),
+        "",
+    ),
 ];
 
 /// The row of a `daemon.json` key.
 pub fn by_key(key: &str) -> Option<&'static Flag> {
     FLAGS.iter().find(|f| !f.key.is_empty() && f.key == key)
-}
-
-/// The row of a flag.
-pub fn by_long(long: &str) -> Option<&'static Flag> {
-    FLAGS.iter().find(|f| !f.long.is_empty() && f.long == long)
 }
 
 /// The command line as clap reads it.
@@ -187,12 +443,19 @@ pub fn command() -> Command {
         let help = match flag.fate {
             Effect => flag.help.to_owned(),
             NoEffect(_) => format!("{} (accepted, changes nothing)", flag.help),
-            Only(values, _) => format!("{} (only {})", flag.help, values.iter().find(|v| !v.is_empty()).unwrap_or(&"empty")),
+            Only(values, _) => {
+                format!("{} (only {})", flag.help, values.iter().find(|v| !v.is_empty()).unwrap_or(&"empty"))
+            }
             Refused(_) => format!("{} (not supported)", flag.help),
         };
         let mut arg = Arg::new(flag.long).long(flag.long).help(help).action(ArgAction::Append);
         arg = match flag.takes {
-            Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL").hide_possible_values(true),
+            Switch => arg
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .value_name("BOOL")
+                .hide_possible_values(true),
             One | Many => arg.num_args(1).allow_hyphen_values(true),
         };
         if let Some(letter) = flag.short {
@@ -208,6 +471,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    fn by_long(long: &str) -> Option<&'static Flag> {
+        FLAGS.iter().find(|f| !f.long.is_empty() && f.long == long)
+    }
 
     /// What `dockerd --help` of 28.5.2 lists.
     const DOCKERD: &str = "add-runtime allow-direct-routing authorization-plugin bip bip6 bridge cdi-spec-dir cgroup-parent \

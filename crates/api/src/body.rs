@@ -29,7 +29,7 @@ pub(crate) enum Separator {
     /// `\r\n` after each message, as the progress streams of dockerd.
     CrLf,
     /// RFC 7464: record separator before, newline after each message.
-    RecordSeparator,
+    JsonSeq,
 }
 
 fn never(e: Infallible) -> io::Error {
@@ -79,13 +79,13 @@ where
 /// One message of a JSON stream with its separator.
 pub(crate) fn message<T: Serialize + ?Sized>(value: &T, separator: Separator) -> io::Result<Bytes> {
     let mut writer = BytesMut::with_capacity(256).writer();
-    if separator == Separator::RecordSeparator {
+    if separator == Separator::JsonSeq {
         writer.get_mut().put_u8(0x1e);
     }
     serde_json::to_writer(&mut writer, value).map_err(io::Error::other)?;
     writer.get_mut().put_slice(match separator {
         Separator::CrLf => b"\r\n",
-        Separator::Newline | Separator::RecordSeparator => b"\n",
+        Separator::Newline | Separator::JsonSeq => b"\n",
     });
     Ok(writer.into_inner().freeze())
 }
@@ -99,6 +99,6 @@ mod tests {
         let value = serde_json::json!({"a": 1});
         assert_eq!(&message(&value, Separator::Newline).unwrap()[..], b"{\"a\":1}\n");
         assert_eq!(&message(&value, Separator::CrLf).unwrap()[..], b"{\"a\":1}\r\n");
-        assert_eq!(&message(&value, Separator::RecordSeparator).unwrap()[..], b"\x1e{\"a\":1}\n");
+        assert_eq!(&message(&value, Separator::JsonSeq).unwrap()[..], b"\x1e{\"a\":1}\n");
     }
 }

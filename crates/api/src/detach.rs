@@ -45,7 +45,10 @@ impl DetachKeys {
             keys.push(code);
         }
         if keys.len() > MAX_KEYS {
-            return Err(ApiError::invalid(format!("Invalid detach keys ({}) provided: more than {MAX_KEYS} keys", quoted(text))));
+            return Err(ApiError::invalid(format!(
+                "Invalid detach keys ({}) provided: more than {MAX_KEYS} keys",
+                quoted(text)
+            )));
         }
         Ok(DetachKeys(keys))
     }

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::version::ApiVersion;
+use docker_types::ApiVersion;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 
@@ -39,7 +39,9 @@ impl HostNames {
     /// Own host name and the names given to listeners; compared without case.
     #[must_use]
     pub fn new(names: impl IntoIterator<Item = String>) -> HostNames {
-        HostNames(names.into_iter().map(|n| n.trim_end_matches('.').to_ascii_lowercase()).filter(|n| !n.is_empty()).collect())
+        HostNames(
+            names.into_iter().map(|n| n.trim_end_matches('.').to_ascii_lowercase()).filter(|n| !n.is_empty()).collect(),
+        )
     }
 
     fn accepts(&self, authority: &str) -> bool {
@@ -83,7 +85,10 @@ pub(crate) fn admit(parts: &Parts, transport: Transport, names: &HostNames) -> R
         // two ways.
         let last = at > 0 && at == path.bytes().filter(|&b| b == b'/').count();
         if matches!(&*segment, "." | "..") || (segment.is_empty() && !path.is_empty() && !last) {
-            return Err(ApiError::invalid(format!("invalid path {}: empty and dot segments are not accepted", quoted(parts.uri.path()))));
+            return Err(ApiError::invalid(format!(
+                "invalid path {}: empty and dot segments are not accepted",
+                quoted(parts.uri.path())
+            )));
         }
         segments.push(segment.into_owned());
     }
@@ -113,13 +118,21 @@ fn check_host(headers: &HeaderMap, transport: Transport, names: &HostNames) -> R
     {
         return Err(ApiError::new(
             StatusCode::FORBIDDEN,
-            format!("refused: Host {} is not a name of this daemon; connect by IP address, or give the daemon -H tcp://NAME:PORT", quoted(&host)),
+            format!(
+                "refused: Host {} is not a name of this daemon; connect by IP address, or give the daemon -H tcp://NAME:PORT",
+                quoted(&host)
+            ),
         ));
     }
     if let Some(origin) = text(header::ORIGIN) {
-        let own = origin.split_once("://").is_some_and(|(_, rest)| names.accepts(rest) && Some(rest) == text(header::HOST).as_deref());
+        let own = origin
+            .split_once("://")
+            .is_some_and(|(_, rest)| names.accepts(rest) && Some(rest) == text(header::HOST).as_deref());
         if !own {
-            return Err(ApiError::new(StatusCode::FORBIDDEN, format!("refused: request from the web page {}", quoted(&origin))));
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                format!("refused: request from the web page {}", quoted(&origin)),
+            ));
         }
     }
     Ok(())
@@ -177,7 +190,8 @@ mod tests {
     #[test]
     fn tcp_clients_must_name_this_host() {
         let names = HostNames::new(["Builder.Example.".to_owned()]);
-        let ask = |headers: &[(&str, &str)]| admit(&parts("GET", "/_ping", headers), Transport::Tcp, &names).map(|_| ());
+        let ask =
+            |headers: &[(&str, &str)]| admit(&parts("GET", "/_ping", headers), Transport::Tcp, &names).map(|_| ());
         for host in ["127.0.0.1:2375", "[::1]:2375", "localhost", "LOCALHOST:1", "builder.example:2375", "10.0.0.7"] {
             assert!(ask(&[("host", host)]).is_ok(), "{host}");
         }

@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 use tokio_util::io::ReaderStream;
 
 use crate::body::{self, Response};
+use crate::connection::{Connection, Held};
 use crate::detach::Detector;
-use crate::serve::{Connection, Held};
 
 /// Content type of a terminal's bytes.
 pub(crate) const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
@@ -98,8 +98,13 @@ where
 }
 
 /// Moves bytes both ways until the output ends, the client is gone, or the detach keys are typed.
-async fn pump<C, S>(client: C, early: &[u8], stream: S, mut detector: Option<Detector>, probe: Option<&std::os::fd::OwnedFd>)
-where
+async fn pump<C, S>(
+    client: C,
+    early: &[u8],
+    stream: S,
+    mut detector: Option<Detector>,
+    probe: Option<&std::os::fd::OwnedFd>,
+) where
     C: AsyncRead + AsyncWrite,
     S: AsyncRead + AsyncWrite,
 {

@@ -62,7 +62,10 @@ where
         return Err(too_large());
     }
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|v| v.as_bytes() != b"identity") {
-        let text = format!("unsupported Content-Encoding {}: send the body uncompressed", quoted(&String::from_utf8_lossy(encoding.as_bytes())));
+        let text = format!(
+            "unsupported Content-Encoding {}: send the body uncompressed",
+            quoted(&String::from_utf8_lossy(encoding.as_bytes()))
+        );
         return Err(ApiError::invalid(text));
     }
     let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, MAX_JSON).collect()).await;
@@ -146,7 +149,11 @@ mod tests {
             assert_eq!((e.status().as_u16(), e.message()), (400, message), "{body}");
         }
         for body in [r#"{"Image":1}"#, "[]x", r#"{"Image":"a","Image":"b"}"#, "\u{1}"] {
-            assert_eq!(read_as(JSON, Box::leak(body.to_owned().into_boxed_str())).await.unwrap_err().status(), 400, "{body}");
+            assert_eq!(
+                read_as(JSON, Box::leak(body.to_owned().into_boxed_str())).await.unwrap_err().status(),
+                400,
+                "{body}"
+            );
         }
     }
 

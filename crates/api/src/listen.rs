@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub enum Host {
         /// Port, 2375 when left out.
         port: u16,
     },
+    /// `fd://`: the sockets a service manager passed (sd_listen_fds(3)).
+    Inherited,
 }
 
 /// Why an address cannot be listened on.
@@ -83,6 +86,7 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Host::Unix(path) => write!(f, "unix://{}", path.display()),
+            Host::Inherited => f.write_str("fd://"),
             Host::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Host::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
         }
@@ -102,8 +106,12 @@ impl Host {
             }
             return Ok(Host::Unix(PathBuf::from(path)));
         }
-        if text.starts_with("fd://") {
-            return Err(bad("socket activation is not available; name the socket itself, as in unix:///run/dhow/dhow.sock"));
+        if let Some(rest) = text.strip_prefix("fd://") {
+            return if rest.is_empty() {
+                Ok(Host::Inherited)
+            } else {
+                Err(bad("fd:// takes every passed socket; names are not supported"))
+            };
         }
         let Some(rest) = text.strip_prefix("tcp://") else {
             return Err(bad("use unix://PATH or tcp://HOST:PORT"));
@@ -118,7 +126,11 @@ impl Host {
         if host.contains(['/', '@', '?']) {
             return Err(bad("only a host and a port may follow tcp://"));
         }
-        let port = if port.is_empty() { 2375 } else { port.parse().map_err(|_| bad("the port is not a number below 65536"))? };
+        let port = if port.is_empty() {
+            2375
+        } else {
+            port.parse().map_err(|_| bad("the port is not a number below 65536"))?
+        };
         Ok(Host::Tcp { host: if host.is_empty() { "127.0.0.1".to_owned() } else { host.to_owned() }, port })
     }
 
@@ -126,9 +138,40 @@ impl Host {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
-            Host::Unix(_) => None,
+            Host::Unix(_) | Host::Inherited => None,
             Host::Tcp { host, .. } => Some(host),
         }
+    }
+}
+
+/// Takes over a listening socket that a service manager bound; its file, if any, is the manager's
+/// and is not removed.
+///
+/// # Errors
+/// A descriptor that is no listening stream socket of a known family.
+pub fn inherited(fd: OwnedFd) -> Result<Listener, ListenError> {
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+    let system = |action| move |source| ListenError::System { address: "fd://".to_owned(), action, source };
+    let look = system("look at a passed descriptor");
+    let kind = sockopt::socket_type(&fd).map_err(|e| look(e.into()))?;
+    let listening = sockopt::socket_acceptconn(&fd).map_err(|e| look(e.into()))?;
+    let family = sockopt::socket_domain(&fd).map_err(|e| look(e.into()))?;
+    if kind != SocketType::STREAM || !listening {
+        return Err(look(io::Error::other("it is not a listening stream socket")));
+    }
+    rustix::io::ioctl_fionbio(&fd, true).map_err(|e| look(e.into()))?;
+    match family {
+        AddressFamily::UNIX => {
+            let socket = std::os::unix::net::UnixListener::from(fd);
+            let path = socket.local_addr().ok().and_then(|a| a.as_pathname().map(Path::to_owned)).unwrap_or_default();
+            let socket = UnixListener::from_std(socket).map_err(look)?;
+            // No file has inode 0: the manager's socket is never taken for our own.
+            Ok(Listener::Unix { socket, path, identity: (0, 0) })
+        }
+        AddressFamily::INET | AddressFamily::INET6 => {
+            TcpListener::from_std(std::net::TcpListener::from(fd)).map(Listener::Tcp).map_err(look)
+        }
+        _ => Err(look(io::Error::other("its address family is neither Unix nor TCP"))),
     }
 }
 
@@ -142,6 +185,9 @@ impl Host {
 /// See [`ListenError`].
 pub async fn bind(host: &Host, group: &str) -> Result<Listener, ListenError> {
     match host {
+        Host::Inherited => {
+            Err(ListenError::Address { address: host.to_string(), reason: "no socket was passed by a service manager" })
+        }
         Host::Unix(path) => bind_unix(path, group),
         Host::Tcp { host: name, port } => {
             let system = |action| move |source| ListenError::System { address: host.to_string(), action, source };
@@ -152,7 +198,9 @@ pub async fn bind(host: &Host, group: &str) -> Result<Listener, ListenError> {
                     "the API listens on {host} WITHOUT ENCRYPTION OR AUTHENTICATION: whoever reaches this port is root on this machine; use a Unix socket over SSH instead"
                 );
             } else {
-                tracing::warn!("the API listens on {host} without authentication: every user of this machine can become root through it");
+                tracing::warn!(
+                    "the API listens on {host} without authentication: every user of this machine can become root through it"
+                );
             }
             let socket = TcpListener::bind(&addresses[..]).await.map_err(system("bind"))?;
             Ok(Listener::Tcp(socket))
@@ -161,7 +209,8 @@ pub async fn bind(host: &Host, group: &str) -> Result<Listener, ListenError> {
 }
 
 fn bind_unix(path: &Path, group: &str) -> Result<Listener, ListenError> {
-    let system = |action| move |source| ListenError::System { address: format!("unix://{}", path.display()), action, source };
+    let system =
+        |action| move |source| ListenError::System { address: format!("unix://{}", path.display()), action, source };
     let parent = path.parent().unwrap_or(Path::new("/"));
     match std::fs::symlink_metadata(parent) {
         Ok(found) if found.is_symlink() && found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw() => {
@@ -171,7 +220,11 @@ fn bind_unix(path: &Path, group: &str) -> Result<Listener, ListenError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             // Passable for the socket's group, listable by nobody.
             use std::os::unix::fs::DirBuilderExt;
-            std::fs::DirBuilder::new().recursive(true).mode(0o711).create(parent).map_err(system("create its directory"))?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o711)
+                .create(parent)
+                .map_err(system("create its directory"))?;
         }
         Err(e) => return Err(system("look at its directory")(e)),
     }
@@ -194,7 +247,8 @@ fn bind_unix(path: &Path, group: &str) -> Result<Listener, ListenError> {
     rustix::process::umask(before);
     let socket = bound.map_err(system("bind"))?;
     if let Some(gid) = group {
-        rustix::fs::chown(path, None, Some(Gid::from_raw(gid))).map_err(|e| system("give it to its group")(e.into()))?;
+        rustix::fs::chown(path, None, Some(Gid::from_raw(gid)))
+            .map_err(|e| system("give it to its group")(e.into()))?;
     }
     let found = std::fs::symlink_metadata(path).map_err(system("look at it"))?;
     Ok(Listener::Unix { socket, path: path.to_owned(), identity: (found.dev(), found.ino()) })
@@ -216,7 +270,9 @@ impl Listener {
     pub fn describe(&self) -> String {
         match self {
             Listener::Unix { path, .. } => format!("unix://{}", path.display()),
-            Listener::Tcp(socket) => socket.local_addr().map_or_else(|_| "tcp://?".to_owned(), |a| format!("tcp://{a}")),
+            Listener::Tcp(socket) => {
+                socket.local_addr().map_or_else(|_| "tcp://?".to_owned(), |a| format!("tcp://{a}"))
+            }
         }
     }
 
@@ -247,7 +303,18 @@ mod tests {
         assert_eq!(Host::parse("tcp://[::1]:4243").unwrap(), tcp("::1", 4243));
         assert_eq!(Host::parse("tcp://box/").unwrap(), tcp("box", 2375));
         assert_eq!(Host::parse("tcp://[::1]:4243").unwrap().to_string(), "tcp://[::1]:4243");
-        for bad in ["", "unix://", "unix://relative", "fd://", "npipe://x", "tcp://x:99999", "tcp://[::1", "tcp://a@b:1", "/run/x"] {
+        assert_eq!(Host::parse("fd://").unwrap(), Host::Inherited);
+        for bad in [
+            "",
+            "unix://",
+            "unix://relative",
+            "fd://name",
+            "npipe://x",
+            "tcp://x:99999",
+            "tcp://[::1",
+            "tcp://a@b:1",
+            "/run/x",
+        ] {
             assert!(Host::parse(bad).is_err(), "{bad}");
         }
     }
@@ -278,6 +345,23 @@ mod tests {
             assert!(matches!(bind(&host, "").await, Err(ListenError::NotASocket(_))));
             std::fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn passed_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let bound = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let listener = inherited(bound.into()).unwrap();
+        assert_eq!(listener.describe(), format!("unix://{}", path.display()));
+        listener.remove_file();
+        assert!(path.exists(), "the manager's file was removed");
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(matches!(inherited(tcp.into()), Ok(Listener::Tcp(_))));
+        assert!(inherited(std::fs::File::open("/dev/null").unwrap().into()).is_err());
+        let (one, _two) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(inherited(one.into()).is_err());
+        assert!(bind(&Host::Inherited, "").await.is_err());
     }
 
     #[test]

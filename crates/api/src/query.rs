@@ -105,7 +105,9 @@ impl Query {
     /// send only this form. Absent and empty are `None`.
     pub(crate) fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let Some(value) = self.text(name) else { return Ok(None) };
-        let bad = |part: &str, reason: &str| ApiError::invalid(format!("strconv.ParseInt: parsing {}: {reason}", quoted(part)));
+        let bad = |part: &str, reason: &str| {
+            ApiError::invalid(format!("strconv.ParseInt: parsing {}: {reason}", quoted(part)))
+        };
         let (seconds, fraction) = value.split_once('.').unwrap_or((value, ""));
         let whole: i64 = seconds.parse().map_err(|e| bad(seconds, go_reason(&e)))?;
         if !fraction.bytes().all(|b| b.is_ascii_digit()) {

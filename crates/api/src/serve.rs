@@ -6,17 +6,14 @@
 //! place, so that idle or dripping clients cannot shut others out. A connection that waits between
 //! two requests is left alone otherwise, as Docker's clients pool them.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Request;
@@ -24,12 +21,12 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::body::{Body, Response};
+use crate::connection::{Connection, Held, Registry, Socket, State};
 use crate::gate::Transport;
 use crate::listen::Listener;
 
@@ -52,49 +49,6 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>, transport: Transport) -> impl Future<Output = Response> + Send;
 }
 
-/// The socket of one client.
-#[derive(Debug)]
-enum Socket {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-/// A client's connection as hyper sees it; notes when bytes of a request head begin to arrive.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    socket: Socket,
-    state: Arc<State>,
-}
-
-/// What the limits need to know of a connection.
-#[derive(Debug)]
-struct State {
-    /// Requests in progress, and streams that took the connection over.
-    busy: AtomicU32,
-    /// Milliseconds since `Registry::epoch` at which the present head began to arrive; 0 for none.
-    head_since: AtomicU64,
-    abort: OnceLock<AbortHandle>,
-    registry: Arc<Registry>,
-    number: u64,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// Keeps a connection counted as busy.
-#[derive(Debug, Clone)]
-pub(crate) struct Held(#[allow(dead_code, reason = "held for its Drop")] Arc<Busy>);
-
-#[derive(Debug)]
-struct Busy(Arc<State>);
-
-#[derive(Debug)]
-struct Registry {
-    epoch: Instant,
-    open: Mutex<BTreeMap<u64, std::sync::Weak<State>>>,
-    next: AtomicU64,
-    places: Arc<Semaphore>,
-    opened: Notify,
-}
-
 /// A response body that keeps its connection busy until it is sent.
 struct Tracked {
     body: Body,
@@ -115,175 +69,6 @@ impl hyper::body::Body for Tracked {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Held {
-    fn new(state: &Arc<State>) -> Held {
-        state.busy.fetch_add(1, Ordering::Relaxed);
-        state.head_since.store(0, Ordering::Relaxed);
-        Held(Arc::new(Busy(Arc::clone(state))))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.registry.lock().remove(&self.number);
-    }
-}
-
-impl State {
-    fn is_idle(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) == 0
-    }
-
-    fn note_bytes(&self) {
-        if self.is_idle() && self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(self.registry.now(), Ordering::Relaxed);
-        }
-    }
-
-    fn abort(&self) {
-        if let Some(handle) = self.abort.get() {
-            handle.abort();
-        }
-    }
-}
-
-impl Registry {
-    fn new(places: usize) -> Arc<Registry> {
-        Arc::new(Registry {
-            epoch: Instant::now(),
-            open: Mutex::default(),
-            next: AtomicU64::new(0),
-            places: Arc::new(Semaphore::new(places)),
-            opened: Notify::new(),
-        })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, std::sync::Weak<State>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Milliseconds since the epoch of this registry, never 0.
-    fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-    }
-
-    fn snapshot(&self) -> Vec<Arc<State>> {
-        self.lock().values().filter_map(std::sync::Weak::upgrade).collect()
-    }
-
-    /// A place for one more connection; takes it from the oldest idle one when there is none.
-    async fn place(self: &Arc<Registry>) -> OwnedSemaphorePermit {
-        loop {
-            if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-                return permit;
-            }
-            if let Some(idle) = self.snapshot().into_iter().find(|s| s.is_idle() && s.abort.get().is_some_and(|a| !a.is_finished())) {
-                tracing::debug!("all {MAX_CONNECTIONS} connections are in use: closing the oldest idle one");
-                idle.abort();
-            }
-            let waited = tokio::time::timeout(Duration::from_millis(200), Arc::clone(&self.places).acquire_owned()).await;
-            if let Ok(Ok(permit)) = waited {
-                return permit;
-            }
-        }
-    }
-
-    fn register(self: &Arc<Registry>, permit: OwnedSemaphorePermit) -> Arc<State> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let state = Arc::new(State {
-            busy: AtomicU32::new(0),
-            head_since: AtomicU64::new(self.now()),
-            abort: OnceLock::new(),
-            registry: Arc::clone(self),
-            number,
-            _permit: permit,
-        });
-        self.lock().insert(number, Arc::downgrade(&state));
-        self.opened.notify_one();
-        state
-    }
-
-    /// Closes connections whose request head takes too long. Sleeps while none is open.
-    async fn sweep(&self, every: Duration, deadline: Duration) {
-        let deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        loop {
-            while self.lock().is_empty() {
-                self.opened.notified().await;
-            }
-            tokio::time::sleep(every).await;
-            let now = self.now();
-            for state in self.snapshot() {
-                let since = state.head_since.load(Ordering::Relaxed);
-                if since != 0 && state.is_idle() && now.saturating_sub(since) >= deadline {
-                    state.abort();
-                }
-            }
-        }
-    }
-}
-
-impl Connection {
-    /// A second descriptor of the same socket, to look at its state without touching its bytes.
-    pub(crate) fn try_clone_fd(&self) -> Option<OwnedFd> {
-        let fd = match &self.socket {
-            Socket::Unix(s) => s.as_fd(),
-            Socket::Tcp(s) => s.as_fd(),
-        };
-        fd.try_clone_to_owned().ok()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(match &mut self.socket {
-            Socket::Unix(s) => Pin::new(s).poll_read(cx, buf),
-            Socket::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-        })?;
-        if buf.filled().len() > before {
-            self.state.note_bytes();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Unix(s) => Pin::new(s).poll_write(cx, buf),
-            Socket::Tcp(s) => Pin::new(s).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Socket::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Unix(s) => Pin::new(s).poll_shutdown(cx),
-            Socket::Tcp(s) => Pin::new(s).poll_shutdown(cx),
-        }
     }
 }
 
@@ -315,7 +100,12 @@ pub async fn serve<H: Handler>(handler: Arc<H>, listeners: Vec<Listener>, stop: 
     sweeper.abort();
 }
 
-async fn accept_loop<H: Handler>(handler: Arc<H>, listener: Listener, registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+async fn accept_loop<H: Handler>(
+    handler: Arc<H>,
+    listener: Listener,
+    registry: Arc<Registry>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -337,7 +127,8 @@ async fn accept_loop<H: Handler>(handler: Arc<H>, listener: Listener, registry: 
             }
         };
         let state = registry.register(permit);
-        let task = connections.spawn(connection(Arc::clone(&handler), socket, transport, Arc::clone(&state), stop.clone()));
+        let task =
+            connections.spawn(connection(Arc::clone(&handler), socket, transport, Arc::clone(&state), stop.clone()));
         let _ = state.abort.set(task);
     }
     listener.remove_file();
@@ -366,6 +157,7 @@ async fn connection<H: Handler>(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
+        .title_case_headers(true)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(io, service)
@@ -393,6 +185,7 @@ mod tests {
     use http::StatusCode;
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
 
     use super::*;
     use crate::{body, hijack, listen};
@@ -430,7 +223,10 @@ mod tests {
                 }
                 _ => {
                     let collected = request.into_body().collect().await;
-                    collected.map_or_else(|_| body::empty(StatusCode::BAD_REQUEST), |b| body::json(StatusCode::OK, &b.to_bytes().len()))
+                    collected.map_or_else(
+                        |_| body::empty(StatusCode::BAD_REQUEST),
+                        |b| body::json(StatusCode::OK, &b.to_bytes().len()),
+                    )
                 }
             }
         }
@@ -457,7 +253,9 @@ mod tests {
             let mut client = UnixStream::connect(&self.path).await.unwrap();
             client.write_all(request).await.unwrap();
             let mut answer = Vec::new();
-            let _ = tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut answer)).await.expect("an answer");
+            let _ = tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut answer))
+                .await
+                .expect("an answer");
             String::from_utf8_lossy(&answer).into_owned()
         }
     }
@@ -466,7 +264,10 @@ mod tests {
         let mut all = Vec::new();
         let mut buffer = [0; 4096];
         while !all.windows(needle.len()).any(|w| w == needle) {
-            let n = tokio::time::timeout(Duration::from_secs(20), client.read(&mut buffer)).await.expect("bytes in time").unwrap();
+            let n = tokio::time::timeout(Duration::from_secs(20), client.read(&mut buffer))
+                .await
+                .expect("bytes in time")
+                .unwrap();
             assert!(n > 0, "connection closed after {:?}", String::from_utf8_lossy(&all));
             all.extend_from_slice(&buffer[..n]);
         }
@@ -495,7 +296,9 @@ mod tests {
         }
         many.extend_from_slice(b"\r\n");
         assert!(server.ask(&many).await.starts_with("HTTP/1.1 431"), "too many headers");
-        assert!(server.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        assert!(
+            server.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200")
+        );
     }
 
     #[tokio::test]
@@ -503,7 +306,10 @@ mod tests {
         let server = Server::start().await;
         for (path, needle) in [("/wait", &b"\r\n\r\n"[..]), ("/stream", b"first\n")] {
             let mut client = UnixStream::connect(&server.path).await.unwrap();
-            client.write_all(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+            client
+                .write_all(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
             let got = read_until(&mut client, needle).await;
             assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n"));
         }
@@ -532,7 +338,12 @@ mod tests {
     async fn detach_keys_end_the_stream() {
         let server = Server::start().await;
         let mut client = UnixStream::connect(&server.path).await.unwrap();
-        client.write_all(b"POST /attach HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\nx\x10y\x10\x11z").await.unwrap();
+        client
+            .write_all(
+                b"POST /attach HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\nx\x10y\x10\x11z",
+            )
+            .await
+            .unwrap();
         let mut all = Vec::new();
         tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut all)).await.expect("detached").unwrap();
         assert!(!all.ends_with(b"bye"), "input was ended instead of detached");
@@ -559,7 +370,13 @@ mod tests {
         let open = async |bytes: &[u8]| {
             let (mut client, served) = UnixStream::pair().unwrap();
             let state = registry.register(registry.place().await);
-            let task = tokio::spawn(connection(Arc::new(Sample), Socket::Unix(served), Transport::Unix, Arc::clone(&state), stopped.clone()));
+            let task = tokio::spawn(connection(
+                Arc::new(Sample),
+                Socket::Unix(served),
+                Transport::Unix,
+                Arc::clone(&state),
+                stopped.clone(),
+            ));
             let _ = state.abort.set(task.abort_handle());
             client.write_all(bytes).await.unwrap();
             client
@@ -583,8 +400,14 @@ mod tests {
             more.push(open(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await);
             read_until(more.last_mut().unwrap(), b"\r\n\r\n0\n").await;
         }
-        assert!(tokio::time::timeout(Duration::from_millis(50), busy.read(&mut [0; 8])).await.is_err(), "a busy connection was closed");
-        tokio::time::timeout(Duration::from_secs(20), kept.read_to_end(&mut end)).await.expect("the oldest idle one is closed").unwrap();
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), busy.read(&mut [0; 8])).await.is_err(),
+            "a busy connection was closed"
+        );
+        tokio::time::timeout(Duration::from_secs(20), kept.read_to_end(&mut end))
+            .await
+            .expect("the oldest idle one is closed")
+            .unwrap();
         drop(stop);
     }
 

@@ -93,7 +93,6 @@ impl ApiError {
     }
 }
 
-#[cfg(any())]
 impl From<engine::Error> for ApiError {
     fn from(error: engine::Error) -> ApiError {
         ApiError { status: status_of(error.kind()), message: error.to_string(), hint: error.hint().map(str::to_owned) }

@@ -3,20 +3,17 @@
 //! A request without a prefix is answered as the newest version. Called by the gate before
 //! anything else looks at the path.
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ApiVersion(u16, u16);
-impl ApiVersion { pub const fn new(a: u16, b: u16) -> Self { Self(a, b) } }
-impl std::fmt::Display for ApiVersion { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{}.{}", self.0, self.1) } }
+use docker_types::ApiVersion;
 
 use crate::status::ApiError;
 
 /// The newest version spoken, also announced in `Api-Version`.
-pub const MAXIMUM: ApiVersion = ApiVersion::new(1, 55);
+pub const MAXIMUM: ApiVersion = ApiVersion::CURRENT;
 
 /// The oldest version accepted in a path.
-pub const MINIMUM: ApiVersion = ApiVersion::new(1, 24);
+pub const MINIMUM: ApiVersion = ApiVersion::MINIMUM;
 
-/// `MAXIMUM` as header text.
+/// [`MAXIMUM`] as header text.
 pub const MAXIMUM_TEXT: &str = "1.55";
 
 /// Reads the first segment of a path as a version prefix.
@@ -33,7 +30,8 @@ pub(crate) fn from_segment(segment: &str) -> Result<Option<ApiVersion>, ApiError
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Ok(None);
     }
-    let malformed = || ApiError::invalid(format!("invalid API version {text:.16}: must be MAJOR.MINOR, as in v{MAXIMUM_TEXT}"));
+    let malformed =
+        || ApiError::invalid(format!("invalid API version {text:.16}: must be MAJOR.MINOR, as in v{MAXIMUM_TEXT}"));
     let mut parts = text.split('.').map(|part| part.parse::<u16>().map_err(|_| malformed()));
     let major = parts.next().unwrap_or(Ok(0))?;
     let minor = parts.next().unwrap_or(Ok(0))?;

@@ -1,1 +1,38 @@
-//! placeholder
+//! The registry client: pulls images by the OCI distribution specification 1.1.
+//!
+//! A registry, whatever it redirects to and whatever its token server answers are hostile input:
+//! sizes and digests are checked against what the manifest promised, documents are read under a
+//! cap, credentials stay with the origin they are for, and nothing a registry says can make the
+//! client talk to loopback, link-local or private addresses that the registry itself is not on.
+//! Storage is behind [`ContentSink`]; the engine adapts its store to it.
+//!
+//! Proxies of the environment (`HTTP_PROXY`) and push are not supported.
+
+mod address;
+mod auth;
+mod blob;
+mod client;
+mod config;
+mod error;
+mod login;
+mod manifest;
+mod origin;
+mod progress;
+mod pull;
+mod repository;
+mod sink;
+mod tls;
+mod transport;
+
+pub use auth::Credentials;
+pub use client::Client;
+pub use config::{Config, Limits};
+pub use error::Error;
+pub use login::Login;
+pub use manifest::{
+    Descriptor, MEDIA_DOCKER_CONFIG, MEDIA_DOCKER_LIST, MEDIA_DOCKER_MANIFEST, MEDIA_OCI_CONFIG, MEDIA_OCI_INDEX,
+    MEDIA_OCI_MANIFEST,
+};
+pub use progress::{LayerStatus, Progress};
+pub use pull::{PullRequest, Pulled, Resolved};
+pub use sink::{Chunk, ContentSink, LayerStream, SinkError};

@@ -54,7 +54,7 @@ fn written(members: &[(Entry, Vec<u8>)]) -> Vec<u8> {
 
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let plain = proptest::collection::vec(
-        any::<u8>().prop_filter("no separator", |byte| !matches!(byte, 0 | b'/' | b'\n')),
+        any::<u8>().prop_map(|byte| if matches!(byte, 0 | b'/' | b'\n') { b'x' } else { byte }),
         1..120,
     );
     proptest::collection::vec(plain, 1..6)
@@ -99,7 +99,7 @@ fn entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_written_is_read_back(members in proptest::collection::vec(entry(), 0..8)) {
@@ -127,6 +127,8 @@ proptest! {
         let mut bytes = written(&members);
         for (at, byte) in edits {
             let at = at.index(bytes.len());
+            // The other reader wants an exact version after the magic, ours and Go's do not look at it.
+            prop_assume!(!(262..265).contains(&(at % 512)));
             // The other reader takes every newline in a pax header for the end of a record.
             bytes[at] = if byte == b'\n' { 0 } else { byte };
             if reseal {

@@ -167,7 +167,7 @@ fn malformed_pax() {
 fn gnu_long_names() {
     let long = "n/".repeat(500) + "end";
     let with_nul = format!("{long}\0");
-    assert_eq!(names(&archive(&[member("l", b'L', with_nul.as_bytes()), member("short", b'0', b"")])), [long.clone()]);
+    assert_eq!(names(&archive(&[member("l", b'L', with_nul.as_bytes()), member("short", b'0', b"")]))[0], long);
     refused("unterminated", &[member("l", b'L', long.as_bytes()), member("short", b'0', b"")]);
     refused("nested", &[member("l", b'L', b"a\0"), member("l", b'L', b"b\0"), member("short", b'0', b"")]);
     refused("2 GiB", &[header("l", b'L', 2 << 30).to_vec()]);

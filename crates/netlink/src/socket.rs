@@ -40,7 +40,7 @@ const DUMP_ATTEMPTS: usize = 5;
 /// One bound-on-demand netlink socket with its receive buffer.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    fd: OwnedFd,
+    pub(crate) fd: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -57,6 +57,27 @@ impl Socket {
         let _ = set_socket_recv_buffer_size_force(&fd, SOCKET_BUFFER);
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE)).map_err(Error::socket("set the time limit of"))?;
         Ok(Self { fd, sequence: 1, buffer: vec![0; RECEIVE_BUFFER] })
+    }
+
+    /// Joins a multicast group.
+    pub(crate) fn join(&mut self, group: u32) -> Result<()> {
+        let groups = 1u32.checked_shl(group - 1).unwrap_or(0);
+        rustix::net::bind(&self.fd, &SocketAddrNetlink::new(0, groups)).map_err(Error::socket("subscribe"))
+    }
+
+    /// The port id the kernel knows this socket by; 0 before the first request.
+    pub(crate) fn port_id(&self) -> u32 {
+        let address = rustix::net::getsockname(&self.fd).ok();
+        address.and_then(|address| SocketAddrNetlink::try_from(address).ok()).map_or(0, |address| address.pid())
+    }
+
+    /// Receives one datagram; `each` sees type, originator's port id and body of every message in it.
+    pub(crate) fn read(&mut self, flags: RecvFlags, mut each: impl FnMut(u16, u32, &[u8])) -> Result<()> {
+        let length = self.receive(flags)?;
+        for answer in Answers(&self.buffer[..length]) {
+            each(answer.kind, answer.port, answer.body);
+        }
+        Ok(())
     }
 
     /// Sends messages that each carry an acknowledgement request and waits for all answers. The kernel carries them
@@ -194,6 +215,7 @@ struct Answer<'a> {
     kind: u16,
     flags: u16,
     sequence: u32,
+    port: u32,
     body: &'a [u8],
 }
 
@@ -208,9 +230,10 @@ impl<'a> Iterator for Answers<'a> {
         let kind = u16_at(self.0, 4)?;
         let flags = u16_at(self.0, 6)?;
         let sequence = u32_at(self.0, 8)?;
+        let port = u32_at(self.0, 12)?;
         let body = self.0.get(HEADER..length)?;
         self.0 = self.0.get(align(length)..).unwrap_or(&[]);
-        Some(Answer { kind, flags, sequence, body })
+        Some(Answer { kind, flags, sequence, port, body })
     }
 }
 

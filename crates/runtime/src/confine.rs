@@ -37,7 +37,7 @@ pub(crate) fn own_standard_streams(uid: u32) {
         return;
     }
     let owner = Some(rustix::fs::Uid::from_raw(uid));
-    for fd in [rustix::stdio_fds::IN, rustix::stdio_fds::OUT, rustix::stdio_fds::ERR] {
+    for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let Ok(stat) = rustix::fs::fstat(fd) else { continue };
         // The null device is the host's, of everybody.
         if stat.st_rdev != rustix::fs::makedev(1, 3) {
@@ -160,8 +160,9 @@ impl Target {
     fn refused(name: &str, path: &CString, errno: Errno) -> Failure {
         let path_text = path.to_string_lossy();
         let detail = match errno {
-            Errno::NOENT if !name.contains('/') => format!("exec: {name:?}: executable file not found in $PATH"),
+            // It is there: what is missing is its interpreter.
             Errno::NOENT if is_file(path) => format!("exec {path_text}: {}", text(errno)),
+            Errno::NOENT if !name.contains('/') => format!("exec: {name:?}: executable file not found in $PATH"),
             Errno::NOENT | Errno::NOTDIR => format!("exec: {name:?}: stat {path_text}: {}", text(errno)),
             Errno::ACCESS if is_dir(path) => format!("exec: {name:?}: is a directory"),
             Errno::ACCESS | Errno::PERM => format!("exec: {name:?}: {}", text(errno)),

@@ -24,13 +24,17 @@ pub(crate) fn split(
     terminal: Option<BorrowedFd<'_>>,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
+    // Before the split, so that no signal finds init with a default action.
+    sys::process::block_all_signals();
     let cloned = sys::clone::clone3(0, None)
         .at(FailureStage::Clone, || "create the program's process below init".to_owned())?;
     match cloned {
-        Cloned::Child => lead(terminal),
+        Cloned::Child => {
+            sys::process::reset_signals();
+            lead(terminal)
+        }
         Cloned::Parent { pid, pidfd } => {
             drop(pidfd);
-            sys::process::block_all_signals();
             let _ = sys::process::set_name(c"dhow-init");
             // The program's half reports the same failure; without the filter nothing of ours must stay.
             if confine::drop_privileges(process, reporter).is_err() {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use launch::{FailureStage, LaunchPlan};
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, OFlags};
 use sys::Errno;
 use sys::mount::attr;
 
@@ -51,8 +51,9 @@ impl Masks {
         };
         // A part of a mount can only be copied while it is attached in our namespace (before Linux 6.15).
         // The host side of this namespace is dropped at the pivot, and this with it.
-        let host = Root::open().at(STAGE, what)?;
-        sys::mount::attach(tmpfs.as_fd(), host.as_fd()).at(STAGE, what)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = rustix::fs::open(plan.run_dir.as_str(), flags, Mode::empty()).at(STAGE, what)?;
+        sys::mount::attach(tmpfs.as_fd(), place.as_fd()).at(STAGE, what)?;
         let clone = |fd, path| -> Result<OwnedFd, Failure> {
             let mount = sys::mount::clone_tree(fd, Path::new(path), false).at(STAGE, what)?;
             let attrs = attr::RDONLY | attr::NOSUID | attr::NOEXEC;

@@ -114,8 +114,9 @@ impl Spawning {
             match &buffer[..received.len] {
                 [] => return self.ended(),
                 [WARNING, text @ ..] => {
-                    if self.warnings.len() < MAX_WARNINGS {
-                        self.warnings.push(String::from_utf8_lossy(text).into_owned());
+                    let text = String::from_utf8_lossy(text).into_owned();
+                    if self.warnings.len() < MAX_WARNINGS && !self.warnings.contains(&text) {
+                        self.warnings.push(text);
                     }
                 }
                 [MASTER] => self.master = received.fds.pop(),

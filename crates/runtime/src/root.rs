@@ -135,7 +135,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("in")).unwrap();
         std::fs::create_dir_all(dir.join("out")).unwrap();
-        let fd = rustix::fs::open(&dir.join("in"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let fd = rustix::fs::open(dir.join("in"), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         (Root(fd), dir)
     }
 

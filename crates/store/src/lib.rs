@@ -1,1 +1,19 @@
-//! placeholder
+//! Image store: blobs, unpacked layers, image documents, root file systems and archives of them.
+//!
+//! Synchronous; callers on an async runtime use their blocking pool. Everything lives below one data
+//! directory: `content/blobs` (bytes as they came), `layers` (unpacked once per diff ID),
+//! `containers/ID/{upper,work}`. What is visible is complete and synced. Names and tags of images are
+//! not kept here: the engine's database has them.
+
+mod content;
+mod error;
+mod store;
+
+pub mod image;
+pub mod model;
+pub mod overlay;
+pub mod tree;
+
+pub use content::{Blob, BlobWriter, Blobs, ChunkReader, Ingest, LayerInfo, Layers};
+pub use error::{Error, Result};
+pub use store::{Removed, Store};

@@ -194,12 +194,26 @@ pub fn make_all_private() -> Result<(), Errno> {
 /// The working directory is the new root afterwards.
 ///
 /// # Errors
-/// What pivot_root(2) or umount(2) says.
+/// What pivot_root(2) or umount(2) says; `EBUSY` when something of the old root cannot be got rid of.
 pub fn pivot_to_cwd() -> Result<(), Errno> {
     // Old root stacked on the new one: no directory is needed to put it, and the topmost is the old one.
     rustix::process::pivot_root(".", ".")?;
     unmount_detached(c".")?;
-    rustix::process::chdir("/")
+    rustix::process::chdir("/")?;
+    // What was itself stacked on the old root has come along and hidden it from the unmount. Nothing
+    // may stay: a walk through `/..` or setns(2) would end up there.
+    for _ in 0..64 {
+        if mount_id("/")? == mount_id("/..")? {
+            return Ok(());
+        }
+        unmount_detached(c"/..")?;
+    }
+    Err(Errno::BUSY)
+}
+
+fn mount_id(path: &str) -> Result<u64, Errno> {
+    use rustix::fs::{AtFlags, StatxFlags};
+    rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
 /// Takes a mount out of the namespace at once; the kernel lets go of it when the last user does.

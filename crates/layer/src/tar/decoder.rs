@@ -234,6 +234,10 @@ impl Decoder {
         let kind = block[header::TYPE];
         let field_size = header::unsigned(&block[header::SIZE])?;
         match kind {
+            // Readers disagree on whether these types mean anything without the magic.
+            b'x' | b'g' | b'L' | b'K' if format == Format::V7 => {
+                return Err(Error::Header("an extension header without ustar magic"));
+            }
             b'x' | b'g' | b'L' | b'K' => {
                 let room = self.limits.extension_bytes.saturating_sub(self.extension.bytes);
                 if field_size > room as u64 {

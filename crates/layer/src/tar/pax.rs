@@ -7,8 +7,11 @@ use super::{Error, Limits, Mtime};
 /// Extended attributes as star, GNU tar and Go write them.
 pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
 
+/// Keys and values of one extended header in order.
+pub(super) type Records<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// Records of one extended header in order.
-pub(super) fn parse<'a>(mut data: &'a [u8], limits: &Limits) -> Result<Vec<(&'a [u8], &'a [u8])>, Error> {
+pub(super) fn parse<'a>(mut data: &'a [u8], limits: &Limits) -> Result<Records<'a>, Error> {
     let mut out = Vec::new();
     while !data.is_empty() {
         let space = memchr::memchr(b' ', &data[..data.len().min(12)]).ok_or(Error::Pax("no length"))?;

@@ -7,6 +7,7 @@
 
 mod expression;
 mod inventory;
+mod monitor;
 mod set;
 mod transaction;
 
@@ -17,6 +18,7 @@ use crate::socket::Socket;
 
 pub use expression::{CmpOp, CtKey, Expression, Header, MetaKey, Register, Verdict};
 pub use inventory::{ChainFacts, RuleFacts};
+pub use monitor::{Change, NftMonitor, Object};
 pub use set::{DataType, Element, SetSpec};
 pub use transaction::{BaseChain, ChainKind, Hook, Policy, Transaction, priority};
 
@@ -86,6 +88,12 @@ impl NftSocket {
             Some(messages) => self.socket.transaction(messages),
             None => Ok(()),
         }
+    }
+
+    /// The port id its changes are marked with in notifications; 0 before the first.
+    #[must_use]
+    pub fn port_id(&self) -> u32 {
+        self.socket.port_id()
     }
 
     /// Names of the IPv4 tables.

@@ -1,0 +1,238 @@
+//! Open connections: what the limits need to know of each, and which one gives way.
+//!
+//! A connection is busy while a request is in progress, a response body is unsent, or a stream has
+//! taken it over; everything else is idle and may be closed when places run out. Owned by the
+//! accept loops of `serve`; `hijack` keeps a connection busy through [`Held`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+
+/// The socket of one client.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// A client's connection as hyper sees it; notes when bytes of a request head begin to arrive.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: Socket,
+    pub(crate) state: Arc<State>,
+}
+
+/// What the limits need to know of a connection.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Requests in progress, and streams that took the connection over.
+    busy: AtomicU32,
+    /// Milliseconds since `Registry::epoch` at which the present head began to arrive; 0 for none.
+    head_since: AtomicU64,
+    pub(crate) abort: OnceLock<AbortHandle>,
+    registry: Arc<Registry>,
+    number: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Keeps a connection counted as busy.
+#[derive(Debug, Clone)]
+pub(crate) struct Held(#[allow(dead_code, reason = "held for its Drop")] Arc<Busy>);
+
+#[derive(Debug)]
+struct Busy(Arc<State>);
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    epoch: Instant,
+    open: Mutex<BTreeMap<u64, std::sync::Weak<State>>>,
+    next: AtomicU64,
+    places: Arc<Semaphore>,
+    opened: Notify,
+}
+
+impl Held {
+    pub(crate) fn new(state: &Arc<State>) -> Held {
+        state.busy.fetch_add(1, Ordering::Relaxed);
+        state.head_since.store(0, Ordering::Relaxed);
+        Held(Arc::new(Busy(Arc::clone(state))))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.number);
+    }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) == 0
+    }
+
+    fn note_bytes(&self) {
+        if self.is_idle() && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(self.registry.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn abort(&self) {
+        if let Some(handle) = self.abort.get() {
+            handle.abort();
+        }
+    }
+}
+
+impl Registry {
+    pub(crate) fn new(places: usize) -> Arc<Registry> {
+        Arc::new(Registry {
+            epoch: Instant::now(),
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            places: Arc::new(Semaphore::new(places)),
+            opened: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, std::sync::Weak<State>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the epoch of this registry, never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn snapshot(&self) -> Vec<Arc<State>> {
+        self.lock().values().filter_map(std::sync::Weak::upgrade).collect()
+    }
+
+    /// A place for one more connection; takes it from the oldest idle one when there is none.
+    pub(crate) async fn place(self: &Arc<Registry>) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
+                return permit;
+            }
+            if let Some(idle) =
+                self.snapshot().into_iter().find(|s| s.is_idle() && s.abort.get().is_some_and(|a| !a.is_finished()))
+            {
+                tracing::debug!("all connections are in use: closing the oldest idle one");
+                idle.abort();
+            }
+            let waited =
+                tokio::time::timeout(Duration::from_millis(200), Arc::clone(&self.places).acquire_owned()).await;
+            if let Ok(Ok(permit)) = waited {
+                return permit;
+            }
+        }
+    }
+
+    pub(crate) fn register(self: &Arc<Registry>, permit: OwnedSemaphorePermit) -> Arc<State> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let state = Arc::new(State {
+            busy: AtomicU32::new(0),
+            head_since: AtomicU64::new(self.now()),
+            abort: OnceLock::new(),
+            registry: Arc::clone(self),
+            number,
+            _permit: permit,
+        });
+        self.lock().insert(number, Arc::downgrade(&state));
+        self.opened.notify_one();
+        state
+    }
+
+    /// Closes connections whose request head takes too long. Sleeps while none is open.
+    pub(crate) async fn sweep(&self, every: Duration, deadline: Duration) {
+        let deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            while self.lock().is_empty() {
+                self.opened.notified().await;
+            }
+            tokio::time::sleep(every).await;
+            let now = self.now();
+            for state in self.snapshot() {
+                let since = state.head_since.load(Ordering::Relaxed);
+                if since != 0 && state.is_idle() && now.saturating_sub(since) >= deadline {
+                    state.abort();
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// A second descriptor of the same socket, to look at its state without touching its bytes.
+    pub(crate) fn try_clone_fd(&self) -> Option<OwnedFd> {
+        let fd = match &self.socket {
+            Socket::Unix(s) => s.as_fd(),
+            Socket::Tcp(s) => s.as_fd(),
+        };
+        fd.try_clone_to_owned().ok()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(match &mut self.socket {
+            Socket::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Socket::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+        })?;
+        if buf.filled().len() > before {
+            self.state.note_bytes();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Socket::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Socket::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Socket::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}

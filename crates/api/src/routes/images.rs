@@ -1,0 +1,145 @@
+//! Images: pull, import, load, save, list, inspect, tag, remove.
+
+use std::io;
+
+use docker_types::message::JsonMessage;
+use engine::{ImageListOptions, ImportOptions, PullOptions};
+use futures_util::{Stream, StreamExt};
+use http::StatusCode;
+
+use crate::body::{self, Response, Separator};
+use crate::call::{Answer, Call, byte_stream, ok};
+use crate::status::ApiError;
+
+/// Progress as a JSON stream; its failures are messages in it, since the status is sent by then.
+fn progress<S>(messages: S) -> Response
+where
+    S: Stream<Item = JsonMessage> + Send + 'static,
+{
+    let frames = messages.map(|message| -> io::Result<_> { body::message(&message, Separator::CrLf) });
+    body::stream(StatusCode::OK, "application/json", frames)
+}
+
+pub(crate) async fn list(call: Call) -> Answer {
+    let query = &call.query;
+    let options = ImageListOptions {
+        all: query.flag("all"),
+        filters: call.filters()?,
+        shared_size: query.flag("shared-size"),
+        manifests: query.flag("manifests"),
+        digests: query.flag("digests"),
+    };
+    let found = call.engine.image_list(options).await?;
+    call.versioned(&found)
+}
+
+/// `name` with its own tag or digest replaced by `tag`, which may be a digest too.
+fn with_tag(name: &str, tag: Option<&str>) -> String {
+    let Some(tag) = tag else { return name.to_owned() };
+    let bare = name.split_once('@').map_or(name, |(bare, _)| bare);
+    let bare = match bare.rfind(':') {
+        Some(colon) if !bare[colon..].contains('/') => &bare[..colon],
+        _ => bare,
+    };
+    let separator = if tag.contains(':') { '@' } else { ':' };
+    format!("{bare}{separator}{tag}")
+}
+
+/// `POST /images/create`: pull, or import of the request's body.
+pub(crate) async fn create(call: Call) -> Answer {
+    if let Some(source) = call.query.text("fromSrc") {
+        if source != "-" {
+            return Err(ApiError::unsupported(
+                "importing from a URL is not supported: download the archive and give it with docker import - < FILE",
+            ));
+        }
+        let options = ImportOptions {
+            repo: call.query.string("repo"),
+            tag: call.query.string("tag"),
+            message: call.query.string("message"),
+            changes: call.changes(),
+            platform: call.platform()?,
+        };
+        let messages = call.engine.image_import(options, byte_stream(call.body).boxed()).await?;
+        return Ok(progress(messages));
+    }
+    let name = call
+        .query
+        .text("fromImage")
+        .ok_or_else(|| ApiError::invalid("invalid reference format: neither fromImage nor fromSrc is given"))?;
+    let options = PullOptions {
+        reference: with_tag(name, call.query.text("tag")),
+        platform: call.platform()?,
+        auth: call.registry_auth(),
+    };
+    Ok(progress(call.engine.image_pull(options).await?))
+}
+
+pub(crate) async fn load(call: Call) -> Answer {
+    let platform = call.json_platform()?;
+    let quiet = call.query.flag("quiet");
+    Ok(progress(call.engine.image_load(byte_stream(call.body).boxed(), quiet, platform).await?))
+}
+
+/// `name` from the path, or every `names` parameter, which may hold several with commas.
+pub(crate) async fn save(call: Call, name: Option<String>) -> Answer {
+    let names: Vec<String> = match name {
+        Some(name) => vec![name],
+        None => {
+            call.query.all("names").flat_map(|n| n.split(',')).filter(|n| !n.is_empty()).map(str::to_owned).collect()
+        }
+    };
+    if names.is_empty() {
+        return Err(ApiError::invalid("no image is named: give at least one names parameter"));
+    }
+    let bytes = call.engine.image_save(names, call.json_platform()?).await?;
+    Ok(body::stream(StatusCode::OK, "application/x-tar", bytes))
+}
+
+pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
+    let found = call.engine.image_inspect(name, call.query.flag("manifests"), call.json_platform()?).await?;
+    call.versioned(&found)
+}
+
+pub(crate) async fn history(call: Call, name: &str) -> Answer {
+    ok(&call.engine.image_history(name, call.json_platform()?).await?)
+}
+
+pub(crate) async fn tag(call: Call, name: &str) -> Answer {
+    let (repo, tag) = (call.query.text("repo").unwrap_or_default(), call.query.text("tag").unwrap_or_default());
+    call.engine.image_tag(name, repo, tag).await?;
+    Ok(body::empty(StatusCode::CREATED))
+}
+
+pub(crate) async fn remove(call: Call, name: &str) -> Answer {
+    if call.query.text("platforms").is_some() {
+        return Err(ApiError::unsupported("removing single platforms of an image is not supported: remove the image"));
+    }
+    ok(&call.engine.image_remove(name, call.query.flag("force"), call.query.flag("noprune")).await?)
+}
+
+pub(crate) async fn prune(call: Call) -> Answer {
+    ok(&call.engine.image_prune(call.filters()?).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_tag;
+
+    #[test]
+    fn tags_replace_tags() {
+        let digest = "sha256:0123";
+        for (name, tag, whole) in [
+            ("busybox", Some("1"), "busybox:1"),
+            ("busybox", None, "busybox"),
+            ("busybox:2", None, "busybox:2"),
+            ("busybox:2", Some("1"), "busybox:1"),
+            ("127.0.0.1:5000/im", Some("1"), "127.0.0.1:5000/im:1"),
+            ("127.0.0.1:5000/im:2", Some("1"), "127.0.0.1:5000/im:1"),
+            ("im", Some(digest), "im@sha256:0123"),
+            ("im@sha256:4567", Some("1"), "im:1"),
+        ] {
+            assert_eq!(with_tag(name, tag), whole);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What control group hierarchies this host has. Read once when the daemon starts.
+
+use std::path::{Path, PathBuf};
+
+use crate::mountinfo::{self, CgroupMount};
+use crate::{Error, file};
+
+/// Which version carries the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// v1 alone.
+    V1,
+    /// v1 controllers, with a v2 hierarchy beside them.
+    Hybrid,
+    /// v2 alone.
+    V2,
+}
+
+/// A v1 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct V1Mount {
+    pub(crate) controllers: Vec<String>,
+    pub(crate) point: PathBuf,
+    /// Last component of the mount point: the name shown inside containers.
+    pub(crate) name: String,
+}
+
+/// The host's hierarchies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    pub(crate) v1: Vec<V1Mount>,
+    pub(crate) v2: Option<PathBuf>,
+    /// The daemon's own group on v2, as a path below the mount point.
+    pub(crate) own_v2: Option<String>,
+}
+
+impl Hierarchy {
+    /// Reads `/proc/self/mountinfo` and `/proc/self/cgroup`.
+    ///
+    /// # Errors
+    /// [`Error::NoHierarchy`] if none is mounted, [`Error::Io`] if /proc cannot be read.
+    pub fn detect() -> Result<Hierarchy, Error> {
+        let mounts = file::read(Path::new("/proc/self/mountinfo"))?;
+        let own = file::read(Path::new("/proc/self/cgroup"))?;
+        Hierarchy::parse(&mounts, &own)
+    }
+
+    /// The same from texts.
+    ///
+    /// # Errors
+    /// [`Error::NoHierarchy`] if there is none in `mountinfo`.
+    pub fn parse(mountinfo: &str, own_groups: &str) -> Result<Hierarchy, Error> {
+        let mut v1: Vec<V1Mount> = Vec::new();
+        let mut v2: Option<CgroupMount> = None;
+        for mount in mountinfo::parse(mountinfo) {
+            if mount.v2 {
+                // The whole hierarchy is preferred to a bind of some subtree; otherwise the first wins.
+                let better = |old: &CgroupMount| old.root != "/" && mount.root == "/";
+                if v2.as_ref().is_none_or(better) {
+                    v2 = Some(mount);
+                }
+                continue;
+            }
+            let fresh: Vec<String> =
+                mount.controllers.into_iter().filter(|c| !v1.iter().any(|m| m.controllers.contains(c))).collect();
+            if let Some(name) = mount.point.file_name()
+                && !fresh.is_empty()
+            {
+                let name = name.to_string_lossy().into_owned();
+                v1.push(V1Mount { controllers: fresh, point: mount.point, name });
+            }
+        }
+        if v1.is_empty() && v2.is_none() {
+            return Err(Error::NoHierarchy);
+        }
+        let own_v2 = v2.as_ref().and_then(|mount| {
+            let path = own_groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+            let below = if mount.root == "/" { path } else { path.strip_prefix(mount.root.as_str())? };
+            let below = below.trim_matches('/');
+            // "/.." appears when the own group lies outside the namespace's root.
+            (!below.split('/').any(|c| c == "..")).then(|| below.to_owned())
+        });
+        Ok(Hierarchy { v1, v2: v2.map(|m| m.point), own_v2 })
+    }
+
+    /// Which version carries the limits.
+    pub fn mode(&self) -> Mode {
+        // A v1 mount with a name only (systemd's) limits nothing.
+        let controllers = self.v1.iter().flat_map(|m| &m.controllers).any(|c| !c.starts_with("name="));
+        match (controllers, &self.v2) {
+            (false, Some(_)) => Mode::V2,
+            (true, Some(_)) => Mode::Hybrid,
+            (_, None) => Mode::V1,
+        }
+    }
+
+    /// `1` or `2`, as `docker info` prints it.
+    pub fn version(&self) -> &'static str {
+        if self.mode() == Mode::V2 { "2" } else { "1" }
+    }
+
+    /// Directory where the v1 hierarchy of `controller` is mounted.
+    pub(crate) fn v1_point(&self, controller: &str) -> Option<&Path> {
+        self.v1.iter().find(|m| m.controllers.iter().any(|c| c == controller)).map(|m| m.point.as_path())
+    }
+
+    /// Controllers the v2 root offers; empty unless v2 carries the limits.
+    pub(crate) fn v2_controllers(&self) -> Vec<String> {
+        match &self.v2 {
+            Some(root) if self.mode() == Mode::V2 => file::read(&root.join("cgroup.controllers"))
+                .map(|text| text.split_whitespace().map(str::to_owned).collect())
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "\
+30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro
+31 30 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+33 30 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+34 30 0:29 / /mnt/other/memory rw - cgroup cgroup rw,memory
+";
+    const V2: &str = "26 25 0:24 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    #[test]
+    fn version_one() {
+        let h = Hierarchy::parse(V1, "2:memory:/\n1:name=systemd:/init.scope\n").unwrap();
+        assert_eq!((h.mode(), h.version()), (Mode::V1, "1"));
+        assert_eq!(h.v1.len(), 3, "a second mount of a controller is no hierarchy");
+        assert_eq!(h.v1_point("cpuacct"), Some(Path::new("/sys/fs/cgroup/cpu,cpuacct")));
+        assert_eq!(h.v1_point("memory"), Some(Path::new("/sys/fs/cgroup/memory")));
+        assert_eq!(h.v1_point("pids"), None);
+    }
+
+    #[test]
+    fn version_two() {
+        let h = Hierarchy::parse(V2, "0::/system.slice/dhowd.service\n").unwrap();
+        assert_eq!((h.mode(), h.version()), (Mode::V2, "2"));
+        assert_eq!(h.own_v2.as_deref(), Some("system.slice/dhowd.service"));
+    }
+
+    #[test]
+    fn hybrid_and_named_only() {
+        let both = format!("{V1}41 30 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+        let h = Hierarchy::parse(&both, "0::/\n").unwrap();
+        assert_eq!((h.mode(), h.version()), (Mode::Hybrid, "1"));
+        let named = format!("{V2}31 30 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n");
+        assert_eq!(Hierarchy::parse(&named, "0::/\n").unwrap().mode(), Mode::V2);
+    }
+
+    #[test]
+    fn nothing_mounted() {
+        assert!(matches!(Hierarchy::parse("1 0 0:1 / / rw - ext4 x rw\n", ""), Err(Error::NoHierarchy)));
+    }
+
+    #[test]
+    fn own_group_outside_the_namespace_is_unknown() {
+        assert_eq!(Hierarchy::parse(V2, "0::/../other\n").unwrap().own_v2, None);
+    }
+}

@@ -1,0 +1,347 @@
+//! Pulling an image: manifest, configuration, layers in parallel, then the documents.
+
+use crate::auth::Credentials;
+use crate::blob::{Download, Failure, Step};
+use crate::client::Client;
+use crate::error::Error;
+use crate::manifest::{ACCEPT, Descriptor, Document, ImageFacts, Rejection, choose};
+use crate::progress::{LayerStatus, Progress};
+use crate::repository::Repository;
+use crate::sink::{Chunk, ContentSink, LayerStream, SinkError};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use types::{DiffId, Digest, Kind, Platform, Reference};
+
+/// Longest manifest or index.
+const MANIFEST_MAX: u64 = 4 << 20;
+/// Longest image configuration.
+const CONFIG_MAX: u64 = 8 << 20;
+/// Shortest time between two progress figures of a layer.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What to pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// Image to pull; without tag and digest `latest` is meant.
+    pub reference: Reference,
+    /// Platform the user insists on; none takes the host's, and any platform of an image that has
+    /// only one.
+    pub platform: Option<Platform>,
+    /// For the reference's registry.
+    pub credentials: Option<Credentials>,
+    /// What the reference stands for locally, to tell "newer" from "up to date".
+    pub current: Option<Digest>,
+}
+
+/// What was pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// What the reference stands for at the registry: an index or a manifest.
+    pub target: Descriptor,
+    /// The manifest of the platform; the target itself when that is no index.
+    pub manifest: Descriptor,
+    /// The image configuration.
+    pub config: Descriptor,
+    /// The layers, lowest first.
+    pub layers: Vec<(Descriptor, DiffId)>,
+    /// The image's own platform.
+    pub platform: Platform,
+    /// False when everything was here already.
+    pub updated: bool,
+}
+
+/// What a reference stands for at the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// Index or manifest.
+    pub target: Descriptor,
+    /// The platforms of an index, or of the one image.
+    pub platforms: Vec<Platform>,
+}
+
+type Tell = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// A fetched document.
+struct Fetched {
+    descriptor: Descriptor,
+    bytes: Bytes,
+    document: Document,
+}
+
+impl Client {
+    /// Pulls an image into `sink`. Dropping the future abandons the pull; streams that have not
+    /// seen their end are then to be thrown away by the sink.
+    ///
+    /// # Errors
+    /// [`Error`], with Docker's words where clients match on them.
+    pub async fn pull<S: ContentSink>(
+        &self,
+        request: &PullRequest,
+        sink: Arc<S>,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Pulled, Error> {
+        let tell: Tell = Arc::new(progress);
+        let reference = request.reference.clone().with_default_tag();
+        let name = reference.manifest_name();
+        let (top, repository) = self
+            .with_repository(&reference, request.credentials.as_ref(), async |repository| {
+                fetch_manifest(repository, &name, reference.digest().copied(), None).await
+            })
+            .await?;
+        tell(Progress::Pulling { path: reference.path().to_owned(), tag: name });
+
+        let (index, manifest) = match &top.document {
+            Document::Manifest { .. } => (None, top),
+            Document::Index(entries) => {
+                let wanted = request.platform.clone().unwrap_or_else(Platform::host);
+                let chosen = choose(entries, &wanted)
+                    .cloned()
+                    .ok_or_else(|| Error::NoPlatform { platform: wanted.to_string() })?;
+                let manifest = fetch_child(&repository, &chosen).await?;
+                (Some(top), manifest)
+            }
+        };
+        let Document::Manifest { config, layers } = &manifest.document else {
+            return Err(invalid(&repository, "index", "its entry is another index".to_owned()));
+        };
+        let config_bytes = fetch_config(&repository, config).await?;
+        let facts = ImageFacts::parse(&config_bytes, layers.len())
+            .map_err(|why| invalid(&repository, "image configuration", why))?;
+        if let Some(wanted) = request.platform.as_ref().filter(|_| index.is_none())
+            && !wanted.matches(&facts.platform)
+        {
+            let platform = wanted.to_string();
+            return Err(Error::WrongPlatform { reference: repository.familiar.clone(), platform });
+        }
+
+        let pairs: Vec<(Descriptor, DiffId)> = layers.iter().cloned().zip(facts.diff_ids).collect();
+        let fetched = fetch_layers(self, &repository, &pairs, &sink, &tell).await?;
+
+        let target = index.as_ref().unwrap_or(&manifest).descriptor.clone();
+        let mut documents = vec![(config.clone(), config_bytes), (manifest.descriptor.clone(), manifest.bytes.clone())];
+        documents.extend(index.map(|i| (i.descriptor, i.bytes)));
+        let mut stored = false;
+        for (descriptor, bytes) in documents {
+            if !sink.has_document(&descriptor.digest) {
+                stored = true;
+                sink.document(&descriptor, bytes).await.map_err(sink_error)?;
+            }
+        }
+        let updated = fetched || stored || request.current != Some(target.digest);
+        tell(Progress::Digest(target.digest));
+        tell(if updated { Progress::Downloaded(reference) } else { Progress::UpToDate(reference) });
+        let (manifest, config) = (manifest.descriptor.clone(), config.clone());
+        Ok(Pulled { target, manifest, config, layers: pairs, platform: facts.platform, updated })
+    }
+
+    /// Asks what a reference stands for, without pulling it.
+    ///
+    /// # Errors
+    /// As [`Client::pull`].
+    pub async fn resolve(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<Resolved, Error> {
+        let reference = reference.clone().with_default_tag();
+        let name = reference.manifest_name();
+        let (top, repository) = self
+            .with_repository(&reference, credentials, async |repository| {
+                fetch_manifest(repository, &name, reference.digest().copied(), None).await
+            })
+            .await?;
+        let platforms = match &top.document {
+            Document::Index(entries) => entries.iter().filter_map(|e| e.platform.clone()).collect(),
+            Document::Manifest { config, layers } => {
+                let bytes = fetch_config(&repository, config).await?;
+                let facts = ImageFacts::parse(&bytes, layers.len())
+                    .map_err(|why| invalid(&repository, "image configuration", why))?;
+                vec![facts.platform]
+            }
+        };
+        Ok(Resolved { target: top.descriptor, platforms })
+    }
+}
+
+fn invalid(repository: &Repository, what: &'static str, why: String) -> Error {
+    Error::Document { what, reference: repository.familiar.clone(), why }
+}
+
+fn sink_error(error: SinkError) -> Error {
+    Error::Sink { kind: error.kind, message: error.message }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest::sha256(Sha256::digest(bytes).into())
+}
+
+/// Fetches and checks a manifest or index by tag or digest.
+async fn fetch_manifest(
+    repository: &Repository,
+    name: &str,
+    expected: Option<Digest>,
+    media_type: Option<&str>,
+) -> Result<Fetched, Error> {
+    let headers = [(header::ACCEPT, HeaderValue::from_static(ACCEPT))];
+    let answer = repository.get(&format!("manifests/{name}"), &headers, &|_| ()).await?;
+    let text = |name: &str| answer.response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let (content_type, served) = (text("content-type"), text("docker-content-digest"));
+    let bytes = repository.transport.read_capped(answer.response, MANIFEST_MAX, "GET", &answer.url).await?;
+    let digest = sha256(&bytes);
+    if let Some(expected) = expected.filter(|e| *e != digest) {
+        return Err(Error::Digest { what: "manifest", expected, actual: digest });
+    }
+    if let Some(served) = served.and_then(|s| s.parse::<Digest>().ok()).filter(|s| *s != digest) {
+        return Err(Error::Digest { what: "manifest", expected: served, actual: digest });
+    }
+    let content_type = media_type.map(str::to_owned).or(content_type);
+    let (document, media_type) =
+        Document::parse(&bytes, content_type.as_deref()).map_err(|rejection| match rejection {
+            Rejection::Schema1 => Error::Schema1 { reference: repository.familiar.clone() },
+            Rejection::Invalid(why) => invalid(repository, "manifest", why),
+        })?;
+    let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, platform: None };
+    Ok(Fetched { descriptor, bytes, document })
+}
+
+/// Fetches the manifest an index entry names.
+async fn fetch_child(repository: &Repository, entry: &Descriptor) -> Result<Fetched, Error> {
+    let name = entry.digest.to_string();
+    let mut fetched = fetch_manifest(repository, &name, Some(entry.digest), Some(&entry.media_type)).await?;
+    check_size(entry, fetched.descriptor.size)?;
+    fetched.descriptor.platform = entry.platform.clone();
+    Ok(fetched)
+}
+
+fn check_size(descriptor: &Descriptor, actual: u64) -> Result<(), Error> {
+    if descriptor.size == actual {
+        return Ok(());
+    }
+    Err(Error::Size { digest: descriptor.digest, expected: descriptor.size, actual })
+}
+
+async fn fetch_config(repository: &Repository, config: &Descriptor) -> Result<Bytes, Error> {
+    if config.size > CONFIG_MAX {
+        return Err(Error::TooLarge { what: "the image configuration".to_owned(), limit: CONFIG_MAX });
+    }
+    let answer = repository.get(&format!("blobs/{}", config.digest), &[], &|_| ()).await?;
+    let bytes = repository.transport.read_capped(answer.response, CONFIG_MAX, "GET", &answer.url).await?;
+    check_size(config, bytes.len() as u64)?;
+    let actual = sha256(&bytes);
+    if actual != config.digest {
+        return Err(Error::Digest { what: "image configuration", expected: config.digest, actual });
+    }
+    Ok(bytes)
+}
+
+/// Fetches the layers that are missing; false when none was.
+async fn fetch_layers<S: ContentSink>(
+    client: &Client,
+    repository: &Arc<Repository>,
+    layers: &[(Descriptor, DiffId)],
+    sink: &Arc<S>,
+    tell: &Tell,
+) -> Result<bool, Error> {
+    let mut seen = HashSet::new();
+    let mut missing = Vec::new();
+    for (descriptor, diff_id) in layers {
+        if !seen.insert(descriptor.digest) {
+            continue;
+        }
+        let here = sink.has_layer(descriptor, diff_id);
+        let status = if here { LayerStatus::AlreadyExists } else { LayerStatus::PullingFsLayer };
+        tell(Progress::Layer { id: descriptor.digest.short(), status });
+        if !here {
+            missing.push((descriptor.clone(), *diff_id));
+        }
+    }
+    let fetched = !missing.is_empty();
+    let slots = Arc::new(Semaphore::new(client.config().limits.parallel_layers.max(1)));
+    // Dropped with this future: aborts every download.
+    let mut tasks = JoinSet::new();
+    for (descriptor, diff_id) in missing {
+        let layer = Layer { repository: repository.clone(), descriptor, diff_id, tell: tell.clone() };
+        tasks.spawn(layer.fetch(sink.clone(), slots.clone()));
+    }
+    while let Some(result) = tasks.join_next().await {
+        result.map_err(|e| Error::Sink { kind: Kind::Internal, message: format!("a layer's task ended: {e}") })??;
+    }
+    Ok(fetched)
+}
+
+struct Layer {
+    repository: Arc<Repository>,
+    descriptor: Descriptor,
+    diff_id: DiffId,
+    tell: Tell,
+}
+
+impl Layer {
+    fn say(&self, status: LayerStatus) {
+        (self.tell)(Progress::Layer { id: self.descriptor.digest.short(), status });
+    }
+
+    async fn fetch<S: ContentSink>(self, sink: Arc<S>, slots: Arc<Semaphore>) -> Result<(), Error> {
+        let slot = match slots.clone().try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => {
+                self.say(LayerStatus::Waiting);
+                let closed = |_| Error::Sink { kind: Kind::Cancelled, message: "the pull was abandoned".to_owned() };
+                slots.acquire_owned().await.map_err(closed)?
+            }
+        };
+        let LayerStream { chunks, mut done, verifies } =
+            sink.layer(&self.descriptor, self.diff_id).await.map_err(sink_error)?;
+        tokio::select! {
+            result = self.download(&chunks, verifies) => match result {
+                Ok(()) => {}
+                Err(Failure::Registry(error)) => return Err(error),
+                Err(Failure::Abandoned) => return Err(self.abandoned(done.await)),
+            },
+            result = &mut done => return Err(self.abandoned(result)),
+        }
+        // Let the next layer download while this one's tail is unpacked.
+        drop(slot);
+        self.say(LayerStatus::DownloadComplete);
+        let size = self.descriptor.size;
+        self.say(LayerStatus::Extracting { current: size, total: size });
+        drop(chunks);
+        done.await.map_err(sink_error)?;
+        self.say(LayerStatus::PullComplete);
+        Ok(())
+    }
+
+    /// The error of a sink that stopped before the end.
+    fn abandoned(&self, result: Result<(), SinkError>) -> Error {
+        match result {
+            Err(error) => sink_error(error),
+            Ok(()) => {
+                let message = format!("the store stopped taking layer {} before its end", self.descriptor.digest);
+                Error::Sink { kind: Kind::Internal, message }
+            }
+        }
+    }
+
+    async fn download(&self, chunks: &mpsc::Sender<Chunk>, verifies: bool) -> Result<(), Failure> {
+        let total = self.descriptor.size;
+        let last = Mutex::new(None::<Instant>);
+        let tell = |step| match step {
+            Step::Received(current) => {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
+                    *last = Some(Instant::now());
+                    self.say(LayerStatus::Downloading { current, total });
+                }
+            }
+            Step::Retrying(wait) => {
+                let seconds = wait.as_millis().div_ceil(1000);
+                self.say(LayerStatus::Retrying { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) });
+            }
+        };
+        Download::new(&self.repository, &self.descriptor, chunks, !verifies).run(&tell).await?;
+        self.say(LayerStatus::VerifyingChecksum);
+        chunks.send(Chunk::End).await.map_err(|_| Failure::Abandoned)
+    }
+}

@@ -1,0 +1,59 @@
+//! Where pulled content goes: the seam between the registry client and the engine's store.
+
+use crate::manifest::Descriptor;
+use bytes::Bytes;
+use std::future::Future;
+use std::pin::Pin;
+use tokio::sync::mpsc;
+use types::{DiffId, Digest, Kind};
+
+/// Why a sink could not take content.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkError {
+    /// Its kind.
+    pub kind: Kind,
+    /// For the user.
+    pub message: String,
+}
+
+/// A piece of a layer's blob, compressed as the registry keeps it.
+#[derive(Debug, Clone)]
+pub enum Chunk {
+    /// The next bytes, in order.
+    Data(Bytes),
+    /// The blob is whole and checked. A channel that closes without it was abandoned, and
+    /// everything received is to be thrown away.
+    End,
+}
+
+/// A layer being received.
+pub struct LayerStream {
+    /// Takes the blob; its capacity is the back-pressure on the download.
+    pub chunks: mpsc::Sender<Chunk>,
+    /// Ends when blob and unpacked layer are stored, after [`Chunk::End`]; or earlier by failing.
+    pub done: Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send>>,
+    /// True when the sink itself checks the blob's digest and makes `done` fail when it differs;
+    /// the puller then does not hash a second time.
+    pub verifies: bool,
+}
+
+/// Receives an image. Documents come whole, layers as streams, several at a time.
+pub trait ContentSink: Send + Sync + 'static {
+    /// True when the layer is stored, blob and unpacked, so that it need not be fetched.
+    fn has_layer(&self, descriptor: &Descriptor, diff_id: &DiffId) -> bool;
+
+    /// True when a document is stored.
+    fn has_document(&self, digest: &Digest) -> bool;
+
+    /// Stores an index, manifest or configuration whose digest has been checked. Called after all
+    /// layers are stored, configuration first, index last.
+    fn document(&self, descriptor: &Descriptor, bytes: Bytes) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// Opens a layer for receiving.
+    fn layer(
+        &self,
+        descriptor: &Descriptor,
+        diff_id: DiffId,
+    ) -> impl Future<Output = Result<LayerStream, SinkError>> + Send;
+}

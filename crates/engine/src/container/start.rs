@@ -1,0 +1,519 @@
+//! Starting a container: namespaces, root file system, control group and shim are prepared in one
+//! go on the blocking pool, then the shim executes the plan. Whatever fails is undone.
+//!
+//! No fsync and no second process of ours is on this path. Called by the facade, by restart
+//! policies and at engine start.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::process::Child;
+use std::sync::Arc;
+
+use cgroup::Cgroup;
+use docker_types::network::{PortBinding, PortMap};
+use launch::{FailureStage, Request, Response, WIRE_VERSION};
+use network::{AttachRequest, Endpoint, PortSpec};
+use sys::socket::FdSocket;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use types::{ExposedPort, PortRange};
+
+use super::record::{Phase, Record};
+use super::{Container, Lifecycle, Outcome, exit, health, names, remove};
+use crate::clock;
+use crate::engine::Inner;
+use crate::error::{Error, Result, fail};
+use crate::plan::{self, Assembled};
+use crate::shim_link::{self, ShimLink};
+
+/// Start a container that is not running.
+///
+/// # Errors
+/// AlreadyDone when it runs; Docker's texts for what cannot be started.
+pub(crate) async fn start(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
+    let mut lifecycle = container.lifecycle.lock().await;
+    start_locked(inner, container, &mut lifecycle).await
+}
+
+/// As [`start`], with the lifecycle lock held.
+pub(crate) async fn start_locked(
+    inner: &Arc<Inner>,
+    container: &Arc<Container>,
+    lifecycle: &mut Lifecycle,
+) -> Result<()> {
+    match container.phase() {
+        Phase::Running => return Err(fail!(AlreadyDone, "container {} is already running", container.id())),
+        Phase::Paused => return Err(fail!(Conflict, "cannot start a paused container, try unpause instead")),
+        Phase::Removing | Phase::Dead => {
+            return Err(fail!(Conflict, "container is marked for removal and cannot be started"));
+        }
+        Phase::Created | Phase::Exited | Phase::Restarting => {}
+    }
+    if inner.is_closing() {
+        return Err(fail!(Unavailable, "the engine is shutting down"));
+    }
+    if let Some(task) = container.live().restart.take() {
+        task.abort();
+    }
+    if let Some(cleanup) = lifecycle.cleanup.take() {
+        // The last run's control group must be gone before one of the same name is made.
+        let _ = cleanup.await;
+    }
+    match run(inner, container).await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(failed(inner, container, failure).await),
+    }
+}
+
+/// A start that failed, and the exit code it leaves.
+struct Failure {
+    error: Error,
+    code: i32,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, code: 128 }
+    }
+}
+
+async fn failed(inner: &Arc<Inner>, container: &Arc<Container>, failure: Failure) -> Error {
+    let Failure { error, code } = failure;
+    let text = error.to_string();
+    let record = container.change(|r| {
+        r.state.phase = if r.state.phase == Phase::Created { Phase::Created } else { Phase::Exited };
+        r.state.pid = 0;
+        r.state.exit_code = code;
+        r.state.error.clone_from(&text);
+        r.state.endpoint = None;
+        r.state.ports = PortMap::new();
+    });
+    // Clients that attached before the start learn of its failure by the end of their stream.
+    container.live().pending.clear();
+    container.outcome.send_modify(|o| {
+        o.running = false;
+        o.exit_code = code;
+        o.error = text;
+    });
+    if record.host_config.auto_remove {
+        let (inner, container) = (Arc::clone(inner), Arc::clone(container));
+        tokio::spawn(async move { remove::after_exit(&inner, &container).await });
+    } else {
+        inner.persist_fact(container).await;
+    }
+    error
+}
+
+/// What the blocking part hands to the launching part.
+struct Ready {
+    socket: FdSocket,
+    child: Child,
+    assembled: Assembled,
+    endpoint: Option<Endpoint>,
+    cgroup: Cgroup,
+    warnings: Vec<String>,
+}
+
+async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Result<(), Failure> {
+    let record = container.record();
+    let ready = {
+        let (inner, record) = (Arc::clone(inner), Arc::clone(&record));
+        let worker = Arc::clone(&inner);
+        worker.blocking("prepare a container", move || prepare(&inner, &record)).await?
+    };
+    let Ready { socket, child, assembled, endpoint, cgroup, warnings } = ready;
+    for warning in &warnings {
+        tracing::warn!(container = record.id, "{warning}");
+    }
+    reap(child);
+    let launched = launch(container, socket, assembled).await;
+    let (link, events, pid, started_ns) = match launched {
+        Ok(done) => done,
+        Err(failure) => {
+            let (inner, id) = (Arc::clone(inner), record.id.clone());
+            let undo = Arc::clone(&inner);
+            undo.blocking("undo a failed start", move || {
+                release(&inner, &id, endpoint.as_ref(), &cgroup);
+                Ok(())
+            })
+            .await?;
+            return Err(failure);
+        }
+    };
+
+    let endpoint_for_record = endpoint.clone();
+    container.change(|r| {
+        r.state.phase = Phase::Running;
+        r.state.pid = pid;
+        r.state.exit_code = 0;
+        r.state.error.clear();
+        r.state.oom_killed = false;
+        r.state.started_ns = started_ns;
+        r.state.finished_ns = if r.state.restart_count > 0 { r.state.finished_ns } else { 0 };
+        r.state.stopped_by_user = false;
+        r.state.boot_id.clone_from(&inner.boot_id);
+        r.state.ports = published(endpoint_for_record.as_ref());
+        r.state.endpoint = endpoint_for_record;
+        r.state.sandbox_id = names::random_id();
+    });
+    container.live().link = Some(Arc::clone(&link));
+    container.running.send_replace(true);
+    container.outcome.send_modify(|o| *o = Outcome { running: true, exits: o.exits, ..Outcome::default() });
+    if let Err(error) = inner.persist(container, state::Durability::Process).await {
+        // It runs: saying otherwise would be worse. The next change of state is written again.
+        tracing::error!(container = container.id(), %error, "a started container could not be recorded");
+    }
+    let network = record.host_config.network_mode.as_str();
+    if endpoint.is_some() || matches!(network, "none" | "host") {
+        inner.publish_network(container, "connect", network);
+    }
+    inner.publish_container(container, "start", []);
+    exit::follow(inner, container, link, events);
+    health::begin(inner, container);
+    Ok(())
+}
+
+/// Blocking: everything the plan refers to, and a shim waiting for it.
+fn prepare(inner: &Inner, record: &Record) -> Result<Ready> {
+    let run_dir = inner.run_dir(&record.id);
+    make_run_dir(&run_dir)?;
+    // The shim starts up on the other processor while we prepare the rest.
+    let (socket, theirs) = shim_link::socket_pair()?;
+    let child = inner
+        .shim
+        .start(&[record.id.get(..12).unwrap_or(&record.id)], theirs)
+        .map_err(|e| Error::io("cannot start the container's shim", e))?;
+    let built = build(inner, record);
+    match built {
+        Ok((assembled, endpoint, cgroup, warnings)) => Ok(Ready { socket, child, assembled, endpoint, cgroup, warnings }),
+        Err(error) => {
+            drop(socket);
+            let mut child = child;
+            // Without its socket the shim leaves at once.
+            if let Err(e) = child.wait() {
+                tracing::warn!(error = %e, "a shim could not be waited for");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn build(inner: &Inner, record: &Record) -> Result<(Assembled, Option<Endpoint>, Cgroup, Vec<String>)> {
+    let host = &record.host_config;
+    let (device_nodes, device_rules) = plan::devices::resolve(host)?;
+    let mut resources = plan::cgroup_resources(&host.resources(), Some(device_rules))?;
+    let ignored = resources.discard_unsupported(&inner.support);
+    let warnings = ignored.iter().map(|what| format!("this host has no {what}: the limit is not enforced")).collect();
+    let rootfs = inner.images.rootfs(&record.layers, &inner.container_dir(&record.id))?;
+    let cgroup = Cgroup::create(&inner.cgroups, inner.cgroup_parent(record), &record.id)?;
+    let mut endpoint = None;
+    let result = (|| {
+        cgroup.apply(&resources)?;
+        let slot = attach(inner, record)?;
+        endpoint = slot.as_ref().map(|(_, e)| e.clone());
+        let prepared = plan::Prepared { record, rootfs, slot, cgroup: &cgroup, device_nodes };
+        plan::assemble(inner, prepared)
+    })();
+    match result {
+        Ok(assembled) => Ok((assembled, endpoint, cgroup, warnings)),
+        Err(error) => {
+            release(inner, &record.id, endpoint.as_ref(), &cgroup);
+            Err(error)
+        }
+    }
+}
+
+/// Give back what a run held outside the process. Each part is tried; what fails is logged.
+pub(crate) fn release(inner: &Inner, id: &str, endpoint: Option<&Endpoint>, cgroup: &Cgroup) {
+    release_network(inner, id, endpoint);
+    release_rest(inner, id, cgroup);
+}
+
+pub(crate) fn release_network(inner: &Inner, id: &str, endpoint: Option<&Endpoint>) {
+    if let (Some(bridge), Some(endpoint)) = (inner.networks.bridge(), endpoint)
+        && let Err(error) = bridge.release(&endpoint.id)
+    {
+        tracing::warn!(container = id, %error, "the network of a container was not released cleanly");
+    }
+}
+
+pub(crate) fn release_rest(inner: &Inner, id: &str, cgroup: &Cgroup) {
+    let run_dir = inner.run_dir(id);
+    plan::mount_sources::drop_shared(&run_dir);
+    if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
+        tracing::warn!(container = id, %error, "the control group of a container stays");
+    }
+    // The shim removes its own files when it leaves; this takes the rest.
+    if let Err(error) = std::fs::remove_dir_all(&run_dir)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::debug!(container = id, %error, "the run directory of a container stays");
+    }
+}
+
+/// A fresh directory: what a dead shim left there would be taken for this run's.
+fn make_run_dir(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let make = || std::fs::DirBuilder::new().mode(0o700).create(path);
+    match make() {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            plan::mount_sources::drop_shared(path);
+            std::fs::remove_dir_all(path).and_then(|()| make())
+        }
+        other => other,
+    }
+    .map_err(|e| Error::io(format!("cannot make the directory {}", path.display()), e))
+}
+
+/// The place on the default bridge, where the container wants one.
+fn attach(inner: &Inner, record: &Record) -> Result<Option<(OwnedFd, Endpoint)>> {
+    let host = &record.host_config;
+    match host.network_mode.as_str() {
+        "host" | "none" => return Ok(None),
+        "bridge" => {}
+        mode if mode.starts_with("container:") => return Ok(None),
+        other => {
+            return Err(fail!(NotFound, "failed to set up container networking: network {other} not found"));
+        }
+    }
+    if record.config.network_disabled {
+        return Ok(None);
+    }
+    let Some(bridge) = inner.networks.bridge() else {
+        return Err(fail!(
+            NotFound,
+            "failed to set up container networking: network bridge not found: this engine runs without a bridge; use --network none or host"
+        ));
+    };
+    let settings = record.endpoints.get("bridge");
+    let mac = match settings.map(|s| s.mac_address.as_str()).filter(|m| !m.is_empty()) {
+        Some(text) => Some(text),
+        None => Some(record.config.mac_address.as_str()).filter(|m| !m.is_empty()),
+    };
+    let mac = mac.map(str::parse).transpose().map_err(|e| fail!(Invalid, "invalid MAC address: {e}"))?;
+    let request = AttachRequest { ports: port_specs(record)?, mac, ip: None, mtu: None };
+    let container = record.id.parse().map_err(|e| fail!(Internal, "{e}"))?;
+    let slot = bridge.attach(container, &request).map_err(|e| {
+        let kind = e.kind();
+        let text = format!(
+            "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): {e}",
+            record.name, record.id
+        );
+        Error::new(kind, text)
+    })?;
+    Ok(Some((slot.netns, slot.endpoint)))
+}
+
+fn port_specs(record: &Record) -> Result<Vec<PortSpec>> {
+    let host = &record.host_config;
+    let mut list = Vec::new();
+    for (key, bindings) in host.port_bindings.iter().flatten() {
+        let container: ExposedPort = key.parse().map_err(|_| fail!(Invalid, "invalid port specification: {key:?}"))?;
+        let default = [PortBinding::default()];
+        let bindings = match bindings {
+            Some(list) if !list.is_empty() => list.as_slice(),
+            _ => &default,
+        };
+        for binding in bindings {
+            let host_ip = match binding.host_ip.as_str() {
+                "" => None,
+                text => match text.parse() {
+                    Ok(std::net::IpAddr::V4(ip)) => Some(ip),
+                    // Publishing on IPv6 is not there yet: the wildcard is covered by the IPv4 one.
+                    Ok(std::net::IpAddr::V6(ip)) if ip.is_unspecified() => continue,
+                    _ => {
+                        return Err(fail!(
+                            Unsupported,
+                            "cannot publish {key} on {text}: publishing on IPv6 addresses is not supported yet"
+                        ));
+                    }
+                },
+            };
+            list.push(PortSpec { container, host_ip, host: PortRange::parse(&binding.host_port) });
+        }
+    }
+    if host.publish_all_ports {
+        for key in record.config.exposed_ports.iter().flat_map(|p| p.keys()) {
+            let (ports, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
+            let range = PortRange::parse(ports).ok_or_else(|| fail!(Invalid, "invalid port specification: {key:?}"))?;
+            for port in range.start..=range.end {
+                let protocol = protocol.parse().map_err(|e| fail!(Invalid, "{e}"))?;
+                let container = ExposedPort { port, protocol };
+                if !list.iter().any(|s| s.container == container) {
+                    list.push(PortSpec { container, host_ip: None, host: None });
+                }
+            }
+        }
+    }
+    Ok(list)
+}
+
+fn published(endpoint: Option<&Endpoint>) -> PortMap {
+    let mut map = PortMap::new();
+    for port in endpoint.iter().flat_map(|e| &e.ports) {
+        let key = ExposedPort { port: port.container_port, protocol: port.protocol }.to_string();
+        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
+        map.entry(key).or_default().get_or_insert_default().push(binding);
+    }
+    map
+}
+
+type Launched = (Arc<ShimLink>, tokio::sync::mpsc::UnboundedReceiver<launch::Event>, i32, i64);
+
+/// Hand the plan over, with the clients that attached early connected first.
+async fn launch(
+    container: &Arc<Container>,
+    socket: FdSocket,
+    assembled: Assembled,
+) -> std::result::Result<Launched, Failure> {
+    let Assembled { plan, fds } = assembled;
+    let program = plan.process.args.first().map(|a| String::from_utf8_lossy(a).into_owned()).unwrap_or_default();
+    let bytes = plan.encode().map_err(|e| Error::io("cannot encode a launch plan", e))?;
+    let memfd = sys::memfd::sealed("launch-plan", &bytes).map_err(|e| Error::io("cannot hand over a launch plan", e))?;
+    let (link, events) = ShimLink::start(socket)?;
+    connect_pending(container, &link).await?;
+    let mut passed = vec![memfd.as_fd()];
+    passed.extend(plan::borrow(&fds));
+    let reply = link.request(Request::Launch { version: WIRE_VERSION }, &passed).await?;
+    match reply.response {
+        Response::Started { pid, started_at_ns, warnings } => {
+            for warning in warnings {
+                tracing::warn!(container = container.id(), "{warning}");
+            }
+            let started = if started_at_ns == 0 { clock::now_ns() } else { started_at_ns };
+            Ok((link, events, pid, started))
+        }
+        Response::Failed { stage, errno, detail } => Err(describe(stage, errno, &detail, &program)),
+        other => Err(fail!(Internal, "the container's shim answered {other:?} to a launch").into()),
+    }
+}
+
+async fn connect_pending(container: &Container, link: &ShimLink) -> Result<()> {
+    let pending = std::mem::take(&mut container.live().pending);
+    for client in pending {
+        // A client that left before the start is not worth a connection.
+        if client.connection.is_closed() {
+            continue;
+        }
+        let reply = link.request(Request::Attach { streams: client.streams }, &[]).await?;
+        if let (Response::Attached, Some(fd)) = (reply.response, reply.fds.into_iter().next()) {
+            let _ = client.connection.send(fd);
+        }
+    }
+    Ok(())
+}
+
+/// Docker's words for a launch that failed, and the exit code that goes with them.
+fn describe(stage: FailureStage, errno: i32, detail: &str, program: &str) -> Failure {
+    let (text, code, known) = launch_error(stage, errno, detail, program);
+    let message = format!(
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: {text}"
+    );
+    let kind = if known { types::Kind::Invalid } else { types::Kind::Internal };
+    Failure { error: Error::new(kind, message), code }
+}
+
+/// What failed, as runc would say it; the exit code; whether the user's command is to blame.
+pub(crate) fn launch_error(stage: FailureStage, errno: i32, detail: &str, program: &str) -> (String, i32, bool) {
+    let reason = match errno {
+        2 => "no such file or directory".to_owned(),
+        13 => "permission denied".to_owned(),
+        8 => "exec format error".to_owned(),
+        20 => "not a directory".to_owned(),
+        21 => "is a directory".to_owned(),
+        0 => String::new(),
+        other => std::io::Error::from_raw_os_error(other).to_string(),
+    };
+    if stage == FailureStage::Exec {
+        return match errno {
+            2 if program.contains('/') => (format!("exec: \"{program}\": stat {program}: no such file or directory"), 127, true),
+            2 => (format!("exec: \"{program}\": executable file not found in $PATH"), 127, true),
+            8 => (format!("exec {program}: exec format error"), 126, true),
+            1 | 13 | 20 | 21 => (format!("exec: \"{program}\": {reason}"), 126, true),
+            _ => (format!("exec: \"{program}\": {reason}"), 128, false),
+        };
+    }
+    if stage == FailureStage::Cwd {
+        return (format!("chdir to cwd ({detail:?}) set in config.json failed: {reason}"), 126, true);
+    }
+    let hint = if stage == FailureStage::Mount && errno == 20 {
+        ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+    } else {
+        ""
+    };
+    let known = stage == FailureStage::Mount && errno == 20;
+    let colon = if reason.is_empty() { "" } else { ": " };
+    (format!("{}: {detail}{colon}{reason}{hint}", stage_name(stage)), if known { 127 } else { 128 }, known)
+}
+
+fn stage_name(stage: FailureStage) -> &'static str {
+    match stage {
+        FailureStage::Protocol => "protocol between engine and shim",
+        FailureStage::Io => "standard streams",
+        FailureStage::Clone => "clone",
+        FailureStage::Cgroup => "control group",
+        FailureStage::Namespace => "namespace",
+        FailureStage::Hostname => "sethostname",
+        FailureStage::RootFs => "root file system",
+        FailureStage::Mount => "mount",
+        FailureStage::Device => "device",
+        FailureStage::MaskedPath => "masked path",
+        FailureStage::Pivot => "pivot_root",
+        FailureStage::Sysctl => "write sysctl",
+        FailureStage::Console => "console",
+        FailureStage::Rlimit => "error setting rlimit",
+        FailureStage::Capability => "apply caps",
+        FailureStage::Credentials => "set user",
+        FailureStage::Seccomp => "seccomp",
+        FailureStage::Cwd => "working directory",
+        FailureStage::Exec => "exec",
+        FailureStage::NotRunning => "container is not running",
+        FailureStage::NoSuchExec => "no such exec",
+        FailureStage::Log => "log",
+    }
+}
+
+/// What tokio wants to see of a descriptor.
+struct Watched(OwnedFd);
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Wait for a shim in the background, so that it leaves no zombie.
+fn reap(mut child: Child) {
+    let watched = sys::process::pidfd_open(child.id().cast_signed())
+        .map_err(std::io::Error::from)
+        .and_then(|fd| AsyncFd::with_interest(Watched(fd), Interest::READABLE));
+    tokio::spawn(async move {
+        if let Ok(watched) = watched {
+            // Readable: it has ended and the wait below returns at once.
+            let _ = watched.readable().await;
+        }
+        let waited = tokio::task::spawn_blocking(move || child.wait()).await;
+        if let Ok(Err(error)) = waited {
+            tracing::warn!(%error, "a shim could not be waited for");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phrases_clients_match_on() {
+        let text = |errno, program: &str| describe(FailureStage::Exec, errno, "", program);
+        let failure = text(2, "nosuch");
+        assert_eq!((failure.error.kind(), failure.code), (types::Kind::Invalid, 127));
+        assert!(failure.error.to_string().ends_with(
+            "unable to start container process: error during container init: exec: \"nosuch\": executable file not found in $PATH"
+        ));
+        assert!(text(13, "/etc/passwd").error.to_string().ends_with("exec: \"/etc/passwd\": permission denied"));
+        assert_eq!(text(13, "/etc/passwd").code, 126);
+        assert!(text(2, "/no").error.to_string().ends_with("stat /no: no such file or directory"));
+        let other = describe(FailureStage::Clone, 11, "clone3", "sh");
+        assert_eq!((other.error.kind(), other.code), (types::Kind::Internal, 128));
+    }
+}

@@ -1,0 +1,149 @@
+//! The errors of this crate, each with the kind that decides its HTTP status.
+//!
+//! Where Docker's clients and scripts match on a text, the text is Docker's; the engine puts the network driver's
+//! customary words in front.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use types::{ExposedPort, Kind};
+
+use crate::Subnet;
+
+/// Result of a network operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a network operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused a change of links, routes or firewall rules.
+    #[error("{0}")]
+    Netlink(#[from] netlink::Error),
+    /// A file or socket operation failed.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was attempted.
+        action: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// One of our own containers has published the port.
+    #[error("Bind for {address}:{port} failed: port is already allocated")]
+    PortAllocated {
+        /// Host address asked for.
+        address: Ipv4Addr,
+        /// Host port asked for.
+        port: u16,
+    },
+    /// The host port cannot be bound, for instance because a program of the host listens on it.
+    #[error("failed to bind host port for {address}:{port}:{container_address}:{container}: {}", reason(.source))]
+    PortBind {
+        /// Host address asked for.
+        address: Ipv4Addr,
+        /// Host port asked for.
+        port: u16,
+        /// Address the port would lead to.
+        container_address: Ipv4Addr,
+        /// Port it would lead to.
+        container: ExposedPort,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Every port of the range is taken.
+    #[error("all ports are allocated: no free host port between {start} and {end} on {address} for {container}")]
+    PortsExhausted {
+        /// Host address asked for.
+        address: Ipv4Addr,
+        /// First port tried.
+        start: u16,
+        /// Last port tried.
+        end: u16,
+        /// Container port.
+        container: ExposedPort,
+    },
+    /// The address asked for belongs to another endpoint.
+    #[error("Address already in use")]
+    AddressInUse(Ipv4Addr),
+    /// The address asked for is not a host address of the network.
+    #[error("requested address {address} is out of range: network {network} has subnet {subnet}")]
+    AddressOutOfRange {
+        /// Address asked for.
+        address: Ipv4Addr,
+        /// Name of the bridge.
+        network: String,
+        /// Its subnet.
+        subnet: Subnet,
+    },
+    /// Every address of the subnet is taken.
+    #[error("no available IPv4 addresses on this network's address pools: {network} ({subnet})")]
+    AddressesExhausted {
+        /// Name of the bridge.
+        network: String,
+        /// Its subnet.
+        subnet: Subnet,
+    },
+    /// Every candidate subnet overlaps a route or address of the host.
+    #[error(
+        "all predefined address pools have been fully subnetted: every candidate overlaps a route of this host; \
+         set a subnet for bridge {0} explicitly"
+    )]
+    SubnetsExhausted(String),
+    /// A setting makes no sense or contradicts what is there.
+    #[error("{0}")]
+    Config(String),
+    /// The endpoint is not one of this network's.
+    #[error("endpoint {0} not found")]
+    EndpointNotFound(types::EndpointId),
+}
+
+impl Error {
+    /// The kind that decides the HTTP status. Failures to publish are internal, since Docker answers 500 to them.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Netlink(_) | Self::Io { .. } | Self::PortAllocated { .. } | Self::PortBind { .. } => Kind::Internal,
+            Self::PortsExhausted { .. } => Kind::Internal,
+            Self::AddressInUse(_) => Kind::Forbidden,
+            Self::AddressOutOfRange { .. } | Self::Config(_) => Kind::Invalid,
+            Self::AddressesExhausted { .. } | Self::SubnetsExhausted(_) => Kind::Exhausted,
+            Self::EndpointNotFound(_) => Kind::NotFound,
+        }
+    }
+
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+}
+
+/// The system's reason in the words of Docker, which prints C library texts without their number.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "address already in use".into(),
+        io::ErrorKind::AddrNotAvailable => "cannot assign requested address".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::Protocol;
+
+    #[test]
+    fn texts_are_dockers() {
+        let address = Ipv4Addr::UNSPECIFIED;
+        let error = Error::PortAllocated { address, port: 8080 };
+        assert_eq!(error.to_string(), "Bind for 0.0.0.0:8080 failed: port is already allocated");
+        let error = Error::PortBind {
+            address,
+            port: 8080,
+            container_address: Ipv4Addr::new(172, 17, 0, 2),
+            container: ExposedPort { port: 80, protocol: Protocol::Tcp },
+            source: io::Error::from_raw_os_error(98),
+        };
+        let text = "failed to bind host port for 0.0.0.0:8080:172.17.0.2:80/tcp: address already in use";
+        assert_eq!(error.to_string(), text);
+    }
+}

@@ -1,0 +1,457 @@
+//! The shim's one loop: a thread, an epoll instance, and everything it watches.
+//!
+//! Nothing here blocks: not on the container's output, not on clients, not on daemons. Starts are
+//! followed through their status sockets.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use launch::{Event, ExitRecord, FailureStage, MAX_MESSAGE, ReplyFrame, Response};
+use runtime::{Failure, Progress};
+use sys::Errno;
+use sys::memory::PageBuffer;
+use sys::socket::{FdListener, FdSocket};
+
+use crate::clock::{monotonic_ns, now_ns};
+use crate::connection::Connection;
+use crate::log::{Log, Stream};
+use crate::poller::{Interest, Poller, Ready, Token};
+use crate::task::{Phase, QUIET_NS, Read, Starting, Task};
+
+/// Largest single read of output.
+const READ_SIZE: usize = 256 * 1024;
+/// Idle time after which buffers go back to the kernel.
+const RELAX_NS: i64 = 1_000_000_000;
+/// Reads of each stream when a process has ended: more than a full pipe.
+const DRAIN_READS: usize = 32;
+/// The container's first process among the tasks.
+pub(crate) const MAIN: u32 = 0;
+
+/// What the launch leaves behind for later.
+pub(crate) struct Launched {
+    pub(crate) container_id: String,
+    pub(crate) run_dir: String,
+    pub(crate) started_at_ns: i64,
+    pub(crate) oom: Option<OomCounter>,
+}
+
+/// The group's count of memory kills, and what it was at the launch.
+pub(crate) struct OomCounter {
+    fd: OwnedFd,
+    base: u64,
+}
+
+impl OomCounter {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        let base = read_oom_kills(&fd);
+        Self { fd, base }
+    }
+
+    fn has_killed(&self) -> bool {
+        read_oom_kills(&self.fd) > self.base
+    }
+}
+
+/// The number after `oom_kill` (v1 `memory.oom_control`, v2 `memory.events`); 0 when there is none.
+fn read_oom_kills(fd: &OwnedFd) -> u64 {
+    let mut buffer = [0u8; 512];
+    let len = rustix::io::pread(fd, &mut buffer, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&buffer[..len]);
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Everything the shim is.
+pub(crate) struct Server {
+    pub(crate) poller: Poller,
+    signals: OwnedFd,
+    pub(crate) listener: Option<FdListener>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) log: Option<Log>,
+    pub(crate) launched: Option<Launched>,
+    pub(crate) exit: Option<ExitRecord>,
+    /// The daemon has taken the exit into its own records.
+    pub(crate) forgotten: bool,
+    /// The launch failed: nothing is left to do.
+    pub(crate) failed: bool,
+    next_id: u32,
+    buffer: PageBuffer,
+    messages: Box<[u8; MAX_MESSAGE]>,
+    /// When output was last read into buffers not yet given back.
+    touched: Option<i64>,
+}
+
+impl Server {
+    /// Takes the first connection.
+    pub(crate) fn new(first: FdSocket) -> Result<Self, Errno> {
+        let poller = Poller::new()?;
+        let signals = sys::process::signal_fd(&[SIGCHLD])?;
+        poller.add(signals.as_fd(), Token::Signal, Interest::READ)?;
+        let connection = Connection::new(1, first, &poller)?;
+        Ok(Self {
+            poller,
+            signals,
+            listener: None,
+            connections: vec![connection],
+            tasks: vec![Task::new(MAIN, String::new())],
+            log: None,
+            launched: None,
+            exit: None,
+            forgotten: false,
+            failed: false,
+            next_id: 2,
+            buffer: PageBuffer::new(READ_SIZE)?,
+            messages: Box::new([0; MAX_MESSAGE]),
+            touched: None,
+        })
+    }
+
+    /// Serves until nothing is left to do.
+    pub(crate) fn run(mut self) -> Result<(), Errno> {
+        let mut ready = Vec::new();
+        loop {
+            let now = monotonic_ns();
+            for task in &mut self.tasks {
+                task.settle(&self.poller, now)?;
+            }
+            self.tasks.retain(|task| {
+                task.id == MAIN || !(matches!(task.phase, Phase::Over) && task.clients.is_empty())
+            });
+            self.connections.retain(|connection| !connection.is_broken());
+            if self.is_done() {
+                break;
+            }
+            self.poller.wait(self.deadline().map(|deadline| deadline - now), &mut ready)?;
+            for ready in &ready {
+                self.dispatch(*ready);
+            }
+            self.on_time();
+        }
+        self.clean_up();
+        Ok(())
+    }
+
+    /// A number never used before, for tasks, clients and connections.
+    pub(crate) fn fresh_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(crate) fn task(&mut self, id: u32) -> Option<&mut Task> {
+        self.tasks.iter_mut().find(|task| task.id == id)
+    }
+
+    fn is_done(&self) -> bool {
+        let flushed = self.connections.iter().all(Connection::is_flushed);
+        if self.failed || self.forgotten {
+            return flushed;
+        }
+        if !self.connections.is_empty() {
+            return false;
+        }
+        match (&self.exit, &self.launched) {
+            (Some(_), _) => self.tasks.iter().all(|task| task.clients.is_empty()),
+            // A daemon that goes before it asked for anything leaves nothing to serve.
+            (None, None) => true,
+            (None, Some(_)) => false,
+        }
+    }
+
+    fn deadline(&self) -> Option<i64> {
+        let relax = self.touched.map(|at| at + RELAX_NS);
+        self.tasks.iter().filter_map(Task::deadline).chain(relax).min()
+    }
+
+    fn dispatch(&mut self, ready: Ready) {
+        match ready.token {
+            Token::Signal => self.reap(),
+            Token::Listener => self.accept(),
+            Token::Connection(id) => self.converse(id, ready),
+            Token::Stdout(id) => {
+                if ready.write
+                    && let Some(task) = self.tasks.iter_mut().find(|task| task.id == id && task.tty)
+                {
+                    task.input_ready(&mut self.buffer, &self.poller);
+                }
+                if ready.read {
+                    self.read_output(id, Stream::Stdout);
+                }
+            }
+            Token::Stderr(id) => self.read_output(id, Stream::Stderr),
+            Token::Stdin(id) => {
+                if let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) {
+                    task.input_ready(&mut self.buffer, &self.poller);
+                }
+            }
+            Token::Status(id) => self.follow_start(id),
+            Token::Client { task, client } => {
+                let Some(task) = self.tasks.iter_mut().find(|other| other.id == task) else { return };
+                if ready.write
+                    && !ready.hangup
+                    && let Some(client) = task.clients.iter_mut().find(|other| other.id == client)
+                {
+                    client.flush();
+                }
+                if ready.read || ready.hangup {
+                    task.client_ready(client, ready.hangup, &mut self.buffer, &self.poller);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Some(Ok(socket)) = self.listener.as_ref().map(FdListener::accept) {
+            // The directory is closed to others already; this holds even if somebody opens it up.
+            if socket.peer_uid() != Ok(rustix::process::geteuid().as_raw()) {
+                continue;
+            }
+            let id = self.fresh_id();
+            if let Ok(connection) = Connection::new(id, socket, &self.poller) {
+                self.connections.push(connection);
+            }
+        }
+    }
+
+    fn converse(&mut self, id: u32, ready: Ready) {
+        let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) else { return };
+        if ready.write {
+            connection.flush(&self.poller);
+        }
+        if !ready.read {
+            return;
+        }
+        while let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
+            let Some(incoming) = connection.receive(&mut self.messages) else { break };
+            self.handle(id, incoming);
+        }
+    }
+
+    /// Answers a request, if its connection is still there.
+    pub(crate) fn reply(&mut self, to: (u32, u64), response: Response, fd: Option<OwnedFd>) {
+        let (id, seq) = to;
+        if let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
+            connection.send(&ReplyFrame::Response { seq, response }, fd, &self.poller);
+        }
+    }
+
+    fn announce(&mut self, event: &Event) {
+        for connection in &mut self.connections {
+            connection.send(&ReplyFrame::Event(event.clone()), None, &self.poller);
+        }
+    }
+
+    fn read_output(&mut self, id: u32, stream: Stream) {
+        let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
+        let log = if id == MAIN { self.log.as_mut() } else { None };
+        if matches!(task.read_output(stream, &mut self.buffer, log, &self.poller), Read::Data) {
+            let now = monotonic_ns();
+            self.touched = Some(now);
+            if let Phase::Draining { quiet_until, .. } = &mut task.phase {
+                *quiet_until = now + QUIET_NS;
+            }
+        }
+        if matches!(task.phase, Phase::Draining { .. }) && task.outputs_closed() {
+            self.complete(id);
+        }
+    }
+
+    /// Takes in what a starting task has reported.
+    pub(crate) fn follow_start(&mut self, id: u32) {
+        let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
+        let Phase::Starting(starting) = &mut task.phase else { return };
+        match starting.spawning.advance() {
+            Progress::Waiting => {}
+            Progress::Running => self.started(id),
+            Progress::Failed(failure) => self.start_failed(id, failure),
+        }
+    }
+
+    fn take_starting(&mut self, id: u32) -> Option<Starting> {
+        let task = self.tasks.iter_mut().find(|task| task.id == id)?;
+        match std::mem::replace(&mut task.phase, Phase::Waiting) {
+            Phase::Starting(starting) => {
+                self.poller.remove(starting.spawning.status());
+                Some(*starting)
+            }
+            other => {
+                task.phase = other;
+                None
+            }
+        }
+    }
+
+    fn started(&mut self, id: u32) {
+        let Some(starting) = self.take_starting(id) else { return };
+        let started_at_ns = now_ns();
+        let Starting { spawning, reply, stream, ended } = starting;
+        let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
+        task.phase = Phase::Running { pidfd: spawning.pidfd };
+        let master = match spawning.master {
+            Some(master) => task.set_master(master),
+            None if task.tty => Err(Errno::NOTTY),
+            None => Ok(()),
+        };
+        if master.is_err() {
+            // Cannot be: the child hands the terminal over before it is ready. Without it nobody would
+            // ever see or stop the program, so it must not stay.
+            let _ = task.signal(SIGKILL);
+        }
+        let response = if id == MAIN {
+            if let Some(launched) = &mut self.launched {
+                launched.started_at_ns = started_at_ns;
+            }
+            Response::Started { pid: spawning.pid, started_at_ns, warnings: spawning.warnings }
+        } else {
+            Response::ExecStarted { pid: spawning.pid }
+        };
+        self.reply(reply, response, stream);
+        if let Some((code, finished_at_ns)) = ended {
+            self.ended(id, code, finished_at_ns);
+        }
+    }
+
+    fn start_failed(&mut self, id: u32, failure: Failure) {
+        let Some(starting) = self.take_starting(id) else { return };
+        let poller = &self.poller;
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) {
+            task.close_streams(poller);
+            task.phase = Phase::Over;
+        }
+        self.fail(starting.reply, failure);
+        if id == MAIN {
+            self.failed = true;
+        }
+    }
+
+    /// Answers that something failed.
+    pub(crate) fn fail(&mut self, to: (u32, u64), failure: Failure) {
+        let Failure { stage, errno, detail } = failure;
+        self.reply(to, Response::Failed { stage, errno, detail }, None);
+    }
+
+    fn reap(&mut self) {
+        sys::process::drain_signal_fd(self.signals.as_fd());
+        while let Ok(Some(child)) = sys::process::reap_any() {
+            let Some(task) = self.tasks.iter_mut().find(|task| task.pid == child.pid) else { continue };
+            let id = task.id;
+            let finished_at_ns = now_ns();
+            if let Phase::Starting(starting) = &mut task.phase {
+                starting.ended = Some((child.code, finished_at_ns));
+                self.follow_start(id);
+            } else {
+                self.ended(id, child.code, finished_at_ns);
+            }
+        }
+    }
+
+    fn ended(&mut self, id: u32, code: i32, finished_at_ns: i64) {
+        let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
+        // The number is free for others from now on.
+        task.pid = 0;
+        if !matches!(task.phase, Phase::Running { .. }) {
+            return;
+        }
+        task.begin_draining(code, finished_at_ns);
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            // Nearly always all there is; the loop goes on with what is left.
+            for _ in 0..DRAIN_READS {
+                let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
+                let log = if id == MAIN { self.log.as_mut() } else { None };
+                if !matches!(task.read_output(stream, &mut self.buffer, log, &self.poller), Read::Data) {
+                    break;
+                }
+                self.touched = Some(monotonic_ns());
+            }
+        }
+        if self.task(id).is_some_and(|task| task.outputs_closed()) {
+            self.complete(id);
+        }
+    }
+
+    /// The task has ended and its output is in the log and with its clients.
+    fn complete(&mut self, id: u32) {
+        let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
+        let Phase::Draining { code, finished_at_ns, .. } = task.phase else { return };
+        task.close_streams(&self.poller);
+        task.phase = Phase::Over;
+        if id != MAIN {
+            let exec_id = task.exec_id.clone();
+            self.announce(&Event::ExecExited { exec_id, code });
+            return;
+        }
+        if let Some(log) = &mut self.log {
+            log.finish();
+        }
+        let oom_killed = self
+            .launched
+            .as_ref()
+            .and_then(|launched| launched.oom.as_ref())
+            .is_some_and(OomCounter::has_killed);
+        let record = ExitRecord { code, finished_at_ns, oom_killed };
+        self.write_record(&record);
+        self.exit = Some(record.clone());
+        self.announce(&Event::Exited(record));
+    }
+
+    /// On a tmpfs, so an error can only be a lack of memory; connected daemons are told anyway.
+    fn write_record(&self, record: &ExitRecord) {
+        let (Some(launched), Ok(bytes)) = (&self.launched, record.encode()) else { return };
+        let path = format!("{}/exit", launched.run_dir);
+        let _ = write_file(&format!("{path}.tmp"), &bytes)
+            .and_then(|()| rustix::fs::rename(format!("{path}.tmp"), &path));
+    }
+
+    /// What is due without an event.
+    fn on_time(&mut self) {
+        let now = monotonic_ns();
+        let quiet: Vec<u32> = self
+            .tasks
+            .iter()
+            .filter(|task| {
+                matches!(
+                    task.phase,
+                    Phase::Draining { quiet_until, drain_until, .. }
+                        if quiet_until.min(drain_until) <= now && !task.is_paused()
+                )
+            })
+            .map(|task| task.id)
+            .collect();
+        for id in quiet {
+            self.complete(id);
+        }
+        if self.touched.is_some_and(|at| at + RELAX_NS <= now) {
+            self.touched = None;
+            self.buffer.discard();
+            if let Some(log) = &mut self.log {
+                log.relax();
+            }
+        }
+    }
+
+    /// Leaves nothing but the exit record, and not even that when it has been taken over.
+    fn clean_up(&self) {
+        let Some(launched) = &self.launched else { return };
+        let gone: &[&str] =
+            if self.forgotten || self.failed { &["shim.sock", "pid", "exit"] } else { &["shim.sock", "pid"] };
+        for name in gone {
+            let _ = rustix::fs::unlink(format!("{}/{name}", launched.run_dir));
+        }
+    }
+}
+
+pub(crate) fn write_file(path: &str, content: &[u8]) -> Result<(), Errno> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?;
+    match rustix::io::write(&file, content)? {
+        written if written == content.len() => Ok(()),
+        _ => Err(Errno::NOSPC),
+    }
+}
+
+/// Names a failure of the shim's own.
+pub(crate) fn failure(stage: FailureStage, errno: Errno, what: &str) -> Failure {
+    Failure { stage, errno: errno.raw_os_error(), detail: format!("cannot {what}: {errno}") }
+}
+
+const SIGCHLD: i32 = 17;
+const SIGKILL: i32 = 9;

@@ -1,0 +1,346 @@
+//! One image on its way in: blobs and layers that become visible together, after one sync.
+//!
+//! An [`Ingest`] lives until the image's record is written: everything it brought or found already
+//! present is kept from garbage collection until then. Dropped without [`Ingest::commit`], it leaves
+//! nothing. Several threads may bring layers at once.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use layer::tar::{Limits, Reader};
+use layer::{Codec, Decompress, DigestReader};
+use sys::path::Root;
+use types::{DiffId, Digest};
+
+use super::{BlobWriter, PendingBlob, PendingLayer};
+use crate::error::{Error, Result};
+use crate::model::{Descriptor, media_type};
+use crate::store::Store;
+use crate::tree::{ApplyOptions, apply};
+
+/// Bytes of pending documents above which one sync of the file system beats one per file.
+const SYNC_ALL: usize = 4;
+
+/// A layer that was unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// Digest of the uncompressed archive.
+    pub diff_id: DiffId,
+    /// Bytes of its files.
+    pub size: u64,
+    /// Digest of the bytes that came in.
+    pub blob: Digest,
+    /// Count of the bytes that came in.
+    pub blob_size: u64,
+    /// Their compression.
+    pub codec: Codec,
+}
+
+impl LayerInfo {
+    /// The blob's descriptor for a manifest made here.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        let media_type = match self.codec {
+            Codec::Gzip => media_type::OCI_LAYER_GZIP,
+            Codec::Zstd => media_type::OCI_LAYER_ZSTD,
+            Codec::Plain | Codec::Bzip2 | Codec::Xz => media_type::OCI_LAYER,
+        };
+        Descriptor::new(media_type, self.blob, self.blob_size)
+    }
+}
+
+/// An image on its way in.
+#[derive(Debug)]
+pub struct Ingest {
+    store: Arc<Store>,
+    pending: Mutex<Pending>,
+    limits: Limits,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    blobs: Vec<PendingBlob>,
+    layers: Vec<PendingLayer>,
+    pins: Vec<Digest>,
+}
+
+impl Ingest {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        Self { store, pending: Mutex::default(), limits: Limits::default() }
+    }
+
+    /// Sets bounds for the archives of this image.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether the blob is stored or pending; a stored one is kept from collection from here on.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.pin(digest);
+        self.lock().blobs.iter().any(|blob| blob.digest == *digest) || self.store.blobs().has(digest)
+    }
+
+    /// Whether the layer is unpacked or pending; a present one is kept from collection from here on.
+    pub fn has_layer(&self, diff_id: &DiffId) -> bool {
+        self.pin(&diff_id.0);
+        self.lock().layers.iter().any(|layer| layer.diff_id == *diff_id) || self.store.layers().has(diff_id)
+    }
+
+    /// Takes a small document whole.
+    ///
+    /// # Errors
+    /// [`Error::Digest`] when it is not `expected`, [`Error::Io`].
+    pub fn document(&self, bytes: &[u8], expected: Option<&Digest>) -> Result<Digest> {
+        let actual = Digest::sha256(layer::digest::sha256(bytes));
+        if let Some(expected) = expected
+            && *expected != actual
+        {
+            return Err(Error::Digest { what: "document", expected: *expected, actual });
+        }
+        if self.has_blob(&actual) {
+            return Ok(actual);
+        }
+        let mut writer = self.blob_writer()?;
+        writer.write_all(bytes).map_err(Error::io("cannot write a document"))?;
+        self.blob(writer, None)
+    }
+
+    /// A writer for a blob that is then given to [`Ingest::blob`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn blob_writer(&self) -> Result<BlobWriter> {
+        BlobWriter::new(self.store.ingest_dir())
+    }
+
+    /// Takes a written blob.
+    ///
+    /// # Errors
+    /// [`Error::Size`] or [`Error::Digest`] when it is not the one expected (digest and size in bytes).
+    pub fn blob(&self, writer: BlobWriter, expected: Option<(&Digest, u64)>) -> Result<Digest> {
+        let blob = writer.finish();
+        check("blob", &blob, expected)?;
+        Ok(self.add_blob(blob))
+    }
+
+    /// Takes a layer in one pass: stores the bytes of `reader` as a blob and unpacks them, both digested
+    /// on the way. What is expected of the blob (digest, bytes) and of the layer is checked at the end,
+    /// and a blob that grows past its size is stopped there.
+    ///
+    /// # Errors
+    /// Those of the archive, [`Error::Digest`], [`Error::Size`], [`Error::Write`] (disk full included).
+    pub fn layer(
+        &self,
+        reader: impl Read,
+        expected: Option<(&Digest, u64)>,
+        diff_id: Option<&DiffId>,
+    ) -> Result<LayerInfo> {
+        let mut writer = self.blob_writer()?;
+        if let Some((_, size)) = expected {
+            writer = writer.limited(size);
+        }
+        let tee = Tee { inner: reader, out: writer };
+        let (tee, codec, uncompressed, mut pending, size, opaque) = self.unpack(tee)?;
+        let blob = tee.out.finish();
+        check("layer", &blob, expected)?;
+        let found = uncompressed.unwrap_or(DiffId(blob.digest));
+        check_diff_id(found, diff_id)?;
+        pending.complete(found, size, opaque)?;
+        let info = LayerInfo { diff_id: found, size, blob: blob.digest, blob_size: blob.size, codec };
+        // Formats a manifest has no name for are kept uncompressed.
+        if matches!(codec, Codec::Bzip2 | Codec::Xz) {
+            let info = self.recode(&blob, info)?;
+            self.add_layer(pending);
+            return Ok(info);
+        }
+        self.add_blob(blob);
+        self.add_layer(pending);
+        Ok(info)
+    }
+
+    /// Unpacks a blob that is stored or pending already.
+    ///
+    /// # Errors
+    /// As [`Ingest::layer`]; [`Error::NoBlob`].
+    pub fn unpack_blob(&self, digest: &Digest, diff_id: Option<&DiffId>) -> Result<LayerInfo> {
+        let file = self.open_blob(digest)?;
+        let (reader, codec, uncompressed, mut pending, size, opaque) = self.unpack(DigestReader::new(file))?;
+        let (_, actual, blob_size) = reader.into_parts();
+        let actual = Digest::sha256(actual);
+        if actual != *digest {
+            return Err(Error::Digest { what: "stored blob", expected: *digest, actual });
+        }
+        let found = uncompressed.unwrap_or(DiffId(*digest));
+        check_diff_id(found, diff_id)?;
+        pending.complete(found, size, opaque)?;
+        self.add_layer(pending);
+        Ok(LayerInfo { diff_id: found, size, blob: *digest, blob_size, codec })
+    }
+
+    /// Reads a stored or pending document whole.
+    ///
+    /// # Errors
+    /// As [`super::Blobs::read`].
+    pub fn read(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
+        let file = self.open_blob(digest)?;
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(format!("cannot read blob {digest}")))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::Size { what: "document", expected: limit, actual: bytes.len() as u64 });
+        }
+        let actual = Digest::sha256(layer::digest::sha256(&bytes));
+        if actual != *digest {
+            return Err(Error::Digest { what: "stored blob", expected: *digest, actual });
+        }
+        Ok(bytes)
+    }
+
+    /// Makes everything brought so far visible: one sync, then the renames, then a sync of the directories.
+    /// The ingest goes on protecting it until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then nothing may be acknowledged.
+    pub fn commit(&self) -> Result<()> {
+        let (blobs, layers) = {
+            let mut pending = self.lock();
+            (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers))
+        };
+        let (any_blob, any_layer) = (!blobs.is_empty(), !layers.is_empty());
+        if any_layer || blobs.len() > SYNC_ALL {
+            self.store.layers().sync_file_system()?;
+        } else {
+            blobs.iter().try_for_each(PendingBlob::sync)?;
+        }
+        for blob in blobs {
+            blob.publish(&self.store.blobs().dir)?;
+        }
+        for layer in layers {
+            self.store.layers().publish(layer)?;
+        }
+        if any_blob {
+            self.store.blobs().sync()?;
+        }
+        if any_layer {
+            self.store.layers().sync()?;
+        }
+        Ok(())
+    }
+
+    /// The store this goes into.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub(crate) fn add_blob(&self, blob: PendingBlob) -> Digest {
+        let digest = blob.digest;
+        self.pin(&digest);
+        let mut pending = self.lock();
+        if !pending.blobs.iter().any(|other| other.digest == digest) {
+            pending.blobs.push(blob);
+        }
+        digest
+    }
+
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<File> {
+        let reopened = self.lock().blobs.iter().find(|blob| blob.digest == *digest).map(PendingBlob::reopen);
+        reopened.unwrap_or_else(|| self.store.blobs().open(digest).map(super::Blob::into_file))
+    }
+
+    fn add_layer(&self, layer: PendingLayer) {
+        self.pin(&layer.diff_id.0);
+        let mut pending = self.lock();
+        if !pending.layers.iter().any(|other| other.diff_id == layer.diff_id) {
+            pending.layers.push(layer);
+        }
+    }
+
+    /// Decompresses, digests and applies; the digest is `None` when nothing was compressed.
+    fn unpack<R: Read>(&self, reader: R) -> Result<(R, Codec, Option<DiffId>, PendingLayer, u64, bool)> {
+        let failed = |error: io::Error| Error::Tar(error.into());
+        let decompress = Decompress::new(reader, self.limits.total_bytes.saturating_mul(2)).map_err(failed)?;
+        let codec = decompress.codec();
+        let (pending, root) = self.store.layers().create()?;
+        if codec == Codec::Plain {
+            // The archive's digest is the blob's own.
+            let mut archive = Reader::new(decompress, self.limits);
+            let applied = self.apply(&root, &mut archive)?;
+            return Ok((archive.into_inner().into_inner(), codec, None, pending, applied.0, applied.1));
+        }
+        let mut archive = Reader::new(DigestReader::new(decompress), self.limits);
+        let applied = self.apply(&root, &mut archive)?;
+        let (decompress, digest, _) = archive.into_inner().into_parts();
+        let diff_id = DiffId(Digest::sha256(digest));
+        Ok((decompress.into_inner(), codec, Some(diff_id), pending, applied.0, applied.1))
+    }
+
+    fn apply<R: Read>(&self, root: &Root, archive: &mut Reader<R>) -> Result<(u64, bool)> {
+        let applied = apply(root, archive, &ApplyOptions::layer())?;
+        archive.drain()?;
+        Ok((applied.bytes, applied.opaque_root))
+    }
+
+    fn recode(&self, blob: &PendingBlob, info: LayerInfo) -> Result<LayerInfo> {
+        let failed = |error: io::Error| Error::Tar(error.into());
+        let mut plain = Decompress::new(blob.reopen()?, u64::MAX).map_err(failed)?;
+        let mut writer = self.blob_writer()?;
+        io::copy(&mut plain, &mut writer).map_err(failed)?;
+        let blob_size = writer.count();
+        let blob = self.blob(writer, None)?;
+        Ok(LayerInfo { blob, blob_size, codec: Codec::Plain, ..info })
+    }
+
+    fn pin(&self, digest: &Digest) {
+        self.store.pins().add(*digest);
+        self.lock().pins.push(*digest);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        for digest in &self.pending.get_mut().unwrap_or_else(PoisonError::into_inner).pins {
+            self.store.pins().release(digest);
+        }
+    }
+}
+
+/// Copies what is read into the blob.
+struct Tee<R> {
+    inner: R,
+    out: BlobWriter,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.out.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}
+
+fn check(what: &'static str, blob: &PendingBlob, expected: Option<(&Digest, u64)>) -> Result<()> {
+    let Some((digest, size)) = expected else { return Ok(()) };
+    if blob.size != size {
+        return Err(Error::Size { what, expected: size, actual: blob.size });
+    }
+    if blob.digest != *digest {
+        return Err(Error::Digest { what, expected: *digest, actual: blob.digest });
+    }
+    Ok(())
+}
+
+fn check_diff_id(found: DiffId, expected: Option<&DiffId>) -> Result<()> {
+    match expected {
+        Some(expected) if *expected != found => {
+            Err(Error::Digest { what: "uncompressed layer", expected: expected.0, actual: found.0 })
+        }
+        _ => Ok(()),
+    }
+}

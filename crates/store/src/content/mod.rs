@@ -1,0 +1,31 @@
+//! What images are made of: blobs as they came, layers as directories, and the way in for both.
+
+mod blobs;
+mod ingest;
+mod layers;
+mod stream;
+mod writer;
+
+pub use blobs::{Blob, Blobs};
+pub use ingest::{Ingest, LayerInfo};
+pub use layers::Layers;
+pub use stream::ChunkReader;
+pub use writer::BlobWriter;
+
+pub(crate) use layers::PendingLayer;
+pub(crate) use writer::PendingBlob;
+
+use std::ffi::OsString;
+use std::io;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// A name nobody else has: `prefix` and 128 random bits.
+pub(crate) fn random_name(prefix: &str) -> io::Result<OsString> {
+    let mut bytes = [0_u8; 16];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())?;
+    }
+    Ok(OsString::from(format!("{prefix}{:032x}", u128::from_ne_bytes(bytes))))
+}

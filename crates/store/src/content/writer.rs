@@ -1,0 +1,120 @@
+//! A blob being written: a file in `content/ingest`, digested as it grows.
+//!
+//! Nothing of it is visible until [`super::Ingest::commit`]; dropped before that, it is removed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use layer::DigestWriter;
+use rustix::fs::Mode;
+use sys::path::Dir;
+use types::Digest;
+
+use super::{blobs, random_name};
+use crate::error::{Error, Result};
+
+/// Writes a blob and its digest in one pass.
+#[derive(Debug)]
+pub struct BlobWriter {
+    out: DigestWriter<File>,
+    temporary: Temporary,
+    limit: Option<u64>,
+}
+
+/// A complete blob that has not got its name yet.
+#[derive(Debug)]
+pub(crate) struct PendingBlob {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    file: File,
+    temporary: Temporary,
+}
+
+/// A name in a directory that goes away unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Temporary {
+    pub(crate) dir: Dir,
+    pub(crate) name: OsString,
+    pub(crate) armed: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.armed {
+            // What stays behind after a failure here is removed when the store is next opened.
+            let _ = self.dir.remove_tree(&self.name);
+        }
+    }
+}
+
+impl BlobWriter {
+    pub(crate) fn new(dir: &Dir) -> Result<Self> {
+        let fail = || Error::io("cannot create a blob");
+        let name = random_name("blob-").map_err(fail())?;
+        let dir = dir.try_clone().map_err(fail())?;
+        let file = File::from(dir.create_file(&name, Mode::RUSR | Mode::WUSR).map_err(fail())?);
+        Ok(Self { out: DigestWriter::new(file), temporary: Temporary { dir, name, armed: true }, limit: None })
+    }
+
+    /// Refuses more than `limit` bytes while they come.
+    #[must_use]
+    pub fn limited(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.out.count()
+    }
+
+    pub(crate) fn finish(self) -> PendingBlob {
+        let (file, digest, size) = self.out.into_parts();
+        PendingBlob { digest: Digest::sha256(digest), size, file, temporary: self.temporary }
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if let Some(limit) = self.limit
+            && self.out.count() + data.len() as u64 > limit
+        {
+            let text = format!("size mismatch: more than the {limit} bytes declared");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        self.out.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl PendingBlob {
+    pub(crate) fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.file).map_err(|e| Error::io("cannot sync a blob")(e.into()))
+    }
+
+    /// Opens the bytes again from the beginning.
+    pub(crate) fn reopen(&self) -> Result<File> {
+        self.temporary.dir.open_file(&self.temporary.name).map(File::from).map_err(Error::io("cannot reopen a blob"))
+    }
+
+    /// Gives the blob its name. The file must be synced.
+    pub(crate) fn publish(mut self, blobs: &Dir) -> Result<()> {
+        let name = blobs::name(&self.digest);
+        rename(&self.temporary.dir, &self.temporary.name, blobs, &name)?;
+        self.temporary.armed = false;
+        Ok(())
+    }
+}
+
+fn rename(from: &Dir, name: &OsStr, to: &Dir, new_name: &OsStr) -> Result<()> {
+    // A blob must not be changed through a name; only its reader's copy may.
+    rustix::fs::chmodat(from.as_fd(), name, Mode::RUSR, rustix::fs::AtFlags::empty())
+        .map_err(|e| Error::io("cannot publish a blob")(e.into()))?;
+    from.rename(name, to, new_name).map_err(Error::io("cannot publish a blob"))
+}

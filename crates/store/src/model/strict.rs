@@ -1,0 +1,94 @@
+//! JSON of image documents without room for two readings.
+//!
+//! Refused: duplicate keys in any object, keys that differ from a known one in case only (Go's decoder
+//! would take them), nesting beyond serde_json's bound, bytes after the value.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::error::{Error, Result};
+
+/// Keys of the top level that decide what a document is.
+const KNOWN: [&str; 12] = [
+    "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "rootfs",
+    "history", "architecture", "os",
+];
+
+/// Parses `bytes` as a `T` after the checks of this file.
+pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64) -> Result<T> {
+    if bytes.len() as u64 > limit {
+        return Err(Error::document(what, format!("larger than {limit} bytes")));
+    }
+    let mut check = serde_json::Deserializer::from_slice(bytes);
+    Check { top: true }
+        .deserialize(&mut check)
+        .and_then(|()| check.end())
+        .map_err(|error| Error::document(what, error.to_string()))?;
+    serde_json::from_slice(bytes).map_err(|error| Error::document(what, error.to_string()))
+}
+
+#[derive(Clone, Copy)]
+struct Check {
+    top: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Check { top: false })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if self.top && KNOWN.iter().any(|known| key != *known && key.eq_ignore_ascii_case(known)) {
+                return Err(A::Error::custom(format!("key {key:?} differs from a known one in case only")));
+            }
+            map.next_value_seed(Check { top: false })?;
+            if let Some(key) = seen.replace(key) {
+                return Err(A::Error::custom(format!("duplicate key {key:?}")));
+            }
+        }
+        Ok(())
+    }
+}

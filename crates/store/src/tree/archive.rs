@@ -1,0 +1,241 @@
+//! Archives of a tree: `docker export`, the layer a container's changes make.
+//!
+//! Members come in order of their names, so the same tree gives the same bytes. Hard links among the
+//! members are kept. A file that changes while it is read never breaks the archive.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use layer::tar::{Entry, Kind, Mtime, Writer};
+use layer::whiteout;
+use rustix::fs::{FileType, Stat};
+use sys::path::{Dir, Listed, Root};
+
+use super::{OPAQUE_XATTR, OVERLAY_XATTRS, is_whiteout};
+use crate::error::{Error, Result};
+
+/// Longest path of a member, as the reader's limit.
+const PATH_MAX: usize = 4096;
+
+/// Writes the whole tree, without its root, as `docker export` does. `one_device` leaves out what is
+/// mounted inside.
+///
+/// # Errors
+/// [`Error::Io`] naming the file, [`Error::Tar`] for the stream.
+pub fn export(root: &Root, out: impl Write, one_device: bool) -> Result<()> {
+    let dir = root.dir().map_err(Error::io("cannot open the tree"))?;
+    let mut archiver = Archiver::new(out);
+    if one_device {
+        archiver.device = Some(status(&dir)?.st_dev);
+    }
+    archiver.children(dir, Vec::new())?;
+    archiver.finish()
+}
+
+/// Writes a container's changes, given overlayfs' upper directory, as an image layer.
+///
+/// # Errors
+/// As [`export`].
+pub fn diff_tar(upper: &Root, out: impl Write) -> Result<()> {
+    let dir = upper.dir().map_err(Error::io("cannot open the changes"))?;
+    let mut archiver = Archiver::new(out);
+    archiver.layer = true;
+    archiver.children(dir, Vec::new())?;
+    archiver.finish()
+}
+
+/// Walks directories and writes members.
+pub(super) struct Archiver<W: Write> {
+    writer: Writer<W>,
+    /// First path of each file with several links.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Overlayfs' whiteouts become those of image layers.
+    layer: bool,
+    /// Directories of other devices are written empty.
+    device: Option<u64>,
+    buffer: Box<[u8]>,
+}
+
+struct Level {
+    dir: Dir,
+    prefix: Vec<u8>,
+    /// Names still to do, last first.
+    pending: Vec<Listed>,
+}
+
+impl<W: Write> Archiver<W> {
+    pub(super) fn new(out: W) -> Self {
+        let buffer = vec![0; 128 * 1024].into_boxed_slice();
+        Self { writer: Writer::new(out), links: HashMap::new(), layer: false, device: None, buffer }
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        self.writer.finish()?;
+        Ok(())
+    }
+
+    /// Writes what is in `dir`, each path prefixed with `prefix`; no recursion, whatever the depth.
+    pub(super) fn children(&mut self, dir: Dir, prefix: Vec<u8>) -> Result<()> {
+        let mut levels = vec![level(dir, prefix)?];
+        while let Some(top) = levels.last_mut() {
+            let Some(next) = top.pending.pop() else {
+                levels.pop();
+                continue;
+            };
+            let path = [&top.prefix[..], next.name.as_bytes()].concat();
+            if let Some(child) = self.member(&top.dir, &next.name, &path)? {
+                levels.push(level(child, [&path[..], b"/"].concat())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one member; the answer is a directory to go into.
+    pub(super) fn member(&mut self, dir: &Dir, name: &OsStr, path: &[u8]) -> Result<Option<Dir>> {
+        let shown = || String::from_utf8_lossy(path).into_owned();
+        let fail = || Error::io(format!("cannot archive {:?}", shown()));
+        if path.len() >= PATH_MAX {
+            return Err(fail()(rustix::io::Errno::NAMETOOLONG.into()));
+        }
+        let stat = match dir.lstat(name) {
+            Ok(stat) => stat,
+            // Removed meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(fail()(e)),
+        };
+        if self.layer && is_whiteout(&stat) {
+            let parent = &path[..path.len() - name.len()];
+            let mut entry = Entry::new([parent, whiteout::PREFIX, name.as_bytes()].concat(), Kind::File, 0);
+            entry.mtime.secs = stat.st_mtime;
+            self.writer.entry(&entry)?;
+            return Ok(None);
+        }
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice => Kind::CharDevice,
+            FileType::BlockDevice => Kind::BlockDevice,
+            FileType::Fifo => Kind::Fifo,
+            // Sockets have no place in an archive and are of no use without their process.
+            _ => return Ok(None),
+        };
+        let mut entry = metadata(&stat, kind, path);
+        if kind != Kind::Directory && stat.st_nlink > 1 {
+            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
+                entry.kind = Kind::HardLink;
+                entry.link.clone_from(first);
+                self.writer.entry(&entry)?;
+                return Ok(None);
+            }
+            self.links.insert((stat.st_dev, stat.st_ino), path.to_vec());
+        }
+        match kind {
+            Kind::File => {
+                let file = match dir.open_file(name) {
+                    Ok(file) => file,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(e) => return Err(fail()(e)),
+                };
+                self.xattrs(&file, &mut entry, &fail)?;
+                self.file(std::fs::File::from(file), entry, &fail)?;
+                Ok(None)
+            }
+            Kind::Directory => {
+                let child = match dir.open_dir(name) {
+                    Ok(child) => child,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(e) => return Err(fail()(e)),
+                };
+                self.xattrs(&child, &mut entry, &fail)?;
+                self.writer.entry(&entry)?;
+                if self.layer && is_opaque(&child, &fail)? {
+                    let marker = [path, b"/", whiteout::OPAQUE].concat();
+                    self.writer.entry(&Entry::new(marker, Kind::File, 0))?;
+                }
+                let inside = self.device.is_none_or(|device| device == stat.st_dev);
+                Ok(inside.then_some(child))
+            }
+            Kind::Symlink => {
+                entry.link = dir.readlink(name).map_err(fail())?.as_bytes().to_vec();
+                self.writer.entry(&entry)?;
+                Ok(None)
+            }
+            _ => {
+                self.writer.entry(&entry)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the member of an open directory, named by `path` with its slash.
+    pub(super) fn directory_entry(&mut self, dir: &Dir, path: &[u8]) -> Result<()> {
+        let fail = || Error::io(format!("cannot archive {:?}", String::from_utf8_lossy(path)));
+        let mut entry = metadata(&status(dir)?, Kind::Directory, path);
+        self.xattrs(dir, &mut entry, &fail)?;
+        self.writer.entry(&entry)?;
+        Ok(())
+    }
+
+    fn xattrs<F: FnOnce(io::Error) -> Error>(&self, file: impl AsFd, entry: &mut Entry, fail: &dyn Fn() -> F) -> Result<()> {
+        for (key, value) in sys::path::xattrs(file).map_err(fail())? {
+            let key = key.as_bytes();
+            let overlay = OVERLAY_XATTRS.iter().any(|prefix| key.starts_with(prefix));
+            // What Docker keeps of a file, and what the file's own user set.
+            if !overlay && (key == b"security.capability" || key.starts_with(b"user.")) {
+                entry.xattrs.push((key.to_vec(), value));
+            }
+        }
+        Ok(())
+    }
+
+    fn file<F: FnOnce(io::Error) -> Error>(&mut self, mut file: std::fs::File, entry: Entry, fail: &dyn Fn() -> F) -> Result<()> {
+        self.writer.entry(&entry)?;
+        while self.writer.owed() > 0 {
+            let want = usize::try_from(self.writer.owed()).unwrap_or(usize::MAX).min(self.buffer.len());
+            match file.read(&mut self.buffer[..want]) {
+                // It shrank while it was read: the header has promised its size.
+                Ok(0) => self.writer.fill()?,
+                Ok(read) => self.writer.data(&self.buffer[..read])?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(fail()(e)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A member's metadata without links, attributes and data.
+pub(super) fn metadata(stat: &Stat, kind: Kind, path: &[u8]) -> Entry {
+    let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
+    (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
+    entry.mtime = Mtime { secs: stat.st_mtime, nanos: 0 };
+    match kind {
+        Kind::File => entry.size = u64::try_from(stat.st_size).unwrap_or(0),
+        Kind::CharDevice | Kind::BlockDevice => {
+            entry.major = rustix::fs::major(stat.st_rdev);
+            entry.minor = rustix::fs::minor(stat.st_rdev);
+        }
+        _ => {}
+    }
+    entry
+}
+
+fn level(dir: Dir, prefix: Vec<u8>) -> Result<Level> {
+    let mut pending = dir
+        .list()
+        .map_err(Error::io(format!("cannot list {:?}", OsString::from(String::from_utf8_lossy(&prefix).into_owned()))))?;
+    pending.sort_by(|a, b| b.name.cmp(&a.name));
+    Ok(Level { dir, prefix, pending })
+}
+
+pub(super) fn is_opaque<F: FnOnce(io::Error) -> Error>(dir: &Dir, fail: &dyn Fn() -> F) -> Result<bool> {
+    Ok(sys::path::xattr(dir, OsStr::new(OPAQUE_XATTR)).map_err(fail())?.as_deref() == Some(b"y"))
+}
+
+fn status(dir: &Dir) -> Result<Stat> {
+    rustix::fs::fstat(dir).map_err(|e| Error::io("cannot stat the tree")(e.into()))
+}

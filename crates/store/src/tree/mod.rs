@@ -1,0 +1,27 @@
+//! Directory trees and archives of them: applying, archiving, comparing, measuring.
+//!
+//! Every function works below a [`sys::path::Root`], so nothing in a tree can lead out of it.
+
+mod apply;
+mod archive;
+mod changes;
+mod copy;
+mod usage;
+
+pub use apply::{Applied, ApplyOptions, apply};
+pub use archive::{diff_tar, export};
+pub use changes::{Change, ChangeKind, changes};
+pub use copy::{ExtractOptions, PathStat, archive_path, extract, stat_path};
+pub use usage::{Usage, usage};
+
+use rustix::fs::Stat;
+
+/// Prefixes of the attributes overlayfs keeps its own state in.
+pub(crate) const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+/// Attribute that makes a directory opaque in overlayfs.
+pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+
+/// Whether a node is an overlayfs whiteout.
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice && stat.st_rdev == 0
+}
