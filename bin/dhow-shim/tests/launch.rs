@@ -190,20 +190,35 @@ fn the_surroundings_are_the_containers_own() {
 fn privileges_are_those_of_the_plan() {
     let status = "grep -E '^(Cap|NoNewPrivs|Groups|Uid)' /proc/self/status";
     let Some((text, _)) = run(&["sh", "-c", status]) else { return };
-    for line in ["CapInh:\t0000000000000000", "CapPrm:\t00000000a80425fb", "CapEff:\t00000000a80425fb",
-        "CapBnd:\t00000000a80425fb", "CapAmb:\t0000000000000000", "NoNewPrivs:\t0"] {
+    for line in [
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t00000000a80425fb",
+        "CapEff:\t00000000a80425fb",
+        "CapBnd:\t00000000a80425fb",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t0",
+    ] {
         assert!(text.contains(line) || text.contains(&line.replace('\t', "\\u0009")), "{line} in {text}");
     }
-    let (text, _) = run_with(&["sh", "-c", &format!("{status}; echo x > /dev/stderr; touch /dev/shm/ok; id -g")], |plan| {
-        plan.process.uid = 1000;
-        plan.process.gid = 1000;
-        plan.process.groups = vec![1000, 2000];
-        plan.process.no_new_privileges = true;
-    })
-    .unwrap();
+    let (text, _) =
+        run_with(&["sh", "-c", &format!("{status}; echo x > /dev/stderr; touch /dev/shm/ok; id -g")], |plan| {
+            plan.process.uid = 1000;
+            plan.process.gid = 1000;
+            plan.process.groups = vec![1000, 2000];
+            plan.process.no_new_privileges = true;
+        })
+        .unwrap();
     let text = text.replace("\\u0009", "\t");
-    for line in ["Uid:\t1000\t1000\t1000\t1000", "Groups:\t1000 2000", "CapPrm:\t0000000000000000",
-        "CapEff:\t0000000000000000", "CapBnd:\t00000000a80425fb", "NoNewPrivs:\t1", "x\n", "1000\n"] {
+    for line in [
+        "Uid:\t1000\t1000\t1000\t1000",
+        "Groups:\t1000 2000",
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t00000000a80425fb",
+        "NoNewPrivs:\t1",
+        "x\n",
+        "1000\n",
+    ] {
         assert!(text.contains(line), "{line} in {text}");
     }
     let (text, _) = run_with(&["sh", "-c", status], |plan| {
@@ -223,7 +238,8 @@ fn masked_and_read_only_paths_hold() {
     let lines: Vec<&str> = text.lines().filter(|line| line.len() < 4).collect();
     assert_eq!(lines, ["0", "0", "0", "666", "1"], "{text}");
     assert_eq!(text.matches("Read-only file system").count(), 3, "{text}");
-    let (text, code) = run_with(&["sh", "-c", "touch /x || touch /dev/shm/y"], |plan| plan.readonly_rootfs = true).unwrap();
+    let (text, code) =
+        run_with(&["sh", "-c", "touch /x || touch /dev/shm/y"], |plan| plan.readonly_rootfs = true).unwrap();
     assert!(text.contains("Read-only") && code == 0, "{text}");
 }
 
@@ -256,7 +272,10 @@ fn links_in_the_image_cannot_lead_mounts_out() {
         std::os::unix::fs::symlink("/etc", root.join(name)).unwrap();
         let plan = plan(dir.path(), &root, PIPES, &["true"]);
         let response = Shim::start(dir).try_launch(&plan, &[]);
-        assert!(matches!(&response, Response::Failed { stage: FailureStage::Mount, detail, .. } if detail.contains("link")), "{response:?}");
+        assert!(
+            matches!(&response, Response::Failed { stage: FailureStage::Mount, detail, .. } if detail.contains("link")),
+            "{response:?}"
+        );
     }
 }
 
@@ -335,7 +354,10 @@ fn the_daemon_may_go_and_come_back() {
 
 #[test]
 fn without_a_socket_the_binary_explains_itself() {
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_dhow-shim")).stdin(std::process::Stdio::null()).output().unwrap();
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_dhow-shim"))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
     assert_eq!(out.status.code(), Some(125));
     assert!(String::from_utf8(out.stderr).unwrap().contains("dhowd"));
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_dhow-shim")).arg("--version").output().unwrap();

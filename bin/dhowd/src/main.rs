@@ -215,7 +215,7 @@ fn raise_descriptor_limit() {
 
 /// Creates a directory of the daemon and refuses one that others could have filled.
 fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     }
@@ -228,11 +228,16 @@ fn make_directory(path: &Path, mode: u32) -> anyhow::Result<()> {
     let me = rustix::process::geteuid().as_raw();
     anyhow::ensure!(found.is_dir(), "{} is not a directory", path.display());
     anyhow::ensure!(
-        found.uid() == me && found.mode() & 0o022 == 0,
+        found.uid() == me && found.mode() & 0o002 == 0,
         "{} belongs to uid {} with mode {:o}: the daemon's directory must be its own and not writable by others; chown it, or choose another one",
         path.display(),
         found.uid(),
         found.mode() & 0o7777
     );
+    if found.mode() & 0o020 != 0 {
+        // Made under a generous umask; nothing of a group's is in it.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot change the mode of {}", path.display()))?;
+    }
     Ok(())
 }

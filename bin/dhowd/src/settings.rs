@@ -16,6 +16,18 @@ use crate::flags::{FLAGS, Fate, Flag, Takes, by_key};
 
 /// Where the configuration file is unless `--config-file` says otherwise.
 const DEFAULT_FILE: &str = "/etc/dhow/daemon.json";
+/// Keys whose value in the file may be a number.
+const NUMBERS: [&str; 9] = [
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "default-shm-size",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "mtu",
+    "network-control-plane-mtu",
+    "shutdown-timeout",
+];
 /// Largest configuration file read.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -60,7 +72,8 @@ pub fn read(matches: &ArgMatches) -> Result<Settings, String> {
     let named = FLAGS.iter().find(|f| f.long == "config-file" && explicit(f)).and_then(|f| from_flag(f).pop());
     let config_file = PathBuf::from(named.as_deref().unwrap_or(DEFAULT_FILE));
     let file = read_file(&config_file, named.is_some())?;
-    let wrap = |text: String| format!("unable to configure the daemon with file {}: {text}", config_file.display());
+    let wrap =
+        |text: String| format!("unable to configure the Docker daemon with file {}: {text}", config_file.display());
     let conflicts: Vec<String> = FLAGS
         .iter()
         .filter(|f| !f.long.is_empty() && !f.key.is_empty() && explicit(f))
@@ -100,7 +113,7 @@ pub fn read(matches: &ArgMatches) -> Result<Settings, String> {
 /// # Errors
 /// Unreadable, too large, not a JSON object, or with unknown keys.
 pub fn read_file(path: &Path, required: bool) -> Result<serde_json::Map<String, Value>, String> {
-    let wrap = |text: String| format!("unable to configure the daemon with file {}: {text}", path.display());
+    let wrap = |text: String| format!("unable to configure the Docker daemon with file {}: {text}", path.display());
     match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => return Ok(serde_json::Map::new()),
         Err(e) => return Err(wrap(e.to_string())),
@@ -136,7 +149,9 @@ fn file_values(flag: &Flag, value: &Value) -> Result<Vec<String>, String> {
         (_, Value::Null) => Ok(Vec::new()),
         (Takes::Switch, Value::Bool(b)) => Ok(vec![b.to_string()]),
         (Takes::Switch, _) => Err(bad("true or false")),
-        (Takes::One, v) => scalar(v).map(|s| vec![s]).ok_or_else(|| bad("a text or a number")),
+        (Takes::One, Value::Number(n)) if NUMBERS.contains(&flag.key) => Ok(vec![n.to_string()]),
+        (Takes::One, Value::String(s)) => Ok(vec![s.clone()]),
+        (Takes::One, _) => Err(bad(if NUMBERS.contains(&flag.key) { "a number" } else { "a text" })),
         // {"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}}
         (Takes::Many, Value::Object(map)) if flag.key == "default-ulimits" => map
             .iter()
@@ -428,6 +443,8 @@ mod tests {
         assert!(e.ends_with("the following directives don't match any configuration option: foo"), "{e}");
         assert!(read_with(&[], Some("{bad")).unwrap_err().contains("invalid JSON"));
         assert!(read_with(&[], Some(r#"{"debug":"x"}"#)).is_err());
+        assert!(read_with(&[], Some(r#"{"data-root":7}"#)).unwrap_err().contains("data-root"));
+        assert!(NUMBERS.iter().all(|key| by_key(key).is_some_and(|f| f.takes == Takes::One)));
     }
 
     #[test]

@@ -92,6 +92,10 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // serde reads an array as a struct's fields in order; no request of this API is an array.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(ApiError::invalid("invalid JSON: an object is expected, not an array"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = T::deserialize(&mut reader).map_err(|e| {
         if e.is_eof() {
@@ -148,7 +152,7 @@ mod tests {
             let e = read_as(content_type, body).await.unwrap_err();
             assert_eq!((e.status().as_u16(), e.message()), (400, message), "{body}");
         }
-        for body in [r#"{"Image":1}"#, "[]x", r#"{"Image":"a","Image":"b"}"#, "\u{1}"] {
+        for body in [r#"{"Image":1}"#, "[]", " [1]", r#"{"Image":"a","Image":"b"}"#, "\u{1}"] {
             assert_eq!(
                 read_as(JSON, Box::leak(body.to_owned().into_boxed_str())).await.unwrap_err().status(),
                 400,

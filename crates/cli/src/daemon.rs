@@ -40,11 +40,8 @@ pub(crate) fn ensure_running(client: &Client) -> Result<()> {
         Err(_) => {}
     }
     let program = find_daemon().ok_or_else(|| {
-        Error::new(format!(
-            "Cannot connect to the Docker daemon at {}. Is the docker daemon running?",
-            client.host()
-        ))
-        .hint("No dhowd was found beside dhow or on PATH to start one; install it or name a daemon with -H.")
+        Error::new(format!("Cannot connect to the Docker daemon at {}. Is the docker daemon running?", client.host()))
+            .hint("No dhowd was found beside dhow or on PATH to start one; install it or name a daemon with -H.")
     })?;
     start(&program)?;
     let log = exec_root().join("dhowd.log");
@@ -72,7 +69,10 @@ fn last_line(log: &Path) -> String {
 
 fn find_daemon() -> Option<PathBuf> {
     let beside = env::current_exe().ok().and_then(|own| own.parent().map(|dir| dir.join("dhowd")));
-    let on_path = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>()).map(|dir| dir.join("dhowd"));
+    let on_path = env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| env::split_paths(&path).collect::<Vec<_>>())
+        .map(|dir| dir.join("dhowd"));
     beside.into_iter().chain(on_path).find(|path| path.is_file())
 }
 
@@ -80,7 +80,8 @@ fn start(program: &Path) -> Result<()> {
     let root = exec_root();
     fs::create_dir_all(&root).map_err(Error::file("cannot create", &root))?;
     let log_path = root.join("dhowd.log");
-    let log = OpenOptions::new().create(true).append(true).open(&log_path).map_err(Error::file("cannot open", &log_path))?;
+    let log =
+        OpenOptions::new().create(true).append(true).open(&log_path).map_err(Error::file("cannot open", &log_path))?;
     let null = File::open("/dev/null").map_err(Error::file("cannot open", Path::new("/dev/null")))?;
     let errors = log.try_clone()?;
     // A session of its own: the terminal's signals and hang-up must not reach it. `setsid` execs, so the child's

@@ -73,9 +73,15 @@ fn global<'a>(word: &str, tail: &'a [String], globals: &mut Globals) -> Result<&
         }
         (None, None) => unreachable!("only words that begin with a dash come here"),
     };
-    let flag = GLOBALS.iter().find(|flag| flag.long == name || (name.len() == 1 && flag.short.is_some_and(|c| name.starts_with(c))));
+    let flag = GLOBALS
+        .iter()
+        .find(|flag| flag.long == name || (name.len() == 1 && flag.short.is_some_and(|c| name.starts_with(c))));
     let Some(flag) = flag else {
-        return Err(fail(if word.starts_with("--") { format!("unknown flag: --{name}") } else { format!("unknown shorthand flag: '{name}' in {word}") }));
+        return Err(fail(if word.starts_with("--") {
+            format!("unknown flag: --{name}")
+        } else {
+            format!("unknown shorthand flag: '{name}' in {word}")
+        }));
     };
     if let Some(why) = flag.refused {
         return Err(fail(format!("--{} is not supported: {why}", flag.long)));
@@ -115,7 +121,9 @@ fn dispatch(words: &[String], session: Session) -> Result<u8> {
     if let Some(group) = cmd::GROUPS.iter().find(|group| group.name == first) {
         return match words.get(1).map(String::as_str) {
             None | Some("--help" | "-h" | "help") => help(&words[..1]),
-            Some(flag) if flag.starts_with('-') => Err(Error::usage(format!("unknown flag: {flag}"), group.name, "COMMAND")),
+            Some(flag) if flag.starts_with('-') => {
+                Err(Error::usage(format!("unknown flag: {flag}"), group.name, "COMMAND"))
+            }
             Some(word) => Err(Error::new(format!(
                 "dhow: unknown command: dhow {first} {word}\n\nUsage:  dhow {first}\n\nRun 'dhow {first} --help' for more information"
             ))),
@@ -157,13 +165,32 @@ mod tests {
         assert!(run(&words("--tlsverify ps")).unwrap_err().to_string().contains("TLS"));
         assert_eq!(run(&words("--foo")).unwrap_err().exit_code(), 125);
         assert!(run(&words("nonsense")).unwrap_err().to_string().contains("unknown command: dhow nonsense"));
-        assert!(run(&words("container nonsense")).unwrap_err().to_string().contains("unknown command: dhow container nonsense"));
+        assert!(
+            run(&words("container nonsense"))
+                .unwrap_err()
+                .to_string()
+                .contains("unknown command: dhow container nonsense")
+        );
     }
 
     #[test]
     fn the_command_tree() {
         let text = root_help(cmd::GROUPS, cmd::COMMANDS, GLOBALS);
-        for name in ["run", "exec", "ps", "images", "logs", "container", "image", "volume", "network", "system", "context", "cp", "stats"] {
+        for name in [
+            "run",
+            "exec",
+            "ps",
+            "images",
+            "logs",
+            "container",
+            "image",
+            "volume",
+            "network",
+            "system",
+            "context",
+            "cp",
+            "stats",
+        ] {
             assert!(text.contains(&format!("\n  {name:<11} ")), "{name} is missing in:\n{text}");
         }
         for group in cmd::GROUPS {
@@ -181,7 +208,12 @@ mod tests {
             let (mut longs, mut shorts) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
             for flag in command.all_flags() {
                 assert!(longs.insert(flag.long), "{}: --{} twice", command.paths[0], flag.long);
-                assert!(flag.short.is_none_or(|short| shorts.insert(short)), "{}: -{:?} twice", command.paths[0], flag.short);
+                assert!(
+                    flag.short.is_none_or(|short| shorts.insert(short)),
+                    "{}: -{:?} twice",
+                    command.paths[0],
+                    flag.short
+                );
                 assert!(flag.hidden || !flag.help.is_empty(), "{}: --{} has no help", command.paths[0], flag.long);
             }
             assert!(command_help(command, command.paths[0]).starts_with("Usage:  dhow "));

@@ -103,7 +103,8 @@ impl Session {
         };
         let client = match non_empty("DOCKER_API_VERSION") {
             Some(text) => {
-                let version = text.parse().map_err(|()| Error::new(format!("DOCKER_API_VERSION is not a version: {text}")))?;
+                let version =
+                    text.parse().map_err(|()| Error::new(format!("DOCKER_API_VERSION is not a version: {text}")))?;
                 client.with_version(version)
             }
             None => client,

@@ -20,7 +20,10 @@ const MAX_LINE: usize = 16 * 1024;
 pub(crate) enum Framing {
     Sized(u64),
     /// Bytes left in the current chunk; `first` until a chunk has been opened.
-    Chunked { left: u64, first: bool },
+    Chunked {
+        left: u64,
+        first: bool,
+    },
     UntilClose,
     Done,
 }
@@ -48,7 +51,8 @@ impl Body {
     /// [`Error::Io`] when the connection breaks, [`Error::Protocol`] above the limit.
     pub fn read_all(mut self, limit: u64) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        let taken = (&mut self).take(limit + 1).read_to_end(&mut out).map_err(Error::io("reading the daemon's answer"))?;
+        let taken =
+            (&mut self).take(limit + 1).read_to_end(&mut out).map_err(Error::io("reading the daemon's answer"))?;
         if taken as u64 > limit {
             return Err(Error::Protocol(format!("answer is larger than {limit} bytes")));
         }
@@ -131,7 +135,10 @@ impl Body {
                     None if written > 0 => return Ok(written),
                     None => {
                         if connection.fill()? == 0 {
-                            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "connection closed within a chunked body"));
+                            return Err(io::Error::new(
+                                io::ErrorKind::UnexpectedEof,
+                                "connection closed within a chunked body",
+                            ));
                         }
                         continue;
                     }

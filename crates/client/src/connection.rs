@@ -150,7 +150,9 @@ impl Connection {
             if self.start < self.end {
                 let mut slots = [httparse::EMPTY_HEADER; 64];
                 let mut parsed = httparse::Response::new(&mut slots);
-                let state = parsed.parse(self.buffered()).map_err(|error| Error::Protocol(format!("bad response head: {error}")))?;
+                let state = parsed
+                    .parse(self.buffered())
+                    .map_err(|error| Error::Protocol(format!("bad response head: {error}")))?;
                 if let httparse::Status::Complete(length) = state {
                     let head = Head {
                         status: parsed.code.unwrap_or(0),

@@ -132,6 +132,17 @@ impl Client {
         Ok(self.version())
     }
 
+    /// Opens a connection and keeps it for the next request; tells whether anybody listens.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when nobody answers, [`Error::Permission`] when this user may not ask.
+    pub fn connect(&self) -> Result<()> {
+        let mut connection = Connection::new(self.host.connect()?);
+        connection.idle_since = Some(std::time::Instant::now());
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(())
+    }
+
     /// A plain connection to the engine's socket, for `system dial-stdio`.
     ///
     /// # Errors
@@ -197,7 +208,10 @@ mod tests {
     #[test]
     fn an_older_daemon_names_its_version() {
         let client = Client::new(Host::Unix("/x".into()));
-        let error = Error::Api { status: 400, message: "client version 1.55 is too new. Maximum supported API version is 1.51".into() };
+        let error = Error::Api {
+            status: 400,
+            message: "client version 1.55 is too new. Maximum supported API version is 1.51".into(),
+        };
         assert!(client.downgrade(ApiVersion::NEWEST, &error));
         assert_eq!(client.version().to_string(), "1.51");
         // The same words again for the version it offered itself must not loop.

@@ -31,18 +31,25 @@ impl Host {
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(Error::Host(format!("unable to parse docker host `{text}`: write unix:///path or tcp://name:port")));
+            return Err(Error::Host(format!(
+                "unable to parse docker host `{text}`: write unix:///path or tcp://name:port"
+            )));
         };
         match scheme {
             "unix" => {
                 if rest.is_empty() {
-                    return Err(Error::Host(format!("unable to parse docker host `{text}`: the socket path is missing")));
+                    return Err(Error::Host(format!(
+                        "unable to parse docker host `{text}`: the socket path is missing"
+                    )));
                 }
                 Ok(Self::Unix(PathBuf::from(rest)))
             }
             "tcp" | "http" => {
                 let (address, base) = rest.split_once('/').unwrap_or((rest, ""));
-                if address.is_empty() || address.contains(['?', '#', '@', ' ']) || base.contains(['?', '#', ' ', '\r', '\n']) {
+                if address.is_empty()
+                    || address.contains(['?', '#', '@', ' '])
+                    || base.contains(['?', '#', ' ', '\r', '\n'])
+                {
                     return Err(Error::Host(format!("unable to parse docker host `{text}`: write tcp://name:port")));
                 }
                 let has_port = address.rsplit_once(':').is_some_and(|(name, port)| {
@@ -53,8 +60,12 @@ impl Host {
                 let base = if base.is_empty() { String::new() } else { format!("/{base}") };
                 Ok(Self::Tcp { address, base })
             }
-            "https" => Err(Error::Host(format!("{text}: TLS to the daemon is not supported yet; use a unix:// or tcp:// address, or a tunnel"))),
-            "ssh" => Err(Error::Host(format!("{text}: ssh:// hosts are not supported yet; forward the socket with `ssh -L` and use unix://"))),
+            "https" => Err(Error::Host(format!(
+                "{text}: TLS to the daemon is not supported yet; use a unix:// or tcp:// address, or a tunnel"
+            ))),
+            "ssh" => Err(Error::Host(format!(
+                "{text}: ssh:// hosts are not supported yet; forward the socket with `ssh -L` and use unix://"
+            ))),
             other => Err(Error::Host(format!("unable to parse docker host `{text}`: unknown scheme `{other}`"))),
         }
     }

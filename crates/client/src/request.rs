@@ -93,7 +93,11 @@ impl Request {
     fn target(&self, version: ApiVersion) -> String {
         let base = self.client.host().base();
         let query = self.query.as_str();
-        if self.versioned { format!("{base}/v{version}{}{query}", self.path) } else { format!("{base}{}{query}", self.path) }
+        if self.versioned {
+            format!("{base}/v{version}{}{query}", self.path)
+        } else {
+            format!("{base}{}{query}", self.path)
+        }
     }
 
     fn head_bytes(&self, version: ApiVersion, framing: &str) -> Vec<u8> {
@@ -264,7 +268,8 @@ impl Response {
     pub(crate) fn new(connection: Connection, head: Head, method: &str, pool: crate::body::Pool) -> Self {
         let framing = if method == "HEAD" || matches!(head.status, 204 | 304) {
             Framing::Done
-        } else if head.header("Transfer-Encoding").is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked")) {
+        } else if head.header("Transfer-Encoding").is_some_and(|value| value.to_ascii_lowercase().ends_with("chunked"))
+        {
             Framing::Chunked { left: 0, first: true }
         } else if let Some(length) = head.header("Content-Length").and_then(|value| value.trim().parse().ok()) {
             Framing::Sized(length)

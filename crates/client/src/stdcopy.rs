@@ -45,7 +45,16 @@ pub struct Demux {
 impl Demux {
     /// `merged`: both streams go to the same file, so one buffer keeps their order.
     pub fn new(merged: bool) -> Self {
-        Self { head: [0; 8], head_len: 0, left: 0, channel: 0, merged, out: Vec::new(), err: Vec::new(), failure: Vec::new() }
+        Self {
+            head: [0; 8],
+            head_len: 0,
+            left: 0,
+            channel: 0,
+            merged,
+            out: Vec::new(),
+            err: Vec::new(),
+            failure: Vec::new(),
+        }
     }
 
     /// Takes what one read returned and writes all whole and partial payloads in it.

@@ -69,7 +69,13 @@ impl Url {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let after_host = authority.as_str().get(authority.host().len()..)?;
         let port = match (after_host, authority.port_u16()) {
-            ("", _) => if https { 443 } else { 80 },
+            ("", _) => {
+                if https {
+                    443
+                } else {
+                    80
+                }
+            }
             (_, Some(port)) if port != 0 => port,
             _ => return None,
         };

@@ -48,10 +48,14 @@ pub(crate) struct Transport {
     tls: Mutex<HashMap<TlsKey, Arc<rustls::ClientConfig>>>,
 }
 
-/// Why no connection stands; `what` reads as Go's client prints it.
-struct DialError {
-    what: String,
-    refused: bool,
+/// Why no connection stands.
+enum DialError {
+    /// As Go's client prints it.
+    Failed(String),
+    /// Every address is one the [`Reach`] does not include.
+    OutOfReach,
+    /// Our own TLS material is unusable: trying without TLS would hide that.
+    Tls(Error),
 }
 
 impl Transport {
@@ -89,10 +93,11 @@ impl Transport {
         let connected = timeout(self.config.limits.connect, self.connect(&url.origin, reach)).await;
         let mut kept = match connected {
             Ok(Ok(kept)) => kept,
-            Ok(Err(error)) if error.refused => {
+            Ok(Err(DialError::OutOfReach)) => {
                 return Err(Error::Refused { what: "redirect", target: url.to_string(), why: REFUSED_ADDRESS });
             }
-            Ok(Err(error)) => return Err(connect(method, url, error.what)),
+            Ok(Err(DialError::Tls(error))) => return Err(error),
+            Ok(Err(DialError::Failed(what))) => return Err(connect(method, url, what)),
             Err(_) => return Err(connect(method, url, format!("dial tcp {}: i/o timeout", url.origin.authority()))),
         };
         let sent = timeout(self.config.limits.head, kept.sender.send_request(request()?)).await;
@@ -136,10 +141,9 @@ impl Transport {
     }
 
     async fn connect(&self, origin: &Origin, reach: Reach<'_>) -> Result<Kept, DialError> {
-        let fail = |what: String| DialError { what, refused: false };
         let resolved = tokio::net::lookup_host((origin.host.as_str(), origin.port))
             .await
-            .map_err(|_| fail(format!("dial tcp: lookup {}: no such host", origin.host)))?;
+            .map_err(|_| DialError::Failed(format!("dial tcp: lookup {}: no such host", origin.host)))?;
         let mut addresses: Vec<SocketAddr> = resolved.collect();
         let admitted = match reach {
             Reach::Registry(noted) => Some(noted.load(Ordering::Relaxed)).filter(|bits| *bits != 0),
@@ -148,10 +152,10 @@ impl Transport {
         if let Some(classes) = admitted.map(Classes::from_bits) {
             addresses.retain(|a| classes.admits(Class::of(a.ip())));
             if addresses.is_empty() {
-                return Err(DialError { what: String::new(), refused: true });
+                return Err(DialError::OutOfReach);
             }
         }
-        let mut last = fail(format!("dial tcp: lookup {}: no such host", origin.host));
+        let mut last = DialError::Failed(format!("dial tcp: lookup {}: no such host", origin.host));
         for address in addresses {
             match TcpStream::connect(address).await {
                 Ok(stream) => {
@@ -161,26 +165,28 @@ impl Transport {
                     }
                     // Small requests must not wait for the acknowledgement of earlier ones.
                     let _ = stream.set_nodelay(true);
-                    return Ok(Kept { sender: self.handshake(origin, stream).await.map_err(fail)?, class });
+                    return Ok(Kept { sender: self.handshake(origin, stream).await?, class });
                 }
-                Err(error) => last = fail(format!("dial tcp {address}: connect: {}", go_words(&error))),
+                Err(error) => last = DialError::Failed(format!("dial tcp {address}: connect: {}", go_words(&error))),
             }
         }
         Err(last)
     }
 
-    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<SendRequest<Full<Bytes>>, String> {
+    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<SendRequest<Full<Bytes>>, DialError> {
         if !origin.https {
             return http_handshake(TokioIo::new(stream)).await;
         }
         let insecure = self.config.is_insecure(&origin.host, Some(origin.port));
-        let config = self.tls_config(origin, insecure).await?;
-        let name = rustls::pki_types::ServerName::try_from(origin.host.clone()).map_err(|e| format!("tls: {e}"))?;
-        let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|e| tls_words(&e))?;
+        let config = self.tls_config(origin, insecure).await.map_err(DialError::Tls)?;
+        let name = rustls::pki_types::ServerName::try_from(origin.host.clone())
+            .map_err(|e| DialError::Failed(format!("tls: {e}")))?;
+        let connected = TlsConnector::from(config).connect(name, stream).await;
+        let stream = connected.map_err(|e| DialError::Failed(tls_words(&e)))?;
         http_handshake(TokioIo::new(stream)).await
     }
 
-    async fn tls_config(&self, origin: &Origin, insecure: bool) -> Result<Arc<rustls::ClientConfig>, String> {
+    async fn tls_config(&self, origin: &Origin, insecure: bool) -> Result<Arc<rustls::ClientConfig>, Error> {
         let key: TlsKey = (origin.authority(), insecure);
         if let Some(config) = self.tls.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(config.clone());
@@ -188,8 +194,7 @@ impl Transport {
         let (authority, certs_dir) = (key.0.clone(), self.config.certs_dir.clone());
         let config = tokio::task::spawn_blocking(move || tls::client_config(&authority, &certs_dir, insecure))
             .await
-            .map_err(|e| e.to_string())?
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| Error::Tls(e.to_string()))??;
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
         Ok(config)
     }
@@ -230,11 +235,11 @@ fn note(classes: &AtomicU8, class: Class) {
     classes.fetch_or(Classes::default().with(class).bits(), Ordering::Relaxed);
 }
 
-async fn http_handshake<I>(io: I) -> Result<SendRequest<Full<Bytes>>, String>
+async fn http_handshake<I>(io: I) -> Result<SendRequest<Full<Bytes>>, DialError>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::handshake(io).await.map_err(|e| describe(&e))?;
+    let (sender, connection) = http1::handshake(io).await.map_err(|e| DialError::Failed(describe(&e)))?;
     // Ends when the sender is dropped or the other side closes.
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -1,6 +1,8 @@
 //! A registry that means harm: wrong content, endless content, credentials and connections lured
 //! elsewhere. Nothing of it may be stored, and no secret may leave its origin.
 
+#![allow(clippy::print_stdout, reason = "a skipped test says why")]
+
 mod support;
 
 use distribution::{Credentials, Error};

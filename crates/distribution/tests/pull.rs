@@ -113,15 +113,14 @@ async fn a_broken_blob_is_resumed_where_it_broke() {
             return script.serve(seen);
         }
         let start: usize = seen.headers.get("range").map_or(0, |r| r[6..r.len() - 1].parse().unwrap());
-        let reply = match served.fetch_add(1, Ordering::SeqCst) {
+        match served.fetch_add(1, Ordering::SeqCst) {
             0 => Reply { cut: Some(123_456), ..Reply::ok(layer.clone()) },
             1 => Reply::status(503).header("Retry-After", "0"),
             // This one ignores the range.
             2 => Reply { cut: Some(200_000), ..Reply::ok(layer.clone()) },
             _ => Reply { status: 206, ..Reply::ok(layer[start..].to_vec()) }
                 .header("Content-Range", format!("bytes {start}-{}/{}", layer.len() - 1, layer.len())),
-        };
-        reply
+        }
     })
     .await;
     let (sink, log) = (Arc::new(MemorySink::default()), Log::default());

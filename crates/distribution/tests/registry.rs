@@ -1,9 +1,12 @@
 //! Against Debian's `docker-registry`, a real distribution registry: push by plain requests, pull
 //! with the client; and over TLS with a certificate of its own.
 
+#![allow(clippy::print_stdout, reason = "a skipped test says why")]
+
 mod support;
 
 use distribution::{Client, Config, Error};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -26,12 +29,12 @@ impl Drop for Registry {
 }
 
 /// Starts a registry; nothing when the program is not installed.
-async fn start(extra: &str) -> Option<Registry> {
+async fn start(ip: IpAddr, extra: &str) -> Option<Registry> {
     let dir = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
     let config = dir.path().join("config.yml");
     let text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n{extra}",
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: {ip}:{port}\n{extra}",
         dir.path().join("data").display()
     );
     std::fs::write(&config, text).unwrap();
@@ -43,7 +46,7 @@ async fn start(extra: &str) -> Option<Registry> {
     };
     let registry = Registry { child, port, _dir: dir };
     let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+    while TcpStream::connect((ip, port)).await.is_err() {
         assert!(Instant::now() < deadline, "the registry did not come up");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -78,7 +81,7 @@ async fn push(port: u16, image: &Image) {
 
 #[tokio::test]
 async fn pull_from_a_real_registry() {
-    let Some(registry) = start("").await else { return };
+    let Some(registry) = start(Ipv4Addr::LOCALHOST.into(), "").await else { return };
     let image = Image::new(vec![vec![1; 3_000_000], vec![2; 100], b"three".to_vec(), vec![4; 70_000]]);
     push(registry.port, &image).await;
     let client = client();
@@ -104,11 +107,12 @@ async fn pull_from_a_real_registry() {
     assert!(error.to_string().contains("not found"), "{error}");
 }
 
-fn certificate(dir: &Path) -> Option<(PathBuf, PathBuf)> {
+fn certificate(dir: &Path, ip: IpAddr) -> Option<(PathBuf, PathBuf)> {
     let (cert, key) = (dir.join("reg.crt"), dir.join("reg.key"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args(["-subj", "/CN=reg.test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .args(["-subj", "/CN=reg.test", "-addext", &format!("subjectAltName=IP:{ip}")])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
         .arg(&key)
         .arg("-out")
         .arg(&cert)
@@ -117,26 +121,69 @@ fn certificate(dir: &Path) -> Option<(PathBuf, PathBuf)> {
     made.is_ok_and(|s| s.success()).then_some((cert, key))
 }
 
-#[tokio::test]
-async fn tls_with_an_authority_of_the_host_and_without() {
+struct TlsRegistry {
+    registry: Registry,
+    dir: tempfile::TempDir,
+    cert: PathBuf,
+}
+
+async fn start_tls(ip: IpAddr, names: IpAddr) -> Option<TlsRegistry> {
     let dir = tempfile::tempdir().unwrap();
-    let Some((cert, key)) = certificate(dir.path()) else {
+    let Some((cert, key)) = certificate(dir.path(), names) else {
         println!("skipped: openssl is not installed");
-        return;
+        return None;
     };
     let tls = format!("  tls: {{certificate: {}, key: {}}}\n", cert.display(), key.display());
-    let Some(registry) = start(&tls).await else { return };
-    let name = format!("127.0.0.1:{}", registry.port);
-    // Loopback is insecure by rule: TLS is used, unchecked.
+    let registry = start(ip, &tls).await?;
+    Some(TlsRegistry { registry, dir, cert })
+}
+
+fn is_answer(error: &Error) -> bool {
+    matches!(error, Error::ManifestUnknown { .. } | Error::NameUnknown { .. })
+}
+
+#[tokio::test]
+async fn loopback_is_spoken_to_with_unchecked_tls() {
+    let ip = Ipv4Addr::LOCALHOST.into();
+    let Some(tls) = start_tls(ip, ip).await else { return };
+    let name = format!("127.0.0.1:{}", tls.registry.port);
     let reference: types::Reference = format!("{name}/app:1").parse().unwrap();
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     let error = client().resolve(&reference, None).await.unwrap_err();
-    assert!(matches!(error, Error::ManifestUnknown { .. } | Error::NameUnknown { .. }), "{error}");
-    let config = Config { certs_dir: dir.path().join("certs.d"), ..Config::default() };
+    assert!(is_answer(&error), "{error}");
+    // Broken material of ours is named, not hidden by trying without TLS.
+    let config = Config { certs_dir: tls.dir.path().join("certs.d"), ..Config::default() };
     let host_dir = config.certs_dir.join(&name);
     std::fs::create_dir_all(&host_dir).unwrap();
-    std::fs::write(host_dir.join("ca.crt"), "nonsense").unwrap();
     std::fs::write(host_dir.join("client.cert"), "nonsense").unwrap();
     let error = Client::new(config).resolve(&reference, None).await.unwrap_err();
-    assert!(matches!(error, Error::Connect { .. }), "{error}");
+    assert!(matches!(error, Error::Tls(_)), "{error}");
+}
+
+#[tokio::test]
+async fn other_hosts_need_a_certificate_we_trust() {
+    let Some(ip) = own_address() else {
+        println!("skipped: this host has no address besides loopback");
+        return;
+    };
+    let Some(tls) = start_tls(ip, ip).await else { return };
+    let name = format!("{ip}:{}", tls.registry.port);
+    let reference: types::Reference = format!("{name}/app:1").parse().unwrap();
+    let config = Config { certs_dir: tls.dir.path().join("certs.d"), ..Config::default() };
+    let error = Client::new(config.clone()).resolve(&reference, None).await.unwrap_err();
+    assert!(error.to_string().contains("tls: failed to verify certificate"), "{error}");
+
+    let host_dir = config.certs_dir.join(&name);
+    std::fs::create_dir_all(&host_dir).unwrap();
+    std::fs::copy(&tls.cert, host_dir.join("ca.crt")).unwrap();
+    let error = Client::new(config.clone()).resolve(&reference, None).await.unwrap_err();
+    assert!(is_answer(&error), "{error}");
+
+    // The same authority does not vouch for another name.
+    let Some(wrong) = start_tls(ip, Ipv4Addr::new(192, 0, 2, 1).into()).await else { return };
+    let name = format!("{ip}:{}", wrong.registry.port);
+    let host_dir = config.certs_dir.join(&name);
+    std::fs::create_dir_all(&host_dir).unwrap();
+    std::fs::copy(&wrong.cert, host_dir.join("ca.crt")).unwrap();
+    let error = Client::new(config).resolve(&format!("{name}/app:1").parse().unwrap(), None).await.unwrap_err();
+    assert!(error.to_string().contains("tls: failed to verify certificate"), "{error}");
 }

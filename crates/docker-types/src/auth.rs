@@ -1,28 +1,73 @@
 //! Registry credentials: the `X-Registry-Auth` header and `POST /auth`.
 
-use crate::go::go_struct;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
-go_struct! {
-    /// Credentials for one registry; body of `POST /auth` and content of `X-Registry-Auth`.
-    pub struct AuthConfig {
-        "username" / "crate::go::omit" username: String,
-        "password" / "crate::go::omit" password: String,
-        "auth" / "crate::go::omit" auth: String,
-        "serveraddress" / "crate::go::omit" server_address: String,
-        /// An OAuth refresh token, used instead of a password.
-        "identitytoken" / "crate::go::omit" identity_token: String,
-        /// A bearer token, sent to the registry as it is.
-        "registrytoken" / "crate::go::omit" registry_token: String,
+/// Credentials for one registry; body of `POST /auth` and content of `X-Registry-Auth`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    /// User name.
+    #[serde(rename = "username", deserialize_with = "crate::go::lenient", skip_serializing_if = "crate::go::omit")]
+    pub username: String,
+    /// Password or access token.
+    #[serde(rename = "password", deserialize_with = "crate::go::lenient", skip_serializing_if = "crate::go::omit")]
+    pub password: String,
+    /// Base64 of `user:password`, as client config files keep it.
+    #[serde(rename = "auth", deserialize_with = "crate::go::lenient", skip_serializing_if = "crate::go::omit")]
+    pub auth: String,
+    /// The registry meant.
+    #[serde(
+        rename = "serveraddress",
+        deserialize_with = "crate::go::lenient",
+        skip_serializing_if = "crate::go::omit"
+    )]
+    pub server_address: String,
+    /// An OAuth refresh token, used instead of a password.
+    #[serde(
+        rename = "identitytoken",
+        deserialize_with = "crate::go::lenient",
+        skip_serializing_if = "crate::go::omit"
+    )]
+    pub identity_token: String,
+    /// A bearer token, sent to the registry as it is.
+    #[serde(
+        rename = "registrytoken",
+        deserialize_with = "crate::go::lenient",
+        skip_serializing_if = "crate::go::omit"
+    )]
+    pub registry_token: String,
+}
+
+impl fmt::Debug for AuthConfig {
+    /// Shows whose credentials these are, never the secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AuthConfig { username, server_address, .. } = self;
+        write!(f, "AuthConfig({username:?} at {server_address:?}, ..)")
     }
 }
 
-go_struct! {
-    /// Answer of `POST /auth`.
-    pub struct AuthResponse {
-        "Status" status: String,
-        "IdentityToken" / "crate::go::omit" identity_token: String,
+/// Answer of `POST /auth`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthResponse {
+    /// `Login Succeeded`.
+    #[serde(rename = "Status")]
+    pub status: String,
+    /// A refresh token to keep in the password's place.
+    #[serde(
+        rename = "IdentityToken",
+        deserialize_with = "crate::go::lenient",
+        skip_serializing_if = "crate::go::omit"
+    )]
+    pub identity_token: String,
+}
+
+impl fmt::Debug for AuthResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuthResponse({:?}, ..)", self.status)
     }
 }
 
@@ -82,7 +127,8 @@ mod tests {
         let auth = AuthConfig { username: "u".into(), password: "p?>".into(), ..AuthConfig::default() };
         let header = encode_registry_auth(&auth);
         assert_eq!(decode_registry_auth(&header), Ok(Some(auth.clone())));
-        assert_eq!(decode_registry_auth(header.trim_end_matches('=')), Ok(Some(auth)));
+        assert_eq!(decode_registry_auth(header.trim_end_matches('=')), Ok(Some(auth.clone())));
+        assert!(!format!("{auth:?}").contains("p?>"));
         assert_eq!(decode_registry_auth("e30="), Ok(None));
         assert_eq!(decode_registry_auth(""), Ok(None));
         assert_eq!(decode_registry_auth("!"), Err(AuthError::Encoding));

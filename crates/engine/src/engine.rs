@@ -158,7 +158,7 @@ impl Inner {
             containers: Registry::default(),
             execs: Execs::default(),
             images: Images::open(&config, Arc::clone(&state), &contents)?,
-            volumes: Volumes::open(&config, Arc::clone(&state), &contents)?,
+            volumes: Volumes::open(config.data_root.join("volumes"), &contents.volumes)?,
             networks,
             support,
             facts,

@@ -55,9 +55,8 @@ fn try_container(
 
     let root = build_root(plan, fds)?;
     if let Some(cwd) = non_root_path(&plan.process.cwd) {
-        root.ensure_dir(cwd).map_err(|errno| {
-            Failure::new(FailureStage::Cwd, errno, format!("mkdir {}: {errno}", plan.process.cwd))
-        })?;
+        root.ensure_dir(cwd)
+            .map_err(|errno| Failure::new(FailureStage::Cwd, errno, format!("mkdir {}: {errno}", plan.process.cwd)))?;
     }
     let proc = private_proc(&plan.process, !plan.sysctls.is_empty())?;
     if let Some(proc) = &proc {
@@ -161,12 +160,7 @@ fn private_proc(process: &Process, sysctls: bool) -> Result<Option<PrivateProc>,
 }
 
 /// Puts the standard streams in place; with a terminal gives the slave.
-fn connect(
-    stdio: Stdio<'_>,
-    root: &Root,
-    console: bool,
-    reporter: &Reporter,
-) -> Result<Option<OwnedFd>, Failure> {
+fn connect(stdio: Stdio<'_>, root: &Root, console: bool, reporter: &Reporter) -> Result<Option<OwnedFd>, Failure> {
     match stdio {
         Stdio::Streams { stdin, stdout, stderr } => {
             for (fd, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
@@ -178,11 +172,10 @@ fn connect(
         Stdio::Terminal { rows, cols } => {
             let stage = FailureStage::Console;
             let pts = root.open_dir("/dev/pts").at(stage, || "open /dev/pts of the container".to_owned())?;
-            let pty = sys::pty::open(pts.as_fd())
-                .at(stage, || "open a terminal of the container's /dev/pts".to_owned())?;
+            let pty =
+                sys::pty::open(pts.as_fd()).at(stage, || "open a terminal of the container's /dev/pts".to_owned())?;
             if rows > 0 && cols > 0 {
-                sys::pty::resize(pty.master.as_fd(), rows, cols)
-                    .at(stage, || "set the terminal's size".to_owned())?;
+                sys::pty::resize(pty.master.as_fd(), rows, cols).at(stage, || "set the terminal's size".to_owned())?;
             }
             if console {
                 mounts::bind_console(pty.slave.as_fd(), root)?;

@@ -50,8 +50,7 @@ pub(crate) fn own_standard_streams(uid: u32) {
 pub(crate) fn drop_privileges(process: &Process, reporter: &Reporter) -> Result<(), Failure> {
     rustix::process::umask(Mode::from_raw_mode(process.umask & 0o777));
     if process.no_new_privileges {
-        sys::creds::set_no_new_privileges()
-            .at(FailureStage::Credentials, || "forbid new privileges".to_owned())?;
+        sys::creds::set_no_new_privileges().at(FailureStage::Credentials, || "forbid new privileges".to_owned())?;
     } else {
         load_seccomp(process)?;
     }

@@ -19,15 +19,11 @@ const SIGCHLD: i32 = 17;
 const OWN_FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 /// Forks. Returns in the child, which is to become the program; the parent stays as init.
-pub(crate) fn split(
-    process: &Process,
-    terminal: Option<BorrowedFd<'_>>,
-    reporter: &Reporter,
-) -> Result<(), Failure> {
+pub(crate) fn split(process: &Process, terminal: Option<BorrowedFd<'_>>, reporter: &Reporter) -> Result<(), Failure> {
     // Before the split, so that no signal finds init with a default action.
     sys::process::block_all_signals();
-    let cloned = sys::clone::clone3(0, None)
-        .at(FailureStage::Clone, || "create the program's process below init".to_owned())?;
+    let cloned =
+        sys::clone::clone3(0, None).at(FailureStage::Clone, || "create the program's process below init".to_owned())?;
     match cloned {
         Cloned::Child => {
             sys::process::reset_signals();

@@ -61,8 +61,7 @@ impl Masks {
             Ok(mount)
         };
         let directory = clone(tmpfs.as_fd(), "empty")?;
-        let file =
-            if own_null { clone(tmpfs.as_fd(), "null")? } else { clone(rustix::fs::CWD, "/dev/null")? };
+        let file = if own_null { clone(tmpfs.as_fd(), "null")? } else { clone(rustix::fs::CWD, "/dev/null")? };
         let stat = rustix::fs::fstat(&file).at(STAGE, what)?;
         if !FileType::from_raw_mode(stat.st_mode).is_char_device() || stat.st_rdev != null {
             return Err(Errno::NODEV).at(STAGE, what);
@@ -125,4 +124,3 @@ fn lock(path: &str, root: &Root) -> Result<(), Failure> {
     sys::mount::set_attributes(copy.as_fd(), attr::RDONLY, 0, 0, true).at(STAGE, what)?;
     sys::mount::attach(copy.as_fd(), target.as_fd()).at(STAGE, what)
 }
-

@@ -47,8 +47,7 @@ pub(crate) fn enter_root(rootfs: &RootFs, fds: Fds<'_>) -> Result<Root, Failure>
             opened.as_fd()
         }
     };
-    sys::mount::set_attributes(mount, 0, 0, MS_PRIVATE, true)
-        .at(stage, || "make the root private".to_owned())?;
+    sys::mount::set_attributes(mount, 0, 0, MS_PRIVATE, true).at(stage, || "make the root private".to_owned())?;
     // On top of the namespace's root: always there, whatever the host looks like.
     let host = Root::open().at(stage, || "open the host's root".to_owned())?;
     sys::mount::attach(mount, host.as_fd()).at(stage, || "attach the root".to_owned())?;
@@ -58,12 +57,7 @@ pub(crate) fn enter_root(rootfs: &RootFs, fds: Fds<'_>) -> Result<Root, Failure>
 }
 
 /// Makes every mount of the plan, in order.
-pub(crate) fn make(
-    plan: &LaunchPlan,
-    fds: Fds<'_>,
-    root: &Root,
-    mut cgroups: CgroupMounts,
-) -> Result<(), Failure> {
+pub(crate) fn make(plan: &LaunchPlan, fds: Fds<'_>, root: &Root, mut cgroups: CgroupMounts) -> Result<(), Failure> {
     for mount in &plan.mounts {
         match &mount.kind {
             MountKind::Fs { fstype, source, options } => fs(mount, fstype, source, options, root)?,
@@ -98,10 +92,12 @@ fn fs(
     if fstype != "proc" {
         refuse_proc(mount, target.as_fd(), None)?;
     }
-    let made = sys::mount::new_fs(fstype, source, &options, mount.attrs).map_err(|error| {
-        Failure::new(FailureStage::Mount, error.errno, format!("{error} (at {})", mount.target))
-    })?;
-    propagate(mount, made.as_fd())?;
+    let made = sys::mount::new_fs(fstype, source, &options, mount.attrs)
+        .map_err(|error| Failure::new(FailureStage::Mount, error.errno, format!("{error} (at {})", mount.target)))?;
+    // A new file system is private from the start.
+    if mount.propagation != 0 {
+        propagate(mount, made.as_fd())?;
+    }
     attach(mount, made.as_fd(), target.as_fd())
 }
 
@@ -179,9 +175,7 @@ fn refuse_proc(mount: &Mount, target: BorrowedFd<'_>, source: Option<BorrowedFd<
 /// Shows the terminal as `/dev/console`.
 pub(crate) fn bind_console(slave: BorrowedFd<'_>, root: &Root) -> Result<(), Failure> {
     let stage = FailureStage::Console;
-    let target = root
-        .ensure("/dev/console", Missing::File)
-        .at(stage, || "make /dev/console".to_owned())?;
+    let target = root.ensure("/dev/console", Missing::File).at(stage, || "make /dev/console".to_owned())?;
     let stat = rustix::fs::fstat(slave).at(stage, || "look at the terminal".to_owned())?;
     // Unix98 slaves are majors 136 to 143.
     if !FileType::from_raw_mode(stat.st_mode).is_char_device()
@@ -189,7 +183,7 @@ pub(crate) fn bind_console(slave: BorrowedFd<'_>, root: &Root) -> Result<(), Fai
     {
         return Err(Failure::new(stage, Errno::NOTTY, "the new terminal is none"));
     }
-    let mount = sys::mount::clone_tree(slave, Path::new(""), false)
-        .at(stage, || "copy the terminal's mount".to_owned())?;
+    let mount =
+        sys::mount::clone_tree(slave, Path::new(""), false).at(stage, || "copy the terminal's mount".to_owned())?;
     sys::mount::attach(mount.as_fd(), target.as_fd()).at(stage, || "mount /dev/console".to_owned())
 }

@@ -24,7 +24,8 @@ impl PrivateProc {
     /// Writes every sysctl. The engine's own defaults may be refused, what the user asked for may not.
     pub(crate) fn apply_sysctls(&self, sysctls: &[Sysctl], reporter: &Reporter) -> Result<(), Failure> {
         for sysctl in sysctls {
-            match self.write(&sysctl_path(&sysctl.key), sysctl.value.as_bytes()) {
+            let written = sysctl_path(&sysctl.key).and_then(|path| self.write(&path, sysctl.value.as_bytes()));
+            match written {
                 Ok(()) => {}
                 Err(errno) if sysctl.optional => {
                     reporter.warn(&format!("the host refuses sysctl {}={}: {errno}", sysctl.key, sysctl.value));
@@ -69,14 +70,27 @@ impl PrivateProc {
 
 /// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file; whichever separator comes
 /// first is the separator, the other one part of a name (sysctl(8)).
-fn sysctl_path(key: &str) -> String {
+fn sysctl_path(key: &str) -> Result<String, Errno> {
     let slashed = match key.find(['.', '/']) {
-        Some(at) if key.as_bytes()[at] == b'.' => {
-            key.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
-        }
+        Some(at) if key.as_bytes()[at] == b'.' => key
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => key.to_owned(),
     };
-    format!("sys/{slashed}")
+    // A name that walks around would reach sysctls nobody has allowed.
+    if slashed.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(Errno::INVAL);
+    }
+    Ok(format!("sys/{slashed}"))
 }
 
 #[cfg(test)]
@@ -85,8 +99,12 @@ mod tests {
 
     #[test]
     fn keys_become_paths() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+        let path = |key| sysctl_path(key).unwrap();
+        assert_eq!(path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
+        assert_eq!(path("net/ipv4/conf/eth0.1/forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+        for key in ["net/../kernel/core_pattern", "net.//.kernel", "", "/net", "net/./x"] {
+            assert_eq!(sysctl_path(key), Err(Errno::INVAL), "{key}");
+        }
     }
 }

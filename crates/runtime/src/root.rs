@@ -79,8 +79,7 @@ impl Root {
             Err(Errno::EXIST) => match rustix::fs::readlinkat(&parent_fd, name, Vec::new()) {
                 Ok(target) => {
                     let target = target.to_str().map_err(|_| Errno::ILSEQ)?;
-                    let path =
-                        if target.starts_with('/') { target.to_owned() } else { format!("{parent}/{target}") };
+                    let path = if target.starts_with('/') { target.to_owned() } else { format!("{parent}/{target}") };
                     self.ensure_at(&path, missing, links - 1)
                 }
                 // Not a link: somebody else made it meanwhile.

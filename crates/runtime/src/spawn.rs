@@ -66,12 +66,7 @@ pub fn spawn(plan: &LaunchPlan, fds: &[OwnedFd], stdio: Stdio<'_>) -> Result<Spa
 ///
 /// # Errors
 /// As [`spawn`]; `NotRunning` when the container is gone.
-pub fn exec(
-    plan: &ExecPlan,
-    fds: &[OwnedFd],
-    target: BorrowedFd<'_>,
-    stdio: Stdio<'_>,
-) -> Result<Spawning, Failure> {
+pub fn exec(plan: &ExecPlan, fds: &[OwnedFd], target: BorrowedFd<'_>, stdio: Stdio<'_>) -> Result<Spawning, Failure> {
     let fds = Fds(fds);
     start(0, Some(target), &plan.cgroup, fds, |reporter| child::exec(plan, fds, target, stdio, reporter))
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use launch::{MAX_MESSAGE, ReplyFrame, RequestFrame};
+use launch::{ReplyFrame, RequestFrame};
 use sys::Errno;
 use sys::socket::FdSocket;
 
@@ -36,7 +36,7 @@ impl Connection {
 
     /// The next request; `None` when there is none for now. After it [`Connection::is_broken`] tells
     /// whether there will ever be another.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8; MAX_MESSAGE]) -> Option<Incoming> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Option<Incoming> {
         let received = match self.socket.recv(buffer) {
             Ok(received) if received.len > 0 => received,
             Err(Errno::AGAIN) => return None,

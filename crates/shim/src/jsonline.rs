@@ -20,9 +20,8 @@ pub(crate) fn escape(text: &[u8], out: &mut [u8]) -> usize {
 fn is_plain(text: &[u8]) -> bool {
     // Signed comparison takes control characters and everything beyond ASCII at once; `<` and `>`,
     // and `"` and `&`, differ in a single bit each.
-    let special = |byte: u8| {
-        (byte.cast_signed() < 0x20) | (byte & 0xfd == 0x3c) | (byte & 0xfb == 0x22) | (byte == b'\\')
-    };
+    let special =
+        |byte: u8| (byte.cast_signed() < 0x20) | (byte & 0xfd == 0x3c) | (byte & 0xfb == 0x22) | (byte == b'\\');
     let (chunks, rest) = text.as_chunks::<32>();
     for chunk in chunks {
         if chunk.iter().fold(false, |found, byte| found | special(*byte)) {

@@ -57,8 +57,7 @@ pub(crate) struct Log {
 impl Log {
     /// Opens the file for appending, made with mode 0640 when missing.
     pub(crate) fn open(settings: LogSettings) -> Result<Self, Errno> {
-        let attrs =
-            if settings.attrs.is_empty() { String::new() } else { format!(",\"attrs\":{}", settings.attrs) };
+        let attrs = if settings.attrs.is_empty() { String::new() } else { format!(",\"attrs\":{}", settings.attrs) };
         let middle = |name: &str| format!("\",\"stream\":\"{name}\"{attrs},\"time\":\"").into_bytes();
         let middles = [middle("stdout"), middle("stderr")];
         let longest = MAX_PIECE * MAX_GROWTH + middles[0].len() + 64;
@@ -224,8 +223,9 @@ impl Log {
             let _ = self.reopen();
         }
         let Some(file) = &self.file else { return };
-        let mut text = format!("{{\"log\":\"dhow: {} lines dropped\\n\",\"stream\":\"stderr\",\"time\":\"", self.untold)
-            .into_bytes();
+        let mut text =
+            format!("{{\"log\":\"dhow: {} lines dropped\\n\",\"stream\":\"stderr\",\"time\":\"", self.untold)
+                .into_bytes();
         text.extend_from_slice(&crate::clock::format_ns(now_ns()));
         text.extend_from_slice(TAIL);
         match rustix::io::write(file, &text) {

@@ -21,7 +21,10 @@ pub(crate) enum Token {
     /// The status socket of a starting task.
     Status(u32),
     /// An attached client of a task.
-    Client { task: u32, client: u32 },
+    Client {
+        task: u32,
+        client: u32,
+    },
 }
 
 impl Token {

@@ -2,9 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use launch::{
-    ExecPlan, FailureStage, LaunchPlan, LogConfig, Request, Response, Snapshot, Streams, WIRE_VERSION,
-};
+use launch::{ExecPlan, FailureStage, LaunchPlan, LogConfig, Request, Response, Snapshot, Streams, WIRE_VERSION};
 use runtime::{Failure, Stdio};
 use sys::Errno;
 use sys::socket::FdListener;
@@ -98,9 +96,9 @@ impl Server {
             self.log = Some(log);
         }
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == MAIN) else { return Ok(()) };
-        let streams = task.prepare_io(plan.io, false).map_err(|errno| {
-            failure(FailureStage::Io, errno, "make the standard streams")
-        })?;
+        let streams = task
+            .prepare_io(plan.io, false)
+            .map_err(|errno| failure(FailureStage::Io, errno, "make the standard streams"))?;
         let spawning = runtime::spawn(&plan, &fds, stdio(&streams))?;
         begin(task, spawning, to, None);
         let oom = plan.oom_fd.map(usize::from).filter(|index| *index < fds.len());
@@ -114,11 +112,8 @@ impl Server {
     fn listen(&mut self, plan: &LaunchPlan) -> Result<(), Failure> {
         let socket = format!("{}/shim.sock", plan.run_dir);
         let io = |what: &'static str| move |errno| failure(FailureStage::Io, errno, what);
-        let listener =
-            FdListener::bind(socket.as_ref()).map_err(io("make the control socket in the run directory"))?;
-        self.poller
-            .add(listener.as_fd(), Token::Listener, Interest::READ)
-            .map_err(io("watch the control socket"))?;
+        let listener = FdListener::bind(socket.as_ref()).map_err(io("make the control socket in the run directory"))?;
+        self.poller.add(listener.as_fd(), Token::Listener, Interest::READ).map_err(io("watch the control socket"))?;
         self.listener = Some(listener);
         self.launched = Some(Launched {
             container_id: plan.container_id.clone(),

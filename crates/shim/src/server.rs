@@ -75,8 +75,8 @@ pub(crate) struct Server {
     pub(crate) failed: bool,
     next_id: u32,
     buffer: PageBuffer,
-    messages: Box<[u8; MAX_MESSAGE]>,
-    /// When output was last read into buffers not yet given back.
+    messages: PageBuffer,
+    /// When there was last something to do, unless memory has been given back since.
     touched: Option<i64>,
 }
 
@@ -100,8 +100,8 @@ impl Server {
             failed: false,
             next_id: 2,
             buffer: PageBuffer::new(READ_SIZE)?,
-            messages: Box::new([0; MAX_MESSAGE]),
-            touched: None,
+            messages: PageBuffer::new(MAX_MESSAGE)?,
+            touched: Some(monotonic_ns()),
         })
     }
 
@@ -113,9 +113,8 @@ impl Server {
             for task in &mut self.tasks {
                 task.settle(&self.poller, now)?;
             }
-            self.tasks.retain(|task| {
-                task.id == MAIN || !(matches!(task.phase, Phase::Over) && task.clients.is_empty())
-            });
+            self.tasks
+                .retain(|task| task.id == MAIN || !(matches!(task.phase, Phase::Over) && task.clients.is_empty()));
             self.connections.retain(|connection| !connection.is_broken());
             if self.is_done() {
                 break;
@@ -219,6 +218,7 @@ impl Server {
         if !ready.read {
             return;
         }
+        self.touched = Some(monotonic_ns());
         while let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) {
             let Some(incoming) = connection.receive(&mut self.messages) else { break };
             self.handle(id, incoming);
@@ -381,11 +381,8 @@ impl Server {
         if let Some(log) = &mut self.log {
             log.finish();
         }
-        let oom_killed = self
-            .launched
-            .as_ref()
-            .and_then(|launched| launched.oom.as_ref())
-            .is_some_and(OomCounter::has_killed);
+        let oom_killed =
+            self.launched.as_ref().and_then(|launched| launched.oom.as_ref()).is_some_and(OomCounter::has_killed);
         let record = ExitRecord { code, finished_at_ns, oom_killed };
         self.write_record(&record);
         self.exit = Some(record.clone());
@@ -396,8 +393,8 @@ impl Server {
     fn write_record(&self, record: &ExitRecord) {
         let (Some(launched), Ok(bytes)) = (&self.launched, record.encode()) else { return };
         let path = format!("{}/exit", launched.run_dir);
-        let _ = write_file(&format!("{path}.tmp"), &bytes)
-            .and_then(|()| rustix::fs::rename(format!("{path}.tmp"), &path));
+        let _ =
+            write_file(&format!("{path}.tmp"), &bytes).and_then(|()| rustix::fs::rename(format!("{path}.tmp"), &path));
     }
 
     /// What is due without an event.
@@ -421,6 +418,8 @@ impl Server {
         if self.touched.is_some_and(|at| at + RELAX_NS <= now) {
             self.touched = None;
             self.buffer.discard();
+            self.messages.discard();
+            sys::memory::release_program_text();
             if let Some(log) = &mut self.log {
                 log.relax();
             }

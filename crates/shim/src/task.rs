@@ -7,8 +7,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use launch::{IoMode, Streams};
-use rustix::pipe::PipeFlags;
 use runtime::Spawning;
+use rustix::pipe::PipeFlags;
 use sys::Errno;
 
 use crate::client::Client;
@@ -32,9 +32,16 @@ pub(crate) enum Phase {
     Waiting,
     /// Cloned, not yet at its program.
     Starting(Box<Starting>),
-    Running { pidfd: OwnedFd },
+    Running {
+        pidfd: OwnedFd,
+    },
     /// Ended; its output may not be at its end.
-    Draining { code: i32, finished_at_ns: i64, quiet_until: i64, drain_until: i64 },
+    Draining {
+        code: i32,
+        finished_at_ns: i64,
+        quiet_until: i64,
+        drain_until: i64,
+    },
     /// Ended and reported; clients may still have output coming.
     Over,
 }

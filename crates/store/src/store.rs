@@ -65,6 +65,7 @@ impl Store {
         }
         let layers = Layers::open(&root, path)?;
         root.create_dir_all("containers", private).map_err(fail())?;
+        root.create_dir_all(crate::overlay::SCRATCH, private).map_err(fail())?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
             root,

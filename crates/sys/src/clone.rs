@@ -116,13 +116,8 @@ pub fn unshare(flags: u64) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_unshare, flags & NAMESPACES) }).map(drop)
 }
 
-const NAMESPACES: u64 = flags::NEWNS
-    | flags::NEWCGROUP
-    | flags::NEWUTS
-    | flags::NEWIPC
-    | flags::NEWUSER
-    | flags::NEWPID
-    | flags::NEWNET;
+const NAMESPACES: u64 =
+    flags::NEWNS | flags::NEWCGROUP | flags::NEWUTS | flags::NEWIPC | flags::NEWUSER | flags::NEWPID | flags::NEWNET;
 
 /// Enters the namespace behind `fd` (a namespace file and its one flag, or a pidfd and any set; setns(2)).
 /// `NEWPID` changes only where later children are born.

@@ -42,8 +42,7 @@ impl FdSocket {
     /// # Errors
     /// What socketpair(2) says.
     pub fn pair() -> Result<(Self, Self), Errno> {
-        let (a, b) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Self(a), Self(b)))
     }
 
@@ -52,8 +51,7 @@ impl FdSocket {
     /// # Errors
     /// What socket(2), open(2) or connect(2) says.
     pub fn connect(path: &Path) -> Result<Self, Errno> {
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         with_address(path, |address| rustix::net::connect(&socket, address))?;
         Ok(Self(socket))
     }
@@ -75,9 +73,7 @@ impl FdSocket {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Errno::MSGSIZE);
         }
-        let sent = retry(|| {
-            rustix::net::sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
-        })?;
+        let sent = retry(|| rustix::net::sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL))?;
         if sent == bytes.len() { Ok(()) } else { Err(Errno::MSGSIZE) }
     }
 
@@ -90,12 +86,7 @@ impl FdSocket {
         let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let result = retry(|| {
-            rustix::net::recvmsg(
-                &self.0,
-                &mut [IoSliceMut::new(buffer)],
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            )
+            rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)
         })?;
         let mut fds = Vec::new();
         for message in control.drain() {

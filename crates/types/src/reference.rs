@@ -122,7 +122,7 @@ impl Reference {
             return self.name();
         }
         match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(rest) if !rest.contains('/') && domain_less(rest) => rest.to_owned(),
+            Some(rest) if !rest.contains('/') => rest.to_owned(),
             _ => self.path.clone(),
         }
     }
@@ -177,11 +177,6 @@ impl Reference {
         }
         out
     }
-}
-
-/// True when the first component of `rest` would not be taken for a domain.
-fn domain_less(rest: &str) -> bool {
-    !rest.contains(['.', ':']) || !rest.contains('/')
 }
 
 fn split_domain(text: &str) -> (String, String) {

@@ -106,14 +106,8 @@ pub const TERMINAL: IoMode = IoMode::Terminal(Terminal { rows: 30, cols: 90, std
 pub fn plan(dir: &Path, root: &Path, io: IoMode, args: &[&str]) -> LaunchPlan {
     let run_dir = dir.join("run");
     std::fs::create_dir_all(&run_dir).unwrap();
-    let device = |path: &str, major, minor| DeviceNode {
-        path: path.to_owned(),
-        mode: 0o020_666,
-        major,
-        minor,
-        uid: 0,
-        gid: 0,
-    };
+    let device =
+        |path: &str, major, minor| DeviceNode { path: path.to_owned(), mode: 0o020_666, major, minor, uid: 0, gid: 0 };
     LaunchPlan {
         container_id: "c0ffee".repeat(11)[..64].to_owned(),
         run_dir: run_dir.to_str().unwrap().to_owned(),
@@ -128,12 +122,7 @@ pub fn plan(dir: &Path, root: &Path, io: IoMode, args: &[&str]) -> LaunchPlan {
         mounts: vec![
             fs("proc", "/proc", 0xe, &[]),
             fs("tmpfs", "/dev", 0x22, &[("mode", "755"), ("size", "65536k")]),
-            fs("devpts", "/dev/pts", 0xa, &[
-                ("newinstance", ""),
-                ("ptmxmode", "0666"),
-                ("mode", "0620"),
-                ("gid", "5"),
-            ]),
+            fs("devpts", "/dev/pts", 0xa, &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")]),
             fs("sysfs", "/sys", 0xf, &[]),
             fs("mqueue", "/dev/mqueue", 0xe, &[]),
             fs("tmpfs", "/dev/shm", 0xe, &[("mode", "1777"), ("size", "65536k")]),

@@ -41,7 +41,8 @@ fn history(parsed: &Parsed, session: &Session) -> Result<u8> {
     let platform = match parsed.opt("platform") {
         None => None,
         Some(text) => {
-            let platform: types::Platform = text.parse().map_err(|error: types::PlatformError| crate::Error::new(error.to_string()))?;
+            let platform: types::Platform =
+                text.parse().map_err(|error: types::PlatformError| crate::Error::new(error.to_string()))?;
             Some(serde_json::to_string(&platform).map_err(|error| crate::Error::new(error.to_string()))?)
         }
     };
@@ -62,9 +63,13 @@ fn history(parsed: &Parsed, session: &Session) -> Result<u8> {
                 by = by.chars().take(44).collect::<String>() + "…";
             }
             let comment = step.str("Comment");
-            let text = Value::text_of::<String>;
+            let text = Value::Text;
             let since = if human { time::ago(created) } else { time::rfc3339_local(created) };
-            let size = if human { human_size_with_precision(step.int("Size") as f64, 3) } else { step.int("Size").to_string() };
+            let size = if human {
+                human_size_with_precision(step.int("Size") as f64, 3)
+            } else {
+                step.int("Size").to_string()
+            };
             let at = time::rfc3339_local(created);
             Value::Map(vec![
                 ("ID".into(), text(if shorten { short_id(step.str("Id")) } else { step.str("Id") }.to_owned())),

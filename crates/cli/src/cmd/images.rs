@@ -78,14 +78,16 @@ fn images(parsed: &Parsed, session: &Session) -> Result<u8> {
 /// One row per tag; one per repository that is known by digest only; one for an image without any name.
 pub(super) fn rows(image: &Value, shorten: bool, digests: bool) -> Vec<Value> {
     let split_digest = |text: &str| text.split_once('@').map(|(name, digest)| (name.to_owned(), digest.to_owned()));
-    let known: Vec<(String, String)> = image.get("RepoDigests").items().iter().filter_map(|one| split_digest(one.as_str())).collect();
+    let known: Vec<(String, String)> =
+        image.get("RepoDigests").items().iter().filter_map(|one| split_digest(one.as_str())).collect();
     let mut names = Vec::new();
     for tag in image.get("RepoTags").items() {
         let Some((name, tag)) = tag.as_str().rsplit_once(':') else { continue };
         if name == "<none>" {
             continue;
         }
-        let found: Vec<&String> = known.iter().filter(|(repository, _)| repository == name).map(|(_, digest)| digest).collect();
+        let found: Vec<&String> =
+            known.iter().filter(|(repository, _)| repository == name).map(|(_, digest)| digest).collect();
         match found.as_slice() {
             [] => names.push((name.to_owned(), tag.to_owned(), "<none>".to_owned())),
             // A tag is shown once, with digests once for each.
@@ -107,7 +109,9 @@ pub(super) fn rows(image: &Value, shorten: bool, digests: bool) -> Vec<Value> {
         _ => "N/A".into(),
     };
     let unique = match (image.int("Size"), image.int("SharedSize")) {
-        (all, shared) if shared >= 0 && !image.get("SharedSize").is_null() => human_size_with_precision((all - shared).max(0) as f64, 4),
+        (all, shared) if shared >= 0 && !image.get("SharedSize").is_null() => {
+            human_size_with_precision((all - shared).max(0) as f64, 4)
+        }
         _ => "N/A".into(),
     };
     let containers = match image.get("Containers") {
@@ -117,7 +121,7 @@ pub(super) fn rows(image: &Value, shorten: bool, digests: bool) -> Vec<Value> {
     names
         .into_iter()
         .map(|(repository, tag, digest)| {
-            let text = Value::text_of::<String>;
+            let text = Value::Text;
             Value::Map(vec![
                 ("Containers".into(), text(containers.clone())),
                 ("CreatedAt".into(), text(time::go_local(created))),
@@ -146,10 +150,14 @@ mod tests {
         )
         .unwrap();
         let plain = rows(&image, true, false);
-        let cells: Vec<_> = plain.iter().map(|row| (row.str("Repository"), row.str("Tag"), row.str("Digest"))).collect();
+        let cells: Vec<_> =
+            plain.iter().map(|row| (row.str("Repository"), row.str("Tag"), row.str("Digest"))).collect();
         assert_eq!(cells, [("reg:5000/a", "1", "<none>"), ("b", "2", "sha256:x")]);
         assert_eq!(rows(&image, true, true).len(), 3);
-        assert_eq!((plain[0].str("ID"), plain[0].str("Size"), plain[0].str("UniqueSize")), ("0123456789ab", "1.5kB", "N/A"));
+        assert_eq!(
+            (plain[0].str("ID"), plain[0].str("Size"), plain[0].str("UniqueSize")),
+            ("0123456789ab", "1.5kB", "N/A")
+        );
         let bare = serde_json::from_str(r#"{"Id":"sha256:ab","RepoTags":null}"#).unwrap();
         assert_eq!(rows(&bare, true, false)[0].str("Repository"), "<none>");
     }

@@ -49,7 +49,11 @@ pub(super) static INSPECT: Command = Command {
             Some("image") => vec![Kind::Image],
             Some("network") => vec![Kind::Network],
             Some("volume") => vec![Kind::Volume],
-            Some(other) => return Err(Error::new(format!("unknown type: {other:?}: must be one of \"container\", \"image\", \"network\", \"volume\""))),
+            Some(other) => {
+                return Err(Error::new(format!(
+                    "unknown type: {other:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+                )));
+            }
         };
         inspect(parsed, session, &kinds)
     },
@@ -103,7 +107,10 @@ fn inspect(parsed: &Parsed, session: &Session, kinds: &[Kind]) -> Result<u8> {
     let verbose = has("verbose") && parsed.on("verbose");
     let template = match parsed.text("format") {
         "" | "json" => None,
-        text => Some(Template::parse(&crate::format::unescape(text)).map_err(|error| Error::new(format!("template parsing error: {error}")))?),
+        text => Some(
+            Template::parse(&crate::format::unescape(text))
+                .map_err(|error| Error::new(format!("template parsing error: {error}")))?,
+        ),
     };
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in &parsed.args {
@@ -134,7 +141,8 @@ fn inspect(parsed: &Parsed, session: &Session, kinds: &[Kind]) -> Result<u8> {
             out = format!("[{}]\n", joined.join(","));
         }
         (None, _) => {
-            let joined: Vec<String> = found.iter().map(|text| format!("    {}", json::indent(text.get(), "    "))).collect();
+            let joined: Vec<String> =
+                found.iter().map(|text| format!("    {}", json::indent(text.get(), "    "))).collect();
             out = if joined.is_empty() { "[]\n".into() } else { format!("[\n{}\n]\n", joined.join(",\n")) };
         }
     }
@@ -160,7 +168,14 @@ fn platform_json(text: &str) -> Result<String> {
     Ok(serde_json::json!({"os": os, "architecture": arch, "variant": variant}).to_string())
 }
 
-fn look(client: &Client, kinds: &[Kind], name: &str, size: bool, platform: Option<&str>, verbose: bool) -> Result<Box<RawValue>> {
+fn look(
+    client: &Client,
+    kinds: &[Kind],
+    name: &str,
+    size: bool,
+    platform: Option<&str>,
+    verbose: bool,
+) -> Result<Box<RawValue>> {
     for kind in kinds {
         let request = client
             .get(kind.path(name))

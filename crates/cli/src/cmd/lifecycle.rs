@@ -136,7 +136,11 @@ pub(super) static RENAME: Command = Command {
     arity: Arity::Exactly(2),
     interspersed: true,
     run: |parsed, session| {
-        session.client()?.post(container_path(&parsed.args[0], "/rename")).query("name", &parsed.args[1]).send_discard()?;
+        session
+            .client()?
+            .post(container_path(&parsed.args[0], "/rename"))
+            .query("name", &parsed.args[1])
+            .send_discard()?;
         Ok(0)
     },
 };

@@ -68,7 +68,9 @@ pub(super) fn send(request: Request, from: &mut impl Read) -> Result<client::Res
             Ok(0) => return Ok(upload.finish()?),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::new(format!("cannot read the archive: {}", crate::error::os_text(&error)))),
+            Err(error) => {
+                return Err(Error::new(format!("cannot read the archive: {}", crate::error::os_text(&error))));
+            }
         };
         if let Err(error) = upload.write_all(&buffer[..count]) {
             return Ok(upload.failed(error)?);
@@ -78,7 +80,8 @@ pub(super) fn send(request: Request, from: &mut impl Read) -> Result<client::Res
 
 fn platform_query(text: Option<&str>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
-    let platform: types::Platform = text.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
+    let platform: types::Platform =
+        text.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
     serde_json::to_string(&platform).map(Some).map_err(|error| Error::new(error.to_string()))
 }
 
@@ -86,7 +89,11 @@ fn load(parsed: &Parsed, session: &Session) -> Result<u8> {
     // Without a terminal nobody watches a bar.
     let quiet = parsed.on("quiet") || !output::stdout_is_terminal();
     let platform = platform_query(parsed.opt("platform"))?;
-    let request = session.client()?.post("/images/load").query("quiet", if quiet { "1" } else { "0" }).query_opt("platform", platform.as_deref());
+    let request = session
+        .client()?
+        .post("/images/load")
+        .query("quiet", if quiet { "1" } else { "0" })
+        .query_opt("platform", platform.as_deref());
     let answer = match parsed.opt("input") {
         Some(path) => {
             let path = Path::new(path);
@@ -126,9 +133,11 @@ pub(super) fn to_file_or_stdout(request: Request, target: Option<&str>) -> Resul
         io::copy(&mut body, &mut file)?;
         return Ok(0);
     }
-    let name = path.file_name().ok_or_else(|| Error::new(format!("invalid output path: {} is no file name", path.display())))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| Error::new(format!("invalid output path: {} is no file name", path.display())))?;
     let staged = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let write = || -> io::Result<()> {
+    let mut write = || -> io::Result<()> {
         let mut file = File::create_new(&staged)?;
         let mut buffer = vec![0; 256 * 1024];
         loop {

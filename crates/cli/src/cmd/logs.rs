@@ -33,7 +33,9 @@ fn logs(parsed: &Parsed, session: &Session) -> Result<u8> {
     let client = session.client()?;
     let moment = |flag: &str| match parsed.opt(flag) {
         None | Some("") => Ok(None),
-        Some(text) => time::moment(text).map(Some).map_err(|why| Error::new(format!("invalid value for \"{flag}\": {why}"))),
+        Some(text) => {
+            time::moment(text).map(Some).map_err(|why| Error::new(format!("invalid value for \"{flag}\": {why}")))
+        }
     };
     let (since, until) = (moment("since")?, moment("until")?);
     let answer = client

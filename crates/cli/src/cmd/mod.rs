@@ -110,7 +110,8 @@ pub(crate) const COMMANDS: &[&Command] = &[
 /// Flags several commands have.
 pub(crate) const FORMAT: Flag = Flag::text("format", "'table', 'table TEMPLATE', 'json' or a Go template");
 pub(crate) const INSPECT_FORMAT: Flag = Flag::text("format", "'json' or a Go template").short('f');
-pub(crate) const FILTER: Flag = Flag::list("filter", "Condition the shown must meet (key=value)").short('f').value("filter");
+pub(crate) const FILTER: Flag =
+    Flag::list("filter", "Condition the shown must meet (key=value)").short('f').value("filter");
 pub(crate) const NO_TRUNC: Flag = Flag::switch("no-trunc", "Do not shorten what is shown");
 pub(crate) const DETACH_KEYS: Flag = Flag::text("detach-keys", "Keys that detach from the container");
 
@@ -130,14 +131,14 @@ pub(crate) fn find(words: &[String]) -> Option<(&'static Command, &'static str, 
     None
 }
 
-/// A command whose name is at most two letters off.
+/// A command whose name is at most a third of its letters off.
 pub(crate) fn nearest(word: &str) -> Option<&'static str> {
     COMMANDS
         .iter()
         .flat_map(|command| command.paths)
         .filter(|path| !path.contains(' '))
         .map(|path| (distance(word, path), *path))
-        .filter(|(distance, path)| *distance <= 2 && *distance < path.len())
+        .filter(|(distance, path)| *distance <= path.len() / 3)
         .min()
         .map(|(_, path)| path)
 }
@@ -161,8 +162,12 @@ fn distance(a: &str, b: &str) -> usize {
 pub(crate) fn filters<'a>(values: impl Iterator<Item = &'a str>) -> crate::Result<Option<String>> {
     let mut map = serde_json::Map::new();
     for text in values.filter(|text| !text.is_empty()) {
-        let (key, value) =
-            text.split_once('=').ok_or_else(|| crate::Error::with_code(format!("invalid argument {text:?} for \"-f, --filter\" flag: invalid filter '{text}'"), 125))?;
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            crate::Error::with_code(
+                format!("invalid argument {text:?} for \"-f, --filter\" flag: invalid filter '{text}'"),
+                125,
+            )
+        })?;
         let entry = map.entry(key.trim().to_lowercase()).or_insert_with(|| serde_json::json!({}));
         entry[value.trim()] = serde_json::json!(true);
     }
@@ -191,13 +196,16 @@ mod tests {
         assert_eq!(find(&words("ps")).unwrap().0.paths[0], "container ls");
         assert_eq!(find(&words("volume ls")).unwrap().2, 2);
         assert!(find(&words("container")).is_none());
-        assert_eq!(nearest("rnu"), Some("run"));
+        assert_eq!(nearest("imges"), Some("images"));
         assert_eq!(nearest("xyzzy"), None);
     }
 
     #[test]
     fn filters_are_encoded_as_sets() {
-        assert_eq!(filters(["status=running", "label=a=b", "status=paused"].into_iter()).unwrap().unwrap(), r#"{"label":{"a=b":true},"status":{"paused":true,"running":true}}"#);
+        assert_eq!(
+            filters(["status=running", "label=a=b", "status=paused"].into_iter()).unwrap().unwrap(),
+            r#"{"label":{"a=b":true},"status":{"paused":true,"running":true}}"#
+        );
         assert_eq!(filters([].into_iter()).unwrap(), None);
         assert_eq!(filters(["x"].into_iter()).unwrap_err().exit_code(), 125);
     }

@@ -98,7 +98,11 @@ pub(super) static DISCONNECT: Command = Command {
     interspersed: true,
     run: |parsed, session| {
         let body = json!({"Container": parsed.args[1], "Force": parsed.on("force")});
-        session.client()?.post(format!("/networks/{}/disconnect", escape_segment(&parsed.args[0]))).json(&body)?.send_discard()?;
+        session
+            .client()?
+            .post(format!("/networks/{}/disconnect", escape_segment(&parsed.args[0])))
+            .json(&body)?
+            .send_discard()?;
         Ok(0)
     },
 };
@@ -133,15 +137,19 @@ fn create(parsed: &Parsed, session: &Session) -> Result<u8> {
 
 /// Subnets with the range, gateway and reserved addresses that lie in each.
 fn ipam(parsed: &Parsed) -> Result<Vec<Json>> {
-    let subnets = parsed.list("subnet").map(|text| Ok((text, Subnet::parse(text)?))).collect::<Result<Vec<(&str, Subnet)>>>()?;
+    let subnets =
+        parsed.list("subnet").map(|text| Ok((text, Subnet::parse(text)?))).collect::<Result<Vec<(&str, Subnet)>>>()?;
     for (at, (text, subnet)) in subnets.iter().enumerate() {
         if let Some((other, _)) = subnets[..at].iter().find(|(_, other)| other.overlaps(subnet)) {
-            return Err(Error::new(format!("multiple overlapping subnet configuration is not supported: {other} and {text}")));
+            return Err(Error::new(format!(
+                "multiple overlapping subnet configuration is not supported: {other} and {text}"
+            )));
         }
     }
     let mut configs: Vec<Json> = subnets.iter().map(|(text, _)| json!({"Subnet": text})).collect();
     let place = |address: std::net::IpAddr| subnets.iter().position(|(_, subnet)| subnet.contains(address));
-    let parse = |text: &str| text.parse::<std::net::IpAddr>().map_err(|_| Error::new(format!("invalid address {text:?}")));
+    let parse =
+        |text: &str| text.parse::<std::net::IpAddr>().map_err(|_| Error::new(format!("invalid address {text:?}")));
     for text in parsed.list("ip-range") {
         let range = Subnet::parse(text)?;
         match place(range.first()) {
@@ -156,7 +164,8 @@ fn ipam(parsed: &Parsed) -> Result<Vec<Json>> {
     }
     for text in parsed.list("aux-address") {
         let (name, address) = pair(text);
-        let at = place(parse(&address)?).ok_or_else(|| Error::new(format!("no matching subnet for aux-address {address}")))?;
+        let at = place(parse(&address)?)
+            .ok_or_else(|| Error::new(format!("no matching subnet for aux-address {address}")))?;
         configs[at]["AuxiliaryAddresses"][name] = json!(address);
     }
     Ok(configs)
@@ -181,7 +190,11 @@ impl Subnet {
         Ok(Self { bits: bits(address), length, six: address.is_ipv6() })
     }
     fn first(&self) -> std::net::IpAddr {
-        if self.six { std::net::Ipv6Addr::from(self.bits).into() } else { std::net::Ipv4Addr::from((self.bits >> 96) as u32).into() }
+        if self.six {
+            std::net::Ipv6Addr::from(self.bits).into()
+        } else {
+            std::net::Ipv4Addr::from((self.bits >> 96) as u32).into()
+        }
     }
     fn contains(&self, address: std::net::IpAddr) -> bool {
         address.is_ipv6() == self.six && same_prefix(self.bits, bits(address), self.length)
@@ -224,7 +237,11 @@ fn connect(parsed: &Parsed, session: &Session) -> Result<u8> {
         "IPAMConfig": ipam, "Aliases": strings("alias"), "Links": strings("link"), "DriverOpts": map(parsed.list("driver-opt")),
         "GwPriority": parsed.int("gw-priority"),
     }});
-    session.client()?.post(format!("/networks/{}/connect", escape_segment(&parsed.args[0]))).json(&body)?.send_discard()?;
+    session
+        .client()?
+        .post(format!("/networks/{}/connect", escape_segment(&parsed.args[0])))
+        .json(&body)?
+        .send_discard()?;
     Ok(0)
 }
 
@@ -249,10 +266,14 @@ fn ls(parsed: &Parsed, session: &Session) -> Result<u8> {
     let rows: Vec<Value> = networks
         .into_iter()
         .map(|network| {
-            let mut labels: Vec<String> =
-                network.get("Labels").entries().iter().map(|(key, value)| format!("{key}={}", value.as_str())).collect();
+            let mut labels: Vec<String> = network
+                .get("Labels")
+                .entries()
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str()))
+                .collect();
             labels.sort();
-            let text = Value::text_of::<String>;
+            let text = Value::Text;
             let id = network.str("Id");
             Value::Map(vec![
                 ("CreatedAt".into(), text(network.str("Created").replace('T', " ").replace('Z', " +0000 UTC"))),
@@ -283,7 +304,10 @@ mod tests {
         let subnet = Subnet::parse("10.1.0.0/16").unwrap();
         assert!(subnet.contains("10.1.2.3".parse().unwrap()) && !subnet.contains("10.2.0.1".parse().unwrap()));
         assert!(!subnet.contains("::1".parse().unwrap()));
-        assert!(subnet.overlaps(&Subnet::parse("10.0.0.0/8").unwrap()) && !subnet.overlaps(&Subnet::parse("10.2.0.0/16").unwrap()));
+        assert!(
+            subnet.overlaps(&Subnet::parse("10.0.0.0/8").unwrap())
+                && !subnet.overlaps(&Subnet::parse("10.2.0.0/16").unwrap())
+        );
         assert!(Subnet::parse("fd00::/64").unwrap().contains("fd00::1".parse().unwrap()));
         assert_eq!(Subnet::parse("10.1.0.0/16").unwrap().first().to_string(), "10.1.0.0");
         for bad in ["10.0.0.0", "10.0.0.0/33", "x/8"] {

@@ -40,7 +40,9 @@ pub(crate) fn each(names: &[String], work: impl Fn(&str) -> Result<Option<String
             for _ in 0..WORKERS.min(names.len()) {
                 let (sender, next, work) = (sender.clone(), &next, &work);
                 scope.spawn(move || {
-                    while let Some((at, name)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, names.get(at)?))) {
+                    while let Some((at, name)) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, names.get(at)?)))
+                    {
                         // The receiver outlives the scope.
                         let _ = sender.send((at, work(name)));
                     }

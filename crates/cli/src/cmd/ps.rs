@@ -59,7 +59,7 @@ fn ps(parsed: &Parsed, session: &Session) -> Result<u8> {
     };
     let last = if parsed.on("latest") { 1 } else { parsed.int("last") };
     // Sizes are costly to find out: they are asked for when something will show them.
-    let size = parsed.on("size") || format == "json" || format.contains(".Size");
+    let size = parsed.on("size") || format.contains(".Size") || format.contains("json .}}");
     let limit = (last > 0).then(|| last.to_string());
     let filters = filters(parsed.list("filter"))?;
     let list: Value = session
@@ -102,10 +102,14 @@ pub(super) fn row(one: &Value, shorten: bool) -> Value {
     let mut image = one.str("Image").to_owned();
     if image.is_empty() {
         image = "<no image>".into();
-    } else if shorten && image.strip_prefix("sha256:").unwrap_or(&image).len() == 64 && one.str("ImageID").contains(&*image) {
+    } else if shorten
+        && image.strip_prefix("sha256:").unwrap_or(&image).len() == 64
+        && one.str("ImageID").contains(&*image)
+    {
         image = short_id(&image).to_owned();
     }
-    let mut labels: Vec<String> = one.get("Labels").entries().iter().map(|(key, value)| format!("{key}={}", value.as_str())).collect();
+    let mut labels: Vec<String> =
+        one.get("Labels").entries().iter().map(|(key, value)| format!("{key}={}", value.as_str())).collect();
     labels.sort();
     let mounts: Vec<String> = one
         .get("Mounts")
@@ -113,14 +117,19 @@ pub(super) fn row(one: &Value, shorten: bool) -> Value {
         .iter()
         .map(|mount| {
             let name = if mount.str("Name").is_empty() { mount.str("Source") } else { mount.str("Name") };
-            if shorten && name.chars().count() > 15 { name.chars().take(14).collect::<String>() + "…" } else { name.to_owned() }
+            if shorten && name.chars().count() > 15 {
+                name.chars().take(14).collect::<String>() + "…"
+            } else {
+                name.to_owned()
+            }
         })
         .collect();
     let local = one.get("Mounts").items().iter().filter(|mount| mount.str("Driver") == "local").count();
-    let mut networks: Vec<&str> = one.at(&["NetworkSettings", "Networks"]).entries().iter().map(|(name, _)| name.as_str()).collect();
+    let mut networks: Vec<&str> =
+        one.at(&["NetworkSettings", "Networks"]).entries().iter().map(|(name, _)| name.as_str()).collect();
     networks.sort_unstable();
     let created = one.int("Created");
-    let text = Value::text_of::<String>;
+    let text = Value::Text;
     Value::Map(vec![
         ("Command".into(), text(format!("{command:?}"))),
         ("CreatedAt".into(), text(time::go_local(created))),
@@ -151,7 +160,9 @@ pub(super) fn ports(list: &Value) -> String {
     let mut all: Vec<(i64, String, i64, String)> = list
         .items()
         .iter()
-        .map(|port| (port.int("PrivatePort"), port.str("IP").to_owned(), port.int("PublicPort"), port.str("Type").to_owned()))
+        .map(|port| {
+            (port.int("PrivatePort"), port.str("IP").to_owned(), port.int("PublicPort"), port.str("Type").to_owned())
+        })
         .collect();
     // By container port, then protocol, address and host port, so that neighbours can be joined.
     all.sort_by(|a, b| (a.0, &a.3, &a.1, a.2).cmp(&(b.0, &b.3, &b.1, b.2)));
@@ -168,7 +179,11 @@ pub(super) fn ports(list: &Value) -> String {
             range.ip == ip
                 && range.protocol == protocol
                 && port == range.last + 1
-                && if public > 0 { range.public > 0 && public == range.public + (port - range.first) } else { range.public == 0 }
+                && if public > 0 {
+                    range.public > 0 && public == range.public + (port - range.first)
+                } else {
+                    range.public == 0
+                }
         });
         match joined {
             Some(range) => range.last = port,
@@ -209,11 +224,16 @@ mod tests {
 
     #[test]
     fn a_row_has_every_placeholder() {
-        let one = value(r#"{"Id":"0123456789abcdef","Names":["/web","/other/alias"],"Command":"sh -c 'echo a long command'","Image":"busybox"}"#);
+        let one = value(
+            r#"{"Id":"0123456789abcdef","Names":["/web","/other/alias"],"Command":"sh -c 'echo a long command'","Image":"busybox"}"#,
+        );
         let row = row(&one, true);
         for (name, _) in HEADINGS {
             assert!(row.entries().iter().any(|(key, _)| key == name), "{name}");
         }
-        assert_eq!((row.str("ID"), row.str("Names"), row.str("Command")), ("0123456789ab", "web", "\"sh -c 'echo a long…\""));
+        assert_eq!(
+            (row.str("ID"), row.str("Names"), row.str("Command")),
+            ("0123456789ab", "web", "\"sh -c 'echo a long …\"")
+        );
     }
 }

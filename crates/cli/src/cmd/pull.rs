@@ -74,7 +74,13 @@ fn pull(parsed: &Parsed, session: &Session) -> Result<u8> {
 }
 
 /// Pulls the image of a container to be; progress goes to standard error.
-pub(super) fn pull_image(session: &Session, image: &str, platform: Option<&str>, quiet: bool, stderr: bool) -> Result<()> {
+pub(super) fn pull_image(
+    session: &Session,
+    image: &str,
+    platform: Option<&str>,
+    quiet: bool,
+    stderr: bool,
+) -> Result<()> {
     request(session, &reference(image)?.with_default_tag(), platform, quiet, stderr)
 }
 
@@ -113,7 +119,8 @@ fn push(parsed: &Parsed, session: &Session) -> Result<u8> {
     let platform = match parsed.opt("platform") {
         None => None,
         Some(text) => {
-            let platform: types::Platform = text.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
+            let platform: types::Platform =
+                text.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
             Some(serde_json::to_string(&platform).map_err(|error| Error::new(error.to_string()))?)
         }
     };

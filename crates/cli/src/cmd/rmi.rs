@@ -33,8 +33,9 @@ pub(super) static TAG: Command = Command {
     arity: Arity::Exactly(2),
     interspersed: true,
     run: |parsed, session| {
-        let target = Reference::parse(&parsed.args[1])
-            .map_err(|error| Error::new(format!("Error parsing reference: {:?} is not a valid repository/tag: {error}", parsed.args[1])))?;
+        let target = Reference::parse(&parsed.args[1]).map_err(|error| {
+            Error::new(format!("Error parsing reference: {:?} is not a valid repository/tag: {error}", parsed.args[1]))
+        })?;
         if target.digest().is_some() {
             return Err(Error::new("refusing to create a tag with a digest reference"));
         }
@@ -56,10 +57,15 @@ fn rmi(parsed: &Parsed, session: &Session) -> Result<u8> {
     let mut fatal = false;
     // One after the other: a tag's removal decides what the next one's means.
     for name in &parsed.args {
-        let mut request = client.delete(format!("/images/{}", escape_segment(name))).flag("force", force).flag("noprune", parsed.on("no-prune"));
+        let mut request = client
+            .delete(format!("/images/{}", escape_segment(name)))
+            .flag("force", force)
+            .flag("noprune", parsed.on("no-prune"));
         for platform in parsed.list("platform") {
-            let platform: types::Platform = platform.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
-            request = request.query("platforms", &serde_json::to_string(&platform).map_err(|error| Error::new(error.to_string()))?);
+            let platform: types::Platform =
+                platform.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
+            request = request
+                .query("platforms", &serde_json::to_string(&platform).map_err(|error| Error::new(error.to_string()))?);
         }
         match request.send().and_then(|answer| answer.json::<Value>()) {
             Ok(list) => {

@@ -72,8 +72,12 @@ pub(super) static CREATE: Command = Command {
 fn explain(error: Error, called: &str) -> Error {
     let hint = Some(format!("\nRun 'dhow {called} --help' for more information"));
     match error {
-        Error::Client(error) => Error::Message { text: format!("dhow: {error}"), code: start_code(&error.message()), hint },
-        Error::Message { text, code: 125, hint: None } => Error::Message { text: format!("dhow: {text}"), code: 125, hint },
+        Error::Client(error) => {
+            Error::Message { text: format!("dhow: {error}"), code: start_code(&error.message()), hint }
+        }
+        Error::Message { text, code: 125, hint: None } => {
+            Error::Message { text: format!("dhow: {text}"), code: 125, hint }
+        }
         other => other,
     }
 }
@@ -163,7 +167,9 @@ pub(super) fn detach_keys(parsed: &Parsed, session: &Session) -> Result<String> 
 fn create_container(session: &Session, parsed: &Parsed, request: &CreateRequest) -> Result<String> {
     let pull = parsed.text("pull");
     if !matches!(pull, "always" | "missing" | "never") {
-        return Err(Error::invalid(format!("invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\"")));
+        return Err(Error::invalid(format!(
+            "invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\""
+        )));
     }
     let cid = parsed.opt("cidfile").map(CidFile::create).transpose()?;
     let client = session.client()?;
@@ -192,7 +198,13 @@ fn create_container(session: &Session, parsed: &Parsed, request: &CreateRequest)
 
 fn send(client: &Client, request: &CreateRequest, platform: Option<&str>) -> client::Result<Value> {
     let name = (!request.name.is_empty()).then_some(request.name.as_str());
-    client.post("/containers/create").query_opt("name", name).query_opt("platform", platform).json(&request.body)?.send()?.json()
+    client
+        .post("/containers/create")
+        .query_opt("name", name)
+        .query_opt("platform", platform)
+        .json(&request.body)?
+        .send()?
+        .json()
 }
 
 /// A 404 to a create may also be about a network or a container; only a missing image is pulled.
@@ -218,10 +230,15 @@ impl<'a> CidFile<'a> {
         let path = Path::new(path);
         let opened = OpenOptions::new().write(true).create_new(true).open(path);
         let file = opened.map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::invalid(format!("container ID file found, make sure the other container isn't running or delete {}", path.display()))
-            }
-            _ => Error::invalid(format!("failed to create the container ID file: open {}: {}", path.display(), crate::error::os_text(&error))),
+            std::io::ErrorKind::AlreadyExists => Error::invalid(format!(
+                "container ID file found, make sure the other container isn't running or delete {}",
+                path.display()
+            )),
+            _ => Error::invalid(format!(
+                "failed to create the container ID file: open {}: {}",
+                path.display(),
+                crate::error::os_text(&error)
+            )),
         })?;
         Ok(Self { path, file, written: false })
     }

@@ -31,7 +31,9 @@ pub(super) static START: Command = Command {
 fn start(parsed: &Parsed, session: &Session) -> Result<u8> {
     let client = session.client()?;
     if parsed.on("attach") || parsed.on("interactive") {
-        let [name] = parsed.args.as_slice() else { return Err(Error::new("you cannot start and attach multiple containers at once")) };
+        let [name] = parsed.args.as_slice() else {
+            return Err(Error::new("you cannot start and attach multiple containers at once"));
+        };
         return attached(parsed, session, name);
     }
     let mut failed = Vec::new();

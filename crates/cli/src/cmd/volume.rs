@@ -89,13 +89,17 @@ fn ls(parsed: &Parsed, session: &Session) -> Result<u8> {
     volumes.sort_by(|a, b| a.str("Name").cmp(b.str("Name")));
     let rows: Vec<Value> = volumes.into_iter().map(row).collect();
     let quiet = parsed.on("quiet").then_some("Name");
-    print(&Listing { headings: HEADINGS, columns: &["Driver", "Name"], format: parsed.text("format"), quiet }.render(&rows)?)?;
+    print(
+        &Listing { headings: HEADINGS, columns: &["Driver", "Name"], format: parsed.text("format"), quiet }
+            .render(&rows)?,
+    )?;
     Ok(0)
 }
 
 /// The placeholders of one volume.
 pub(super) fn row(volume: &Value) -> Value {
-    let mut labels: Vec<String> = volume.get("Labels").entries().iter().map(|(key, value)| format!("{key}={}", value.as_str())).collect();
+    let mut labels: Vec<String> =
+        volume.get("Labels").entries().iter().map(|(key, value)| format!("{key}={}", value.as_str())).collect();
     labels.sort();
     let usage = volume.get("UsageData");
     let text = |value: String| Value::Text(value);

@@ -21,13 +21,13 @@ pub(crate) struct Context {
 
 /// Reads the context of this name.
 pub(crate) fn load(config_dir: &Path, name: &str) -> Result<Context> {
-    list(config_dir)?
-        .into_iter()
-        .find(|context| context.name == name)
-        .ok_or_else(|| {
-            Error::new(format!("context {name:?}: context not found: no context of that name in {}", config_dir.join("contexts").display()))
-                .hint("`dhow context ls` lists those there are.")
-        })
+    list(config_dir)?.into_iter().find(|context| context.name == name).ok_or_else(|| {
+        Error::new(format!(
+            "context {name:?}: context not found: no context of that name in {}",
+            config_dir.join("contexts").display()
+        ))
+        .hint("`dhow context ls` lists those there are.")
+    })
 }
 
 /// Every context, sorted by name.

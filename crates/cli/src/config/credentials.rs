@@ -71,7 +71,8 @@ fn helper<'a>(config: &'a ConfigFile, server: &str) -> Option<&'a str> {
 /// Credentials for a server; empty ones when none are stored.
 pub(crate) fn lookup(config: &ConfigFile, server: &str) -> Result<Credentials> {
     if let Some(name) = helper(config, server) {
-        return Ok(from_helper(name, server)?.unwrap_or_else(|| Credentials { server: server.into(), ..Credentials::default() }));
+        return Ok(from_helper(name, server)?
+            .unwrap_or_else(|| Credentials { server: server.into(), ..Credentials::default() }));
     }
     let bare = bare_host(server);
     let entry = config.object("auths").and_then(|auths| {
@@ -84,7 +85,8 @@ pub(crate) fn lookup(config: &ConfigFile, server: &str) -> Result<Credentials> {
     (found.username, found.password) = (text("username"), text("password"));
     let auth = text("auth");
     if !auth.is_empty() {
-        let bad = || Error::new(format!("the stored login for {server} is damaged; log in again with `dhow login {server}`"));
+        let bad =
+            || Error::new(format!("the stored login for {server} is damaged; log in again with `dhow login {server}`"));
         let plain = STANDARD.decode(auth).map_err(|_| bad())?;
         let plain = String::from_utf8(plain).map_err(|_| bad())?;
         let (user, password) = plain.split_once(':').ok_or_else(bad)?;
@@ -97,7 +99,11 @@ pub(crate) fn lookup(config: &ConfigFile, server: &str) -> Result<Credentials> {
 pub(crate) fn store(config: &mut ConfigFile, found: &Credentials) -> Result<bool> {
     let server = found.server.clone();
     if let Some(name) = helper(config, &server) {
-        let (user, secret) = if found.identity_token.is_empty() { (found.username.as_str(), &found.password) } else { ("<token>", &found.identity_token) };
+        let (user, secret) = if found.identity_token.is_empty() {
+            (found.username.as_str(), &found.password)
+        } else {
+            ("<token>", &found.identity_token)
+        };
         let document = json!({"ServerURL": server, "Username": user, "Secret": secret});
         call(name, "store", &document.to_string())?;
         // The entry without secrets tells Docker's client where a login exists.
@@ -134,7 +140,8 @@ pub(crate) fn erase(config: &mut ConfigFile, server: &str) -> Result<bool> {
 
 fn entry(config: &mut ConfigFile, server: &str, value: Value) -> Result<()> {
     let auths = config.root_mut().entry("auths").or_insert_with(|| json!({}));
-    let auths = auths.as_object_mut().ok_or_else(|| Error::new("`auths` of the client configuration is not an object"))?;
+    let auths =
+        auths.as_object_mut().ok_or_else(|| Error::new("`auths` of the client configuration is not an object"))?;
     auths.insert(server.into(), value);
     Ok(())
 }
@@ -147,7 +154,8 @@ fn bare_host(server: &str) -> &str {
 
 fn from_helper(name: &str, server: &str) -> Result<Option<Credentials>> {
     let Some(text) = call(name, "get", server)? else { return Ok(None) };
-    let answer: Value = serde_json::from_str(&text).map_err(|error| Error::new(format!("docker-credential-{name}: bad answer: {error}")))?;
+    let answer: Value = serde_json::from_str(&text)
+        .map_err(|error| Error::new(format!("docker-credential-{name}: bad answer: {error}")))?;
     let field = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
     let (username, secret) = (field("Username"), field("Secret"));
     let server = server.to_owned();
@@ -172,7 +180,10 @@ fn call(name: &str, verb: &str, input: &str) -> Result<Option<String>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
-        .map_err(|error| fail(crate::error::os_text(&error)).hint(format!("Install {program}, or remove it from the client configuration.")))?;
+        .map_err(|error| {
+            fail(crate::error::os_text(&error))
+                .hint(format!("Install {program}, or remove it from the client configuration."))
+        })?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that refuses at once need not read its input.
         let _ = stdin.write_all(input.as_bytes());
@@ -203,7 +214,12 @@ mod tests {
     #[test]
     fn logins_round_trip_and_keep_foreign_keys() {
         let (dir, mut config) = config(r#"{"psFormat":"x","auths":{"other":{"auth":"YTpi"}}}"#);
-        let login = Credentials { username: "u".into(), password: "p:w".into(), server: "reg:5000".into(), ..Credentials::default() };
+        let login = Credentials {
+            username: "u".into(),
+            password: "p:w".into(),
+            server: "reg:5000".into(),
+            ..Credentials::default()
+        };
         assert!(store(&mut config, &login).unwrap());
         let again = ConfigFile::load(Some(dir.path().to_str().unwrap())).unwrap();
         assert_eq!(lookup(&again, "reg:5000").unwrap(), login);

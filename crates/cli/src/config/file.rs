@@ -34,7 +34,8 @@ impl ConfigFile {
             Ok(meta) if meta.len() > MAX_SIZE => return Err(Error::new(format!("{} is too large", path.display()))),
             Ok(_) => {
                 let text = fs::read(&path).map_err(Error::file("cannot read", &path))?;
-                serde_json::from_slice(&text).map_err(|error| Error::new(format!("loading config file: {}: {error}", path.display())))?
+                serde_json::from_slice(&text)
+                    .map_err(|error| Error::new(format!("loading config file: {}: {error}", path.display())))?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
             Err(error) => return Err(Error::file("cannot read", &path)(error)),
@@ -65,7 +66,9 @@ impl ConfigFile {
             .into_iter()
             .flatten()
             .filter_map(|(name, value)| Some((name, value.as_str()?)))
-            .filter(|(name, value)| clean(name) && clean(value) && !name.contains([':', ' ']) && !name.eq_ignore_ascii_case("user-agent"))
+            .filter(|(name, value)| {
+                clean(name) && clean(value) && !name.contains([':', ' ']) && !name.eq_ignore_ascii_case("user-agent")
+            })
             .map(|(name, value)| (name.clone(), value.to_owned()))
             .collect()
     }
@@ -83,7 +86,8 @@ impl ConfigFile {
         let path = fs::canonicalize(&path).unwrap_or(path);
         let staged = path.with_file_name(format!(".config.json.{}", std::process::id()));
         let mut text = Vec::new();
-        let mut writer = serde_json::Serializer::with_formatter(&mut text, serde_json::ser::PrettyFormatter::with_indent(b"\t"));
+        let mut writer =
+            serde_json::Serializer::with_formatter(&mut text, serde_json::ser::PrettyFormatter::with_indent(b"\t"));
         serde::Serialize::serialize(&self.root, &mut writer).map_err(|error| Error::new(error.to_string()))?;
         let write = || -> io::Result<()> {
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;

@@ -19,7 +19,6 @@ pub(crate) struct CreateRequest {
     pub(crate) body: Value,
     pub(crate) auto_remove: bool,
     pub(crate) tty: bool,
-    pub(crate) open_stdin: bool,
     /// Streams to attach to: input, output, errors.
     pub(crate) attach: (bool, bool, bool),
 }
@@ -47,9 +46,13 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
             set(&mut config, key, json!(true));
         }
     }
-    for (flag, key) in
-        [("hostname", "Hostname"), ("domainname", "Domainname"), ("user", "User"), ("workdir", "WorkingDir"), ("stop-signal", "StopSignal")]
-    {
+    for (flag, key) in [
+        ("hostname", "Hostname"),
+        ("domainname", "Domainname"),
+        ("user", "User"),
+        ("workdir", "WorkingDir"),
+        ("stop-signal", "StopSignal"),
+    ] {
         if let Some(value) = parsed.opt(flag) {
             set(&mut config, key, json!(value));
         }
@@ -130,7 +133,10 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
         ("cgroupns", "CgroupnsMode", "CGROUP", &["", "host", "private"]),
     ] {
         let Some(value) = parsed.opt(flag) else { continue };
-        if !allowed.iter().any(|one| *one == value || (one.ends_with(':') && value.starts_with(one) && value.len() > one.len())) {
+        if !allowed
+            .iter()
+            .any(|one| *one == value || (one.ends_with(':') && value.starts_with(one) && value.len() > one.len()))
+        {
             return Err(Error::invalid(format!("--{flag}: invalid {label} mode")));
         }
         set(&mut host, key, json!(value));
@@ -153,7 +159,11 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
     if let Some(bad) = parsed.list("dns").find(|text| text.parse::<std::net::IpAddr>().is_err()) {
         return Err(Error::invalid(format!("invalid argument {bad:?} for \"--dns\" flag: {bad} is not an ip address")));
     }
-    put_list(&mut host, "DnsOptions", parsed.list("dns-option").chain(parsed.list("dns-opt")).map(str::to_owned).collect());
+    put_list(
+        &mut host,
+        "DnsOptions",
+        parsed.list("dns-option").chain(parsed.list("dns-opt")).map(str::to_owned).collect(),
+    );
     put_list(&mut host, "ExtraHosts", parsed.list("add-host").map(extra_host).collect::<Result<_>>()?);
     put_map(&mut host, "Sysctls", parsed.list("sysctl"));
     put_map(&mut host, "Annotations", parsed.list("annotation"));
@@ -183,7 +193,7 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
         body: Value::Object(config),
         auto_remove: parsed.on("rm"),
         tty,
-        open_stdin,
+
         attach,
     })
 }
@@ -238,7 +248,9 @@ fn health(parsed: &Parsed) -> Result<Option<Value>> {
         ("health-start-period", "StartPeriod"),
         ("health-start-interval", "StartInterval"),
     ];
-    let any = parsed.given("health-cmd") || parsed.given("health-retries") || DURATIONS.iter().any(|(flag, _)| parsed.nanos(flag) != 0);
+    let any = parsed.given("health-cmd")
+        || parsed.given("health-retries")
+        || DURATIONS.iter().any(|(flag, _)| parsed.nanos(flag) != 0);
     if parsed.on("no-healthcheck") {
         if any {
             return Err(Error::invalid("--no-healthcheck conflicts with --health-* options"));
@@ -308,8 +320,9 @@ fn security(parsed: &Parsed, host: &mut Map<String, Value>) -> Result<()> {
                     return Err(wrong("the file is too large".into()));
                 }
                 let bytes = fs::read(path).map_err(|error| wrong(crate::error::os_text(&error)))?;
-                let profile: Value = serde_json::from_slice(&bytes)
-                    .map_err(|error| Error::invalid(format!("compacting json for seccomp profile ({path}) failed: {error}")))?;
+                let profile: Value = serde_json::from_slice(&bytes).map_err(|error| {
+                    Error::invalid(format!("compacting json for seccomp profile ({path}) failed: {error}"))
+                })?;
                 out.push(format!("seccomp={profile}"));
             }
             _ => out.push(text.to_owned()),

@@ -38,7 +38,10 @@ pub(crate) fn environment<'a>(
 }
 
 /// Labels of files, then of flags.
-pub(crate) fn labels<'a>(files: impl Iterator<Item = &'a str>, flags: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
+pub(crate) fn labels<'a>(
+    files: impl Iterator<Item = &'a str>,
+    flags: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for file in files {
         out.extend(lines(Path::new(file), "label")?);
@@ -48,11 +51,14 @@ pub(crate) fn labels<'a>(files: impl Iterator<Item = &'a str>, flags: impl Itera
 }
 
 fn lines(path: &Path, what: &str) -> Result<Vec<String>> {
-    let size = fs::metadata(path).map_err(|error| Error::invalid(format!("open {}: {}", path.display(), crate::error::os_text(&error))))?.len();
+    let size = fs::metadata(path)
+        .map_err(|error| Error::invalid(format!("open {}: {}", path.display(), crate::error::os_text(&error))))?
+        .len();
     if size > MAX_FILE {
         return Err(Error::invalid(format!("{what} file {} is too large", path.display())));
     }
-    let bytes = fs::read(path).map_err(|error| Error::invalid(format!("open {}: {}", path.display(), crate::error::os_text(&error))))?;
+    let bytes = fs::read(path)
+        .map_err(|error| Error::invalid(format!("open {}: {}", path.display(), crate::error::os_text(&error))))?;
     parse_lines(&bytes, path, what)
 }
 
@@ -99,6 +105,11 @@ mod tests {
         assert!(parse_lines(b"=1", path, "environment").is_err());
         assert!(parse_lines(b"\xff=1", path, "environment").is_err());
         assert!(environment([].into_iter(), ["=x"].into_iter(), |_| None).is_err());
-        assert!(environment(["/nonexistent"].into_iter(), [].into_iter(), |_| None).unwrap_err().to_string().contains("no such file"));
+        assert!(
+            environment(["/nonexistent"].into_iter(), [].into_iter(), |_| None)
+                .unwrap_err()
+                .to_string()
+                .contains("no such file")
+        );
     }
 }

@@ -69,7 +69,8 @@ pub(crate) const CREATE: &[Flag] = &[
     Flag::text("mac-address", "MAC address (such as 92:d0:c6:0a:29:33)"),
     Flag::bytes("memory", "Memory limit").short('m'),
     Flag::bytes("memory-reservation", "Memory the container is guaranteed under pressure"),
-    Flag::text("memory-swap", "Limit of memory and swap together; -1 for unlimited swap").kind(Kind::SwapBytes, "bytes"),
+    Flag::text("memory-swap", "Limit of memory and swap together; -1 for unlimited swap")
+        .kind(Kind::SwapBytes, "bytes"),
     Flag::int("memory-swappiness", "Swappiness, 0 to 100").default("-1"),
     Flag::list("mount", "Mount (type=bind|volume|tmpfs|image,…)").value("mount"),
     Flag::text("name", "Name of the container"),
@@ -101,7 +102,8 @@ pub(crate) const CREATE: &[Flag] = &[
     Flag::list("tmpfs", "Directory to mount a tmpfs at (path[:options])"),
     Flag::switch("tty", "Allocate a terminal").short('t'),
     Flag::list("ulimit", "Resource limit (name=soft[:hard])").value("ulimit"),
-    Flag::switch("use-api-socket", "").refused("give the container the socket with -v instead, knowing what that allows"),
+    Flag::switch("use-api-socket", "")
+        .refused("give the container the socket with -v instead, knowing what that allows"),
     Flag::text("user", "User or UID, optionally group (name|uid[:group|gid])").short('u'),
     Flag::text("userns", "User namespace"),
     Flag::text("uts", "UTS namespace"),

@@ -29,7 +29,8 @@ pub(crate) fn volumes<'a>(flags: impl Iterator<Item = &'a str>, cwd: &std::path:
                 out.binds.push(format!("{}:{rest}", clean(&joined).display()));
             }
             Some((source, rest)) if source.starts_with("~/") => {
-                let home = std::env::home_dir().ok_or_else(|| Error::invalid(format!("invalid spec: {spec}: no home directory is known")))?;
+                let home = std::env::home_dir()
+                    .ok_or_else(|| Error::invalid(format!("invalid spec: {spec}: no home directory is known")))?;
                 out.binds.push(format!("{}:{rest}", home.join(&source[2..]).display()));
             }
             Some(_) => out.binds.push(spec.to_owned()),
@@ -64,7 +65,9 @@ pub(crate) fn mount(text: &str) -> Result<Value> {
     for field in csv(text)? {
         let (key, has_value) = (field.split('=').next().unwrap_or_default().to_lowercase(), field.contains('='));
         let value = pair(&field).1;
-        if !has_value && !matches!(key.as_str(), "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src") {
+        if !has_value
+            && !matches!(key.as_str(), "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src")
+        {
             return Err(wrong(format!("invalid field '{field}' must be a key=value pair")));
         }
         let flag = || match value.as_str() {
@@ -119,11 +122,13 @@ pub(crate) fn mount(text: &str) -> Result<Value> {
             }
             "volume-opt" => insert_pair(driver(&mut volume).entry("Options").or_insert_with(|| json!({})), &value),
             "tmpfs-size" => {
-                let size = types::ram_in_bytes(&value).map_err(|_| wrong(format!("invalid value for {key}: {value}")))?;
+                let size =
+                    types::ram_in_bytes(&value).map_err(|_| wrong(format!("invalid value for {key}: {value}")))?;
                 tmpfs.insert("SizeBytes".into(), json!(size));
             }
             "tmpfs-mode" => {
-                let mode = u32::from_str_radix(&value, 8).map_err(|_| wrong(format!("invalid value for {key}: {value}")))?;
+                let mode =
+                    u32::from_str_radix(&value, 8).map_err(|_| wrong(format!("invalid value for {key}: {value}")))?;
                 tmpfs.insert("Mode".into(), json!(mode));
             }
             "image-subpath" => {
@@ -138,9 +143,12 @@ pub(crate) fn mount(text: &str) -> Result<Value> {
     if target.is_empty() {
         return Err(wrong("target is required".into()));
     }
-    for (name, wanted, options) in
-        [("volume-*", "volume", &volume), ("bind-*", "bind", &bind), ("tmpfs-*", "tmpfs", &tmpfs), ("image-*", "image", &image)]
-    {
+    for (name, wanted, options) in [
+        ("volume-*", "volume", &volume),
+        ("bind-*", "bind", &bind),
+        ("tmpfs-*", "tmpfs", &tmpfs),
+        ("image-*", "image", &image),
+    ] {
         if !options.is_empty() && kind != wanted {
             return Err(wrong(format!("cannot mix '{name}' options with mount type '{kind}'")));
         }
@@ -155,15 +163,22 @@ pub(crate) fn mount(text: &str) -> Result<Value> {
     }
     if bind.get("ReadOnlyForceRecursive").is_some() {
         if out.get("ReadOnly") != Some(&json!(true)) {
-            return Err(wrong("option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".into()));
+            return Err(wrong(
+                "option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".into(),
+            ));
         }
         if bind.get("Propagation") != Some(&json!("rprivate")) {
-            return Err(wrong("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction".into()));
+            return Err(wrong(
+                "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+                    .into(),
+            ));
         }
     }
     out.insert("Type".into(), json!(kind));
     out.insert("Target".into(), json!(target));
-    for (key, options) in [("BindOptions", bind), ("VolumeOptions", volume), ("TmpfsOptions", tmpfs), ("ImageOptions", image)] {
+    for (key, options) in
+        [("BindOptions", bind), ("VolumeOptions", volume), ("TmpfsOptions", tmpfs), ("ImageOptions", image)]
+    {
         if !options.is_empty() {
             out.insert(key.into(), Value::Object(options));
         }
@@ -189,10 +204,16 @@ mod tests {
 
     #[test]
     fn volume_specs() {
-        let got = volumes(["/a:/b:ro", "data:/d", "/anon", "./x:/y", "../z:/w"].into_iter(), Path::new("/home/u")).unwrap();
+        let got =
+            volumes(["/a:/b:ro", "data:/d", "/anon", "./x:/y", "../z:/w"].into_iter(), Path::new("/home/u")).unwrap();
         assert_eq!(got.binds, ["/a:/b:ro", "data:/d", "/home/u/x:/y", "/home/z:/w"]);
         assert_eq!(got.anonymous, ["/anon"]);
-        assert!(volumes([":/x"].into_iter(), Path::new("/")).unwrap_err().to_string().contains("empty section between colons"));
+        assert!(
+            volumes([":/x"].into_iter(), Path::new("/"))
+                .unwrap_err()
+                .to_string()
+                .contains("empty section between colons")
+        );
     }
 
     #[test]

@@ -41,8 +41,12 @@ pub(crate) fn networks(parsed: &Parsed) -> Result<(String, Map<String, Value>)> 
     if user_defined(&mode) {
         specs[0].links = links;
     }
-    if specs.len() > 1 && specs.iter().any(|spec| !user_defined(&spec.target) && !matches!(spec.target.as_str(), "bridge" | "default")) {
-        return Err(Error::invalid("conflicting options: cannot attach both user-defined and non-user-defined network-modes"));
+    if specs.len() > 1
+        && specs.iter().any(|spec| !user_defined(&spec.target) && !matches!(spec.target.as_str(), "bridge" | "default"))
+    {
+        return Err(Error::invalid(
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
+        ));
     }
     let mut endpoints = Map::new();
     for spec in specs {
@@ -60,7 +64,9 @@ fn refuse_twice(both: bool, what: &str) -> Result<()> {
 
 /// Whether a network mode names a network of the user's.
 pub(crate) fn user_defined(mode: &str) -> bool {
-    !matches!(mode, "default" | "bridge" | "host" | "none" | "nat") && !mode.starts_with("container:") && !mode.is_empty()
+    !matches!(mode, "default" | "bridge" | "host" | "none" | "nat")
+        && !mode.starts_with("container:")
+        && !mode.is_empty()
 }
 
 /// Checks an address flag.
@@ -160,7 +166,8 @@ fn attachment(text: &str) -> Result<Attachment> {
                 out.mac = value;
             }
             "gw-priority" => {
-                out.priority = value.parse().map_err(|_| wrong(format!("invalid gw-priority ({value}): invalid syntax")))?;
+                out.priority =
+                    value.parse().map_err(|_| wrong(format!("invalid gw-priority ({value}): invalid syntax")))?;
             }
             other => return Err(wrong(format!("invalid field key {other}"))),
         }
@@ -196,8 +203,9 @@ pub(crate) fn ports(parsed: &Parsed) -> Result<(Map<String, Value>, Map<String, 
             return Err(Error::invalid(format!("invalid port format for --expose: {text}")));
         }
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let range = PortRange::parse(range)
-            .ok_or_else(|| Error::invalid(format!("invalid range format for --expose: {text}, error: invalid port or range {range:?}")))?;
+        let range = PortRange::parse(range).ok_or_else(|| {
+            Error::invalid(format!("invalid range format for --expose: {text}, error: invalid port or range {range:?}"))
+        })?;
         for port in range.start..=range.end {
             let port: ExposedPort = format!("{port}/{protocol}").parse().map_err(Error::invalid)?;
             exposed.entry(port.to_string()).or_insert_with(|| json!({}));

@@ -75,7 +75,8 @@ pub(crate) fn resources(parsed: &Parsed, host: &mut Map<String, Value>) -> Resul
     if let Some(cpus) = parsed.opt("cpus") {
         put("NanoCpus", json!(nano_cpus(cpus)?));
     }
-    for (flag, key) in [("cpuset-cpus", "CpusetCpus"), ("cpuset-mems", "CpusetMems"), ("cgroup-parent", "CgroupParent")] {
+    for (flag, key) in [("cpuset-cpus", "CpusetCpus"), ("cpuset-mems", "CpusetMems"), ("cgroup-parent", "CgroupParent")]
+    {
         if let Some(value) = parsed.opt(flag) {
             put(key, json!(value));
         }
@@ -126,7 +127,9 @@ pub(crate) fn resources(parsed: &Parsed, host: &mut Map<String, Value>) -> Resul
                 && numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
                 && !access.is_empty() && access.bytes().all(|byte| b"rwm".contains(&byte)));
         if !good {
-            return Err(Error::invalid(format!("invalid argument {rule:?} for \"--device-cgroup-rule\" flag: invalid device cgroup format '{rule}'")));
+            return Err(Error::invalid(format!(
+                "invalid argument {rule:?} for \"--device-cgroup-rule\" flag: invalid device cgroup format '{rule}'"
+            )));
         }
     }
     if !rules.is_empty() {
@@ -138,13 +141,29 @@ pub(crate) fn resources(parsed: &Parsed, host: &mut Map<String, Value>) -> Resul
 fn ulimit(text: &str) -> Result<Value> {
     let wrong = |why: String| Error::invalid(format!("invalid argument {text:?} for \"--ulimit\" flag: {why}"));
     const NAMES: [&str; 15] = [
-        "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     let (name, values) = text.split_once('=').ok_or_else(|| wrong(format!("invalid ulimit argument: {text}")))?;
     if !NAMES.contains(&name) {
         return Err(wrong(format!("invalid ulimit type: {name}")));
     }
-    let number = |text: &str| text.parse::<i64>().map_err(|_| wrong(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")));
+    let number = |text: &str| {
+        text.parse::<i64>().map_err(|_| wrong(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+    };
     let (soft, hard) = match values.split_once(':') {
         Some((soft, hard)) => (number(soft)?, number(hard)?),
         None => (number(values)?, number(values)?),
@@ -163,7 +182,9 @@ fn is_cdi(text: &str) -> bool {
 fn device(text: &str) -> Result<Value> {
     let parts: Vec<&str> = text.split(':').collect();
     let access = |text: &str| !text.is_empty() && text.bytes().all(|byte| b"rwm".contains(&byte));
-    let wrong = || Error::invalid(format!("invalid argument {text:?} for \"--device\" flag: invalid device specification: {text}"));
+    let wrong = || {
+        Error::invalid(format!("invalid argument {text:?} for \"--device\" flag: invalid device specification: {text}"))
+    };
     let (host, inside, permissions) = match parts.as_slice() {
         [host] => (*host, *host, "rwm"),
         [host, second] if access(second) => (*host, *host, *second),
@@ -175,7 +196,9 @@ fn device(text: &str) -> Result<Value> {
         return Err(wrong());
     }
     if !inside.starts_with('/') {
-        return Err(Error::invalid(format!("invalid argument {text:?} for \"--device\" flag: {inside} is not an absolute path")));
+        return Err(Error::invalid(format!(
+            "invalid argument {text:?} for \"--device\" flag: {inside} is not an absolute path"
+        )));
     }
     Ok(json!({"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": permissions}))
 }
@@ -183,7 +206,9 @@ fn device(text: &str) -> Result<Value> {
 fn split_device<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str)> {
     match text.rsplit_once(':') {
         Some((path, rate)) if path.starts_with("/dev/") => Ok((path, rate)),
-        Some((path, _)) if !path.is_empty() => Err(Error::invalid(format!("invalid argument {text:?} for \"--{flag}\" flag: bad format for device path: {text}"))),
+        Some((path, _)) if !path.is_empty() => Err(Error::invalid(format!(
+            "invalid argument {text:?} for \"--{flag}\" flag: bad format for device path: {text}"
+        ))),
         _ => Err(Error::invalid(format!("invalid argument {text:?} for \"--{flag}\" flag: bad format: {text}"))),
     }
 }
@@ -192,7 +217,9 @@ fn weight_device(text: &str) -> Result<Value> {
     let (path, weight) = split_device("blkio-weight-device", text)?;
     match weight.parse::<u16>() {
         Ok(weight) if weight == 0 || (10..=1000).contains(&weight) => Ok(json!({"Path": path, "Weight": weight})),
-        _ => Err(Error::invalid(format!("invalid argument {text:?} for \"--blkio-weight-device\" flag: invalid weight for device: {text}"))),
+        _ => Err(Error::invalid(format!(
+            "invalid argument {text:?} for \"--blkio-weight-device\" flag: invalid weight for device: {text}"
+        ))),
     }
 }
 
@@ -201,7 +228,9 @@ fn throttle(flag: &str, text: &str, sized: bool) -> Result<Value> {
     let parsed = if sized { types::ram_in_bytes(rate).ok() } else { rate.parse().ok() };
     match parsed {
         Some(rate) => Ok(json!({"Path": path, "Rate": rate})),
-        None => Err(Error::invalid(format!("invalid argument {text:?} for \"--{flag}\" flag: invalid rate for device: {text}"))),
+        None => Err(Error::invalid(format!(
+            "invalid argument {text:?} for \"--{flag}\" flag: invalid rate for device: {text}"
+        ))),
     }
 }
 
@@ -210,7 +239,9 @@ fn gpus(text: &str) -> Result<Value> {
     let wrong = |why: String| Error::invalid(format!("invalid argument {text:?} for \"--gpus\" flag: {why}"));
     let count_of = |text: &str| match text {
         "all" => Ok(-1),
-        number => number.parse::<i64>().map_err(|_| wrong(format!("invalid count ({number}): value must be either \"all\" or an integer"))),
+        number => number
+            .parse::<i64>()
+            .map_err(|_| wrong(format!("invalid count ({number}): value must be either \"all\" or an integer"))),
     };
     let (mut count, mut driver, mut devices, mut capabilities) = (None, String::new(), Vec::new(), Vec::new());
     let mut options = Map::new();
@@ -232,7 +263,9 @@ fn gpus(text: &str) -> Result<Value> {
     if !capabilities.iter().any(|one| one == "gpu") {
         capabilities.insert(0, "gpu".into());
     }
-    Ok(json!({"Driver": driver, "Count": count, "DeviceIDs": devices, "Capabilities": [capabilities], "Options": options}))
+    Ok(
+        json!({"Driver": driver, "Count": count, "DeviceIDs": devices, "Capabilities": [capabilities], "Options": options}),
+    )
 }
 
 #[cfg(test)]
@@ -249,10 +282,16 @@ mod tests {
         assert_eq!(ulimit("nofile=10:20").unwrap(), json!({"Name": "nofile", "Soft": 10, "Hard": 20}));
         assert!(ulimit("nofile=20:10").is_err());
         assert!(ulimit("foo=1").unwrap_err().to_string().contains("invalid ulimit type: foo"));
-        assert_eq!(device("/dev/a:r").unwrap(), json!({"PathOnHost": "/dev/a", "PathInContainer": "/dev/a", "CgroupPermissions": "r"}));
+        assert_eq!(
+            device("/dev/a:r").unwrap(),
+            json!({"PathOnHost": "/dev/a", "PathInContainer": "/dev/a", "CgroupPermissions": "r"})
+        );
         assert!(device("/dev/a:b").is_err() && device("/dev/a:/b:x").is_err());
         assert!(is_cdi("nvidia.com/gpu=all") && !is_cdi("/dev/a=b"));
         assert_eq!(gpus("all").unwrap()["Count"], json!(-1));
-        assert_eq!(throttle("device-read-bps", "/dev/sda:1m", true).unwrap(), json!({"Path": "/dev/sda", "Rate": 1 << 20}));
+        assert_eq!(
+            throttle("device-read-bps", "/dev/sda:1m", true).unwrap(),
+            json!({"Path": "/dev/sda", "Rate": 1 << 20})
+        );
     }
 }

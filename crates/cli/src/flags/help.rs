@@ -23,7 +23,8 @@ pub(crate) fn command_help(command: &Command, called: &str) -> String {
 
 /// `dhow cp [OPTIONS] A B`, one line per alternative of the synopsis.
 pub(crate) fn usage(called: &str, synopsis: &str) -> String {
-    let lines: Vec<String> = synopsis.split('\n').map(|line| format!("dhow {called} {line}").trim_end().to_owned()).collect();
+    let lines: Vec<String> =
+        synopsis.split('\n').map(|line| format!("dhow {called} {line}").trim_end().to_owned()).collect();
     lines.join("\n\t")
 }
 
@@ -51,7 +52,8 @@ pub(crate) fn root_help(groups: &[Group], commands: &[&Command], globals: &[Flag
     const COMMON: [&str; 10] = ["run", "exec", "ps", "pull", "images", "logs", "login", "logout", "version", "info"];
     let rooted = |name: &str| commands.iter().find(|command| command.paths.contains(&name));
     let about = |command: &Command| command.about.lines().next().unwrap_or_default();
-    let common: Vec<(&str, &str)> = COMMON.iter().filter_map(|name| rooted(name).map(|command| (*name, about(command)))).collect();
+    let common: Vec<(&str, &str)> =
+        COMMON.iter().filter_map(|name| rooted(name).map(|command| (*name, about(command)))).collect();
     let managed: Vec<(&str, &str)> = groups.iter().map(|group| (group.name, group.about)).collect();
     let mut others: Vec<(&str, &str)> = commands
         .iter()
@@ -90,7 +92,11 @@ fn options(flags: &[&Flag]) -> String {
         let mut help = flag.help.to_owned();
         if !flag.default.is_empty() {
             let quoted = matches!(flag.kind, Kind::Text);
-            help.push_str(&if quoted { format!(" (default {:?})", flag.default) } else { format!(" (default {})", flag.default) });
+            help.push_str(&if quoted {
+                format!(" (default {:?})", flag.default)
+            } else {
+                format!(" (default {})", flag.default)
+            });
         }
         let mut line = format!("{left:<column$}");
         let mut used = column;

@@ -47,7 +47,11 @@ impl Parsed {
                     self.help = true;
                     continue;
                 }
-                let flag = self.command.all_flags().find(|flag| flag.long == name).ok_or_else(|| format!("unknown flag: --{name}"))?;
+                let flag = self
+                    .command
+                    .all_flags()
+                    .find(|flag| flag.long == name)
+                    .ok_or_else(|| format!("unknown flag: --{name}"))?;
                 let value = match (value, flag.kind) {
                     (Some(value), _) => value.to_owned(),
                     (None, Kind::Switch) => "true".to_owned(),
@@ -67,7 +71,12 @@ impl Parsed {
         Ok(())
     }
 
-    fn shorts<'a>(&mut self, cluster: &str, word: &str, rest: &mut impl Iterator<Item = &'a String>) -> std::result::Result<(), String> {
+    fn shorts<'a>(
+        &mut self,
+        cluster: &str,
+        word: &str,
+        rest: &mut impl Iterator<Item = &'a String>,
+    ) -> std::result::Result<(), String> {
         let mut left = cluster;
         while let Some(letter) = left.chars().next() {
             left = &left[letter.len_utf8()..];
@@ -98,7 +107,8 @@ impl Parsed {
         if let Some(why) = flag.refused {
             return Err(format!("--{} is not supported: {why}", flag.long));
         }
-        check(flag.kind, &value).map_err(|why| format!("invalid argument {value:?} for \"{}\" flag: {why}", flag.display()))?;
+        check(flag.kind, &value)
+            .map_err(|why| format!("invalid argument {value:?} for \"{}\" flag: {why}", flag.display()))?;
         if flag.kind == Kind::Commas {
             self.values.extend(value.split(',').map(|part| (flag, part.to_owned())));
         } else {
@@ -192,7 +202,9 @@ fn parse_bool(text: &str) -> Option<bool> {
 
 fn check(kind: Kind, value: &str) -> std::result::Result<(), String> {
     match kind {
-        Kind::Switch => parse_bool(value).map(drop).ok_or_else(|| format!("strconv.ParseBool: parsing {value:?}: invalid syntax")),
+        Kind::Switch => {
+            parse_bool(value).map(drop).ok_or_else(|| format!("strconv.ParseBool: parsing {value:?}: invalid syntax"))
+        }
         Kind::Int => match value.parse::<i64>() {
             Ok(_) => Ok(()),
             Err(error) => Err(number_error("ParseInt", value, &error)),
@@ -240,7 +252,15 @@ mod tests {
         interspersed: false,
         run: |_, _| Ok(0),
     };
-    static LS: Command = Command { interspersed: true, arity: Arity::None, paths: &["ls"], synopsis: "[OPTIONS]", about: "x", flags: &[FLAGS], run: |_, _| Ok(0) };
+    static LS: Command = Command {
+        interspersed: true,
+        arity: Arity::None,
+        paths: &["ls"],
+        synopsis: "[OPTIONS]",
+        about: "x",
+        flags: &[FLAGS],
+        run: |_, _| Ok(0),
+    };
 
     fn words(line: &str) -> Vec<String> {
         line.split_whitespace().map(str::to_owned).collect()
@@ -268,8 +288,14 @@ mod tests {
             ("--env", "flag needs an argument: --env"),
             ("-ie", "flag needs an argument: 'e' in -ie"),
             ("-m 12zz x", "invalid argument \"12zz\" for \"-m, --memory\" flag: invalid suffix: 'zz'"),
-            ("--number x y", "invalid argument \"x\" for \"--number\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"),
-            ("-t=maybe x", "invalid argument \"maybe\" for \"-t, --tty\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax"),
+            (
+                "--number x y",
+                "invalid argument \"x\" for \"--number\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
+            (
+                "-t=maybe x",
+                "invalid argument \"maybe\" for \"-t, --tty\" flag: strconv.ParseBool: parsing \"maybe\": invalid syntax",
+            ),
             ("--gone x", "--gone is not supported: nobody has it"),
             ("", "'dhow run' requires at least 1 argument"),
         ] {

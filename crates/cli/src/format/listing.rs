@@ -41,11 +41,15 @@ impl Listing<'_> {
                 }
                 Ok(table::align(&lines))
             }
-            "json" => Ok(rows.iter().map(|row| sorted(row).to_json() + "\n").collect()),
+            "json" | "{{json .}}" => Ok(rows.iter().map(|row| html_safe(&sorted(row).to_json()) + "\n").collect()),
             format => match format.strip_prefix("table ") {
                 Some(text) => {
                     let parsed = compile(&unescape(text.trim()))?;
-                    let heads = self.headings.iter().map(|(name, heading)| ((*name).to_owned(), Value::text_of(*heading))).collect();
+                    let heads = self
+                        .headings
+                        .iter()
+                        .map(|(name, heading)| ((*name).to_owned(), Value::text_of(*heading)))
+                        .collect();
                     let mut lines = vec![parsed.heading(&Value::Map(heads)).map_err(|error| self.explain(error))?];
                     for row in rows {
                         lines.push(parsed.run(row).map_err(|error| self.explain(error))?);
@@ -71,7 +75,8 @@ impl Listing<'_> {
 
     fn explain(&self, error: template::Error) -> Error {
         let names: Vec<String> = self.headings.iter().map(|(name, _)| format!(".{name}")).collect();
-        Error::new(format!("failed to execute template: {error}")).hint(format!("Placeholders of this command: {}", names.join(" ")))
+        Error::new(format!("failed to execute template: {error}"))
+            .hint(format!("Placeholders of this command: {}", names.join(" ")))
     }
 }
 
@@ -88,6 +93,11 @@ pub(crate) fn unescape(text: &str) -> String {
 fn cell(value: &Value) -> String {
     // A line end or tab in a name must not break the table.
     value.to_string().replace(['\t', '\n', '\r'], " ")
+}
+
+/// Rows as JSON have `<`, `>` and `&` escaped, unlike the `json` function of templates; scripts compare either.
+fn html_safe(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 fn sorted(row: &Value) -> Value {
@@ -117,7 +127,10 @@ mod tests {
         assert_eq!(show("", Some("ID")).unwrap(), "abc\ndef\n");
         assert_eq!(show("{{.Names}}:{{.Image}}", None).unwrap(), "web:busybox\ndb\nx:debian\n");
         assert_eq!(show(r"table {{.Names}}\t{{.ID}}", None).unwrap().lines().next().unwrap(), "NAMES     CONTAINER ID");
-        assert_eq!(show("json", None).unwrap().lines().next().unwrap(), r#"{"ID":"abc","Image":"busybox","Names":"web"}"#);
+        assert_eq!(
+            show("json", None).unwrap().lines().next().unwrap(),
+            r#"{"ID":"abc","Image":"busybox","Names":"web"}"#
+        );
         let error = show("{{.Foo}}", None).unwrap_err().to_string();
         assert!(error.contains("<.Foo>") && error.contains(".Names"), "{error}");
     }

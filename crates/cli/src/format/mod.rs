@@ -8,5 +8,5 @@ pub(crate) mod template;
 pub(crate) mod time;
 mod value;
 
-pub(crate) use listing::{Column, Listing, compile, unescape};
+pub(crate) use listing::{Column, Listing, unescape};
 pub(crate) use value::Value;

@@ -42,7 +42,8 @@ pub(crate) fn rfc3339_nano(nanos: i64) -> String {
     match Timestamp::from_nanosecond(i128::from(nanos)) {
         Ok(moment) => {
             let zoned = moment.to_zoned(TimeZone::system());
-            zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string()
+            let zone = if zoned.offset().is_zero() { "Z".to_owned() } else { zoned.strftime("%:z").to_string() };
+            zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f").to_string() + &zone
         }
         Err(_) => "N/A".into(),
     }
@@ -59,13 +60,14 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
 /// # Errors
 /// A sentence when the text is none of these.
 pub(crate) fn moment(text: &str) -> Result<String, String> {
+    let plain = text.trim_start_matches('-');
+    let digits = plain.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && plain.matches('.').count() <= 1;
+    if !plain.is_empty() && digits {
+        return Ok(text.to_owned());
+    }
     if let Ok(duration) = text.parse::<GoDuration>() {
         let at = i128::try_from(now().as_nanos()).unwrap_or(i128::MAX) - i128::from(duration.nanos());
         return Ok(format!("{}.{:09}", at.div_euclid(1_000_000_000), at.rem_euclid(1_000_000_000)));
-    }
-    let plain = text.trim_start_matches('-');
-    if !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && plain.matches('.').count() <= 1 {
-        return Ok(text.to_owned());
     }
     let stamp = text.parse::<Timestamp>().ok().or_else(|| {
         let civil = text.parse::<DateTime>().ok()?;

@@ -261,7 +261,9 @@ impl From<serde_json::Value> for Value {
             },
             serde_json::Value::String(text) => Self::Text(text),
             serde_json::Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
-            serde_json::Value::Object(entries) => Self::Map(entries.into_iter().map(|(key, value)| (key, value.into())).collect()),
+            serde_json::Value::Object(entries) => {
+                Self::Map(entries.into_iter().map(|(key, value)| (key, value.into())).collect())
+            }
         }
     }
 }

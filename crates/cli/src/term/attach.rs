@@ -10,11 +10,7 @@ use std::{
 
 use client::{HijackWriter, Hijacked};
 
-use super::{
-    detach::DetachKeys,
-    output::copy_output,
-    raw::RawMode,
-};
+use super::{detach::DetachKeys, output::copy_output, raw::RawMode};
 use crate::{Error, Result};
 
 /// How a connection is attached to our streams.

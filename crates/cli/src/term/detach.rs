@@ -18,7 +18,8 @@ impl DetachKeys {
     /// Parses `ctrl-p,ctrl-q` or `a,b`; the empty text is the default sequence.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = if text.is_empty() { DEFAULT } else { text };
-        let bad = || Error::new(format!("invalid detach keys ({text}): write letters or ctrl-<letter>, separated by commas"));
+        let bad =
+            || Error::new(format!("invalid detach keys ({text}): write letters or ctrl-<letter>, separated by commas"));
         let mut keys = Vec::new();
         for part in text.split(',') {
             let key = match (part.strip_prefix("ctrl-"), part.as_bytes()) {

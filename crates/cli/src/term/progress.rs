@@ -88,7 +88,11 @@ impl Screen {
             if progress.is_some() {
                 return Ok(());
             }
-            let text = if id.is_empty() { format!("{}\n", printable(status)) } else { format!("{}: {}\n", printable(id), printable(status)) };
+            let text = if id.is_empty() {
+                format!("{}\n", printable(status))
+            } else {
+                format!("{}: {}\n", printable(id), printable(status))
+            };
             return self.write(&text);
         }
         if id.is_empty() {
@@ -156,7 +160,10 @@ mod tests {
     #[test]
     fn bars_and_foreign_text() {
         let detail = |text: &str| bar(&serde_json::from_str(text).unwrap());
-        assert_eq!(detail(r#"{"current":50,"total":100}"#).unwrap(), format!("[{:<50}]      50B/100B", "=".repeat(25) + ">"));
+        assert_eq!(
+            detail(r#"{"current":50,"total":100}"#).unwrap(),
+            format!("[{:<50}]      50B/100B", "=".repeat(25) + ">")
+        );
         assert_eq!(detail("{}"), None);
         assert_eq!(detail(r#"{"current":200,"total":100}"#).unwrap().matches('=').count(), 50);
         assert_eq!(printable("a\x1b[31mb"), "a[31mb");

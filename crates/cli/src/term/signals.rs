@@ -4,7 +4,10 @@
 
 use client::Client;
 use signal_hook::{
-    consts::{SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH},
+    consts::{
+        SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGTRAP, SIGTSTP, SIGTTIN, SIGTTOU,
+        SIGUSR1, SIGUSR2, SIGWINCH,
+    },
     iterator::Signals,
 };
 use types::Signal;
@@ -31,7 +34,8 @@ impl Resizable {
 pub(crate) fn forward(client: &Client, container: &str) {
     // SIGCHLD, SIGURG and SIGPIPE speak about this process, not to it; the rest cannot be caught.
     const FORWARDED: [i32; 13] = [
-        SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGABRT, SIGTRAP,
+        SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGABRT,
+        SIGTRAP,
     ];
     let _ = SIGPIPE;
     let Ok(mut signals) = Signals::new(FORWARDED) else { return };

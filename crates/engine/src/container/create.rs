@@ -180,7 +180,7 @@ async fn build(inner: &Arc<Inner>, mut record: Record, wanted: Vec<Wanted>, imag
             .await?;
         let container = Container::new(record.clone());
         if !copies.is_empty() {
-            inner.volumes.copy_up(inner, &container, &image.layers, copies).await?;
+            inner.volumes.copy_up(inner, &image.layers, copies).await?;
         }
         inner.persist(&container, Durability::Process).await?;
         inner.containers.insert(Arc::clone(&container));

@@ -82,6 +82,7 @@ pub(crate) struct Live {
     pub removing: bool,
 }
 
+/// One container.
 #[derive(Debug)]
 pub(crate) struct Container {
     id: String,

@@ -180,6 +180,22 @@ impl Ingest {
         Ok(LayerInfo { diff_id: found, size, blob: *digest, blob_size, codec })
     }
 
+    /// Checks that a stored or pending blob is the layer `diff_id`, without unpacking it.
+    ///
+    /// # Errors
+    /// [`Error::Digest`] when it is another; those of decompressing.
+    pub fn verify_layer(&self, digest: &Digest, diff_id: &DiffId) -> Result<()> {
+        if diff_id.0 == *digest {
+            return Ok(());
+        }
+        let failed = |error: io::Error| Error::Tar(error.into());
+        let limit = self.limits.total_bytes.saturating_mul(2);
+        let plain = Decompress::new(self.open_blob(digest)?, limit).map_err(failed)?;
+        let mut reader = DigestReader::new(plain);
+        io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
+        check_diff_id(DiffId(Digest::sha256(reader.finish().0)), Some(diff_id))
+    }
+
     /// Reads a stored or pending document whole.
     ///
     /// # Errors

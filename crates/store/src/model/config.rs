@@ -228,9 +228,10 @@ mod tests {
     fn hostile_values() {
         let with = |config: &str| Image::parse(format!(r#"{{"config":{config},"rootfs":{{"type":"layers"}}}}"#).as_bytes());
         assert!(with("{}").is_ok());
-        for config in [r#"{"Cmd":"sh"}"#, r#"{"Env":["A=\u0000"]}"#, r#"{"User":"\u0000"}"#, r#"{"Env":[1]}"#, r#"{"Cmd":["\ud800"]}"#, "[]"] {
+        for config in [r#"{"Cmd":"sh"}"#, r#"{"Env":["A=\u0000"]}"#, r#"{"User":"\u0000"}"#, r#"{"Env":[1]}"#, r#"{"Cmd":["\ud800"]}"#, "1"] {
             assert!(with(config).is_err(), "{config}");
         }
+        assert!(Image::parse(b"[]").is_err());
         assert!(Image::parse(br#"{"rootfs":{"type":"other"}}"#).is_err());
         assert!(Image::parse(br#"{"rootfs":{"type":"layers","diff_ids":["sha256:X"]}}"#).is_err());
     }

@@ -18,8 +18,22 @@ const KNOWN: [&str; 12] = [
 
 /// Parses `bytes` as a `T` after the checks of this file.
 pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64) -> Result<T> {
+    checked(what, bytes, limit, false)
+}
+
+/// As [`parse`], for a document that is a list.
+pub(crate) fn parse_list<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64) -> Result<Vec<T>> {
+    checked(what, bytes, limit, true)
+}
+
+fn checked<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64, list: bool) -> Result<T> {
     if bytes.len() as u64 > limit {
         return Err(Error::document(what, format!("larger than {limit} bytes")));
+    }
+    // serde would fill a structure from an array by position.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') && !list {
+        return Err(Error::document(what, "an array where an object is expected"));
     }
     let mut check = serde_json::Deserializer::from_slice(bytes);
     Check { top: true }

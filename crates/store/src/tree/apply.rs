@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use layer::Whiteout;
 use layer::tar::{Entry, Kind, Mtime, Reader};
 use layer::whiteout;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{FileType, Gid, Mode, SeekFrom, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use sys::path::{Dir, Root};
 
@@ -130,7 +130,7 @@ impl Applier<'_> {
             Err(e) => return Err(write_error(entry, e)),
         };
         let mut over_whiteout = false;
-        let mut keep = false;
+        let (mut keep, mut removed) = (false, false);
         if let Some(stat) = present {
             let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             self.check_overwrite(entry, directory)?;
@@ -138,6 +138,7 @@ impl Applier<'_> {
             keep = directory && entry.kind == Kind::Directory;
             if !keep {
                 self.remove(&parent, name, &path).map_err(|e| write_error(entry, e))?;
+                removed = true;
             }
         }
         let fail = |e: io::Error| write_error(entry, e);
@@ -176,7 +177,9 @@ impl Applier<'_> {
             }
             Kind::HardLink => {}
         }
-        self.parent = Some((self.path(parents), parent));
+        if !removed {
+            self.parent = Some((self.path(parents), parent));
+        }
         Ok(())
     }
 

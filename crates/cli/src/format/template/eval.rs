@@ -109,7 +109,13 @@ impl<'a> Run<'a> {
         Ok(Flow::On)
     }
 
-    fn range(&mut self, pipeline: &'a Pipeline, body: &'a [Node], other: &'a [Node], dot: &Value) -> Result<Flow, Error> {
+    fn range(
+        &mut self,
+        pipeline: &'a Pipeline,
+        body: &'a [Node],
+        other: &'a [Node],
+        dot: &Value,
+    ) -> Result<Flow, Error> {
         let value = match self.pipeline(pipeline, dot) {
             Ok(value) => value.into_owned(),
             Err(Missing::Key { .. }) => Value::Null,
@@ -117,7 +123,9 @@ impl<'a> Run<'a> {
         };
         let items: Vec<(Value, Value)> = match value {
             Value::Null => Vec::new(),
-            Value::List(items) => items.into_iter().enumerate().map(|(at, item)| (Value::Int(at as i64), item)).collect(),
+            Value::List(items) => {
+                items.into_iter().enumerate().map(|(at, item)| (Value::Int(at as i64), item)).collect()
+            }
             Value::Map(mut entries) => {
                 entries.sort_by(|a, b| a.0.cmp(&b.0));
                 entries.into_iter().map(|(key, value)| (Value::Text(key), value)).collect()
@@ -256,7 +264,10 @@ fn walk<'d>(mut value: Cow<'d, Value>, fields: &[String], prefix: &str) -> Found
             (None, Value::Map(_) | Value::Null) => return Err(Missing::Key { chain, key: field.clone() }),
             (None, other) => {
                 let kind = functions::type_name(other);
-                return Err(Error(format!("template: :1:2: executing \"\" at <{chain}>: can't evaluate field {field} in type {kind}")).into());
+                return Err(Error(format!(
+                    "template: :1:2: executing \"\" at <{chain}>: can't evaluate field {field} in type {kind}"
+                ))
+                .into());
             }
         };
     }

@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use super::{Error, Value, eval::is_true};
 
 const KNOWN: &[&str] = &[
-    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "index", "slice", "len", "print", "println", "printf", "html", "js",
-    "urlquery", "json", "jsonstr", "split", "join", "title", "lower", "upper", "pad", "truncate",
+    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "index", "slice", "len", "print", "println", "printf",
+    "html", "js", "urlquery", "json", "jsonstr", "split", "join", "title", "lower", "upper", "pad", "truncate",
 ];
 
 /// Longest text made by padding, in characters.
@@ -55,7 +55,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, Error> {
         ("not", [value]) => Value::Bool(!is_true(value)),
         ("and", [.., last]) => args.iter().find(|value| !is_true(value)).unwrap_or(last).clone(),
         ("or", [.., last]) => args.iter().find(|value| is_true(value)).unwrap_or(last).clone(),
-        ("eq", [first, rest @ ..]) if !rest.is_empty() => Value::Bool(rest.iter().any(|value| compare(first, value) == Some(Ordering::Equal))),
+        ("eq", [first, rest @ ..]) if !rest.is_empty() => {
+            Value::Bool(rest.iter().any(|value| compare(first, value) == Some(Ordering::Equal)))
+        }
         ("ne", [a, b]) => Value::Bool(compare(a, b) != Some(Ordering::Equal)),
         ("lt" | "le" | "gt" | "ge", [a, b]) => {
             let order = compare(a, b).ok_or_else(|| fail("incompatible types for comparison".into()))?;
@@ -66,7 +68,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, Error> {
                 _ => order.is_ge(),
             })
         }
-        ("index", [value, keys @ ..]) => keys.iter().try_fold(value.clone(), |value, key| index(&value, key).map_err(fail))?,
+        ("index", [value, keys @ ..]) => {
+            keys.iter().try_fold(value.clone(), |value, key| index(&value, key).map_err(fail))?
+        }
         ("len", [value]) => Value::Int(match value {
             Value::Text(text) => text.len() as i64,
             Value::List(items) => items.len() as i64,
@@ -78,14 +82,17 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, Error> {
             let (value, separator) = (text(value), text(separator));
             Value::List(value.split(&separator).map(Value::text_of).collect())
         }
-        ("join", [Value::List(items), separator]) => Value::Text(items.iter().map(text).collect::<Vec<_>>().join(&text(separator))),
+        ("join", [Value::List(items), separator]) => {
+            Value::Text(items.iter().map(text).collect::<Vec<_>>().join(&text(separator)))
+        }
         ("join", [Value::Null, _]) => Value::Text(String::new()),
         ("join", [value, _]) => Value::Text(text(value)),
         ("lower", [value]) => Value::Text(text(value).to_lowercase()),
         ("upper", [value]) => Value::Text(text(value).to_uppercase()),
         ("title", [value]) => {
             let mut start = true;
-            let titled = text(value).chars().flat_map(|c| {
+            let value = text(value);
+            let titled = value.chars().flat_map(|c| {
                 let upper = start;
                 start = !c.is_alphanumeric();
                 if upper { c.to_uppercase().collect::<Vec<_>>() } else { vec![c] }
@@ -105,7 +112,14 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, Error> {
         }
         ("html", args) => {
             let joined: String = args.iter().map(text).collect();
-            Value::Text(joined.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;"))
+            Value::Text(
+                joined
+                    .replace('&', "&amp;")
+                    .replace('<', "&lt;")
+                    .replace('>', "&gt;")
+                    .replace('"', "&#34;")
+                    .replace('\'', "&#39;"),
+            )
         }
         ("urlquery", args) => {
             let mut query = client::Query::default();
@@ -120,9 +134,11 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, Error> {
 fn index(value: &Value, key: &Value) -> Result<Value, String> {
     match (value, key) {
         (Value::Map(_), Value::Text(key)) => Ok(value.get(key).clone()),
-        (Value::List(items), Value::Int(at)) => {
-            usize::try_from(*at).ok().and_then(|at| items.get(at)).cloned().ok_or_else(|| format!("index out of range: {at}"))
-        }
+        (Value::List(items), Value::Int(at)) => usize::try_from(*at)
+            .ok()
+            .and_then(|at| items.get(at))
+            .cloned()
+            .ok_or_else(|| format!("index out of range: {at}")),
         (Value::Text(text), Value::Int(at)) => {
             let byte = usize::try_from(*at).ok().and_then(|at| text.as_bytes().get(at));
             byte.map(|byte| Value::Int(i64::from(*byte))).ok_or_else(|| format!("index out of range: {at}"))
@@ -140,9 +156,10 @@ fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
     };
     let bound = |at: usize, default: usize| match bounds.get(at) {
         None => Ok(default),
-        Some(value) => {
-            usize::try_from(value.as_int()).ok().filter(|at| *at <= length).ok_or_else(|| format!("index out of range: {value}"))
-        }
+        Some(value) => usize::try_from(value.as_int())
+            .ok()
+            .filter(|at| *at <= length)
+            .ok_or_else(|| format!("index out of range: {value}")),
     };
     let (from, to) = (bound(0, 0)?, bound(1, length)?);
     if from > to {
@@ -187,7 +204,7 @@ fn printf(format: &str, args: &[Value]) -> String {
                 _ => {}
             }
         }
-        let mut digits = |letters: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let digits = |letters: &mut std::iter::Peekable<std::str::Chars<'_>>| {
             let mut number = 0usize;
             while let Some(digit) = letters.next_if(char::is_ascii_digit) {
                 number = (number * 10 + digit.to_digit(10).unwrap_or(0) as usize).min(MAX_WIDTH as usize);

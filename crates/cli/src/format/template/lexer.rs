@@ -55,7 +55,11 @@ pub(super) fn pieces(template: &str) -> Result<Vec<Piece>, Error> {
             let tail = comment[end + 2..].trim_start();
             let (trim, after) = match tail.strip_prefix("-}}") {
                 Some(after) => (true, after),
-                None => (false, tail.strip_prefix("}}").ok_or_else(|| Error("template: :1: comment ends before closing delimiter".into()))?),
+                None => (
+                    false,
+                    tail.strip_prefix("}}")
+                        .ok_or_else(|| Error("template: :1: comment ends before closing delimiter".into()))?,
+                ),
             };
             (trim_next, rest) = (trim, after);
             continue;
@@ -176,7 +180,8 @@ fn quoted(text: &str, quote: char) -> Result<(Token, usize), Error> {
 }
 
 fn number(text: &str) -> Result<(Token, usize), Error> {
-    let end = text[1..].find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_')).map_or(text.len(), |at| at + 1);
+    let end =
+        text[1..].find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_')).map_or(text.len(), |at| at + 1);
     let word = &text[..end];
     let plain = word.replace('_', "");
     let whole = match plain.strip_prefix("0x") {

@@ -67,7 +67,10 @@ mod tests {
             ("{{range $k, $v := .Labels}}{{$k}}={{$v}};{{end}}", "a=x;b.c=y;"),
             ("{{range $i, $t := .Tags}}{{$i}}{{$t}} {{end}}", "0a:1 1b:2 "),
             ("{{range .Empty}}x{{else}}none{{end}}", "none"),
-            ("{{range $p, $conf := .Ports}}{{$p}} -> {{if $conf}}{{(index $conf 0).HostPort}}{{end}} {{end}}", "80/tcp -> 8080 90/udp ->  "),
+            (
+                "{{range $p, $conf := .Ports}}{{$p}} -> {{if $conf}}{{(index $conf 0).HostPort}}{{end}} {{end}}",
+                "80/tcp -> 8080 90/udp ->  ",
+            ),
             ("{{if .Ok}}yes{{else}}no{{end}}", "yes"),
             ("{{if not .Ok}}a{{else if eq .Size 1024}}b{{else}}c{{end}}", "b"),
             ("{{if .State.Health}}h{{else}}-{{end}}", "-"),
@@ -78,7 +81,10 @@ mod tests {
             ("{{slice .Id 1 3}}", "bc"),
             ("{{truncate .Name 2}}|{{pad .Id 1 2}}|", "/w| abc  |"),
             ("{{println .Id}}x", "abc\nx"),
-            ("{{printf \"%s-%d-%5.1f-%q-%v-%-4s|\" .Id .Size 2.5 .Id .Tags .Id}}", "abc-1024-  2.5-\"abc\"-[a:1 b:2]-abc |"),
+            (
+                "{{printf \"%s-%d-%5.1f-%q-%v-%-4s|\" .Id .Size 2.5 .Id .Tags .Id}}",
+                "abc-1024-  2.5-\"abc\"-[a:1 b:2]-abc |",
+            ),
             ("{{split \"a,b\" \",\"}}", "[a b]"),
             ("{{eq .Id \"x\" \"abc\"}} {{ne .Size 1}} {{lt 1 2}} {{ge 1 2}}", "true true true false"),
             ("{{and .Ok .Id}} {{or .Empty \"d\"}}", "abc d"),

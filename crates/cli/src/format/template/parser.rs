@@ -109,7 +109,9 @@ fn block(word: &str, tokens: &[Token], rest: &mut impl Iterator<Item = Piece>, d
                 (_, End::Else(_)) => return Err(fail("expected end; found {{else}}")),
             },
             // `else if` is a block of its own that shares this one's end.
-            Some(Token::Word(next)) if next == word && word != "range" => vec![block(word, &words[1..], rest, depth + 1)?],
+            Some(Token::Word(next)) if next == word && word != "range" => {
+                vec![block(word, &words[1..], rest, depth + 1)?]
+            }
             Some(_) => return Err(fail("unexpected word after {{else}}")),
         },
     };
@@ -140,7 +142,13 @@ fn commands(tokens: &[Token], at: &mut usize, depth: usize) -> Result<Pipeline, 
             (out.variables, out.declares) = (vec![name.clone()], *sign == Token::Declare);
             *at += 2;
         }
-        [Token::Variable(first, _), Token::Comma, Token::Variable(second, _), sign @ (Token::Declare | Token::Assign), ..] => {
+        [
+            Token::Variable(first, _),
+            Token::Comma,
+            Token::Variable(second, _),
+            sign @ (Token::Declare | Token::Assign),
+            ..,
+        ] => {
             (out.variables, out.declares) = (vec![first.clone(), second.clone()], *sign == Token::Declare);
             *at += 4;
         }

@@ -1,0 +1,342 @@
+//! Images: names in the database, content in the store, and the operations on both.
+//!
+//! Image semantics are those of Docker's containerd store: documents are kept as they came, an image's
+//! id is the digest of what was tagged. A name is answered for only when everything it needs is synced
+//! to disk and its row committed. One operation at a time changes names or collects content
+//! (`changing`); readers never wait. Called by container creation and the façade.
+
+mod changes;
+mod collect;
+mod commit;
+mod content;
+mod history;
+mod import;
+mod index;
+mod inspect;
+mod list;
+mod load;
+mod pattern;
+mod prune;
+mod pull;
+mod remove;
+mod save;
+mod sink;
+mod tag;
+mod usage;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use docker_types::image::ImageConfig;
+use docker_types::oci;
+use state::{Contents, Durability, Op, State};
+use store::model::Descriptor;
+use store::{Ingest, Store};
+use sys::path::Root;
+use types::{DiffId, Digest, Platform, Reference};
+
+pub(crate) use commit::commit;
+pub(crate) use content::Image;
+use index::{Entry, Found, Index, Names, Record};
+
+use crate::clock;
+use crate::config::EngineConfig;
+use crate::engine::Inner;
+use crate::error::{Error, Result, fail};
+
+/// The images of one data root.
+#[derive(Debug)]
+pub(crate) struct Images {
+    store: Arc<Store>,
+    client: distribution::Client,
+    index: Mutex<Index>,
+    /// Every image that was ever read and may still be held by somebody.
+    held: Mutex<Vec<Weak<Image>>>,
+    /// Held while names change or content is collected.
+    changing: tokio::sync::Mutex<()>,
+    /// One pull of a reference at a time.
+    pulls: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// A row's image could not be read at the start: nothing is collected, so that it can be repaired.
+    damaged: bool,
+}
+
+/// An image as a container is made from it. Holding it keeps its content.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    /// Digest of what the name points at.
+    pub id: String,
+    /// Descriptor of the platform's manifest.
+    pub manifest: Option<oci::Descriptor>,
+    /// Layers by uncompressed digest, lowest first.
+    pub layers: Vec<String>,
+    pub config: ImageConfig,
+    /// Keeps layers and blobs from collection.
+    _lease: Arc<Image>,
+}
+
+impl Images {
+    /// Open the store and read what the database's names point at.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or is used by another engine.
+    pub(crate) fn open(config: &EngineConfig, _state: Arc<State>, contents: &Contents) -> Result<Self> {
+        let store = Store::open(&config.data_root)?;
+        let client = distribution::Client::new(distribution::Config {
+            mirrors: config.registry_mirrors.clone(),
+            insecure: config.insecure_registries.clone(),
+            ..distribution::Config::default()
+        });
+        let mut index = Index::default();
+        let mut held = Vec::new();
+        let mut damaged = false;
+        for (name, document) in &contents.images {
+            let read = serde_json::from_str::<Record>(document)
+                .map_err(|e| Error::io(format!("the record of image {name}"), e))
+                .and_then(|record| {
+                    let known = index.image(&record.target.digest).cloned();
+                    let image = match known {
+                        Some(image) => image,
+                        None => Arc::new(Image::read(&store, record.target.clone())?),
+                    };
+                    Ok((record, image))
+                });
+            match read {
+                Ok((record, image)) => {
+                    held.push(Arc::downgrade(&image));
+                    index.put(name, record, &image);
+                }
+                Err(error) => {
+                    damaged = true;
+                    tracing::error!(image = name, %error, "the image cannot be read; pull or load it again");
+                }
+            }
+        }
+        Ok(Self {
+            store,
+            client,
+            index: Mutex::new(index),
+            held: Mutex::new(held),
+            changing: tokio::sync::Mutex::default(),
+            pulls: Mutex::default(),
+            damaged,
+        })
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store of blobs and layers.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// How many images there are.
+    pub(crate) fn count(&self) -> usize {
+        self.index().images().len()
+    }
+
+    /// What a container made from `name` gets. In memory; nothing is read from disk.
+    ///
+    /// # Errors
+    /// `No such image: x:latest`, or not found when it is not here for the platform.
+    pub(crate) fn resolve(&self, name: &str, platform: Option<&Platform>) -> Result<Resolved> {
+        let Found { image, .. } = self.index().find(name)?;
+        let Some((variant, body)) = image.choose(platform) else {
+            let wanted = platform.cloned().unwrap_or_else(Platform::host);
+            return Err(fail!(
+                NotFound,
+                "image with reference {name} was found but does not provide the specified platform ({wanted})"
+            ));
+        };
+        if !body.available {
+            return Err(fail!(NotFound, "No such image: {name}: its layers are not here; pull or load it again"));
+        }
+        let platform = body.config.platform();
+        Ok(Resolved {
+            id: image.id().to_string(),
+            manifest: Some(content::oci_descriptor(&variant.descriptor, Some(&platform))),
+            layers: body.layers(),
+            config: content::to_api(&body.config.config),
+            _lease: Arc::clone(&image),
+        })
+    }
+
+    /// Ids of images that `name` may mean in a filter: none when there is no such image.
+    pub(crate) fn id_of(&self, name: &str) -> Option<String> {
+        self.index().find(name).ok().map(|found| found.image.id().to_string())
+    }
+
+    /// A container's root file system: its layers below `dir/upper`, mounted nowhere yet.
+    ///
+    /// # Errors
+    /// When a layer is missing or the kernel refuses the mount.
+    pub(crate) fn rootfs(&self, layers: &[String], dir: &Path) -> Result<OwnedFd> {
+        let lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
+        Ok(store::overlay::Overlay::writable(lowers, dir.join("upper"), dir.join("work")).mount()?)
+    }
+
+    /// The layers alone, read-only, mounted nowhere.
+    ///
+    /// # Errors
+    /// As [`Images::rootfs`].
+    pub(crate) fn read_only_mount(&self, layers: &[String]) -> Result<OwnedFd> {
+        let lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
+        Ok(store::overlay::Overlay::read_only(lowers).mount()?)
+    }
+
+    /// A container's tree for reading only: works whether or not it is mounted elsewhere.
+    ///
+    /// # Errors
+    /// As [`Images::rootfs`].
+    pub(crate) fn snapshot(&self, layers: &[String], dir: &Path) -> Result<Root> {
+        let mut lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
+        lowers.insert(0, dir.join("upper"));
+        Ok(Root::from_fd(store::overlay::Overlay::read_only(lowers).mount()?))
+    }
+
+    /// The layers as a tree to read.
+    ///
+    /// # Errors
+    /// As [`Images::rootfs`].
+    pub(crate) async fn tree(&self, inner: &Arc<Inner>, layers: &[String]) -> Result<Root> {
+        let (shared, layers) = (Arc::clone(inner), layers.to_vec());
+        let mount = inner.blocking("mount an image", move || shared.images.read_only_mount(&layers)).await?;
+        Ok(Root::from_fd(mount))
+    }
+
+    /// Give content that was taken in its names, or keep it by its digest when there are none.
+    ///
+    /// Runs in a task of its own: once content is committed, its names follow even when the
+    /// client has left. The ingest protects the content until the index knows it.
+    ///
+    /// # Errors
+    /// When the disk or the database refuses; nothing has a new name then.
+    pub(super) async fn admit(
+        inner: &Arc<Inner>,
+        ingest: Arc<Ingest>,
+        target: Descriptor,
+        references: Vec<Reference>,
+    ) -> Result<Arc<Image>> {
+        let inner = Arc::clone(inner);
+        let task = tokio::spawn(async move {
+            let (store, syncing) = (Arc::clone(&inner.images.store), Arc::clone(&ingest));
+            let image = inner
+                .blocking("store an image", move || {
+                    syncing.commit()?;
+                    Image::read(&store, target).map(Arc::new)
+                })
+                .await?;
+            let images = &inner.images;
+            let _changing = images.changing.lock().await;
+            images.hold(&image);
+            let names: Vec<String> = references.iter().map(ToString::to_string).collect();
+            images.point(&inner, &names, &image).await?;
+            drop(ingest);
+            Ok(image)
+        });
+        task.await.map_err(|e| Error::io("naming an image was interrupted", e))?
+    }
+
+    /// Point names at an image, in the database and then here. An image whose last name this takes
+    /// is kept by its digest. `changing` must be held.
+    async fn point(&self, inner: &Arc<Inner>, names: &[String], image: &Arc<Image>) -> Result<()> {
+        let now = clock::now_ns();
+        let mut ops = Vec::new();
+        let mut puts: Vec<(String, Record, Arc<Image>)> = Vec::new();
+        let mut removed = Vec::new();
+        {
+            let index = self.index();
+            let id = image.id().to_string();
+            let own = index.names_of(&image.id());
+            if names.is_empty() && own.references.is_empty() && !own.dangling {
+                puts.push((id.clone(), record(image, now, now), Arc::clone(image)));
+            }
+            for name in names {
+                let old = index.get(name);
+                let created = old.filter(|o| o.record.target.digest == image.id()).map_or(now, |o| o.record.created_ns);
+                if let Some(Entry { record: before, .. }) = old
+                    && before.target.digest != image.id()
+                    && let Some(bereft) = index.image(&before.target.digest)
+                    && index.keys_of(&before.target.digest).iter().all(|key| names.contains(key))
+                {
+                    let key = before.target.digest.to_string();
+                    if !puts.iter().any(|(known, ..)| *known == key) {
+                        puts.push((key, record(bereft, before.created_ns, now), Arc::clone(bereft)));
+                    }
+                }
+                puts.push((name.clone(), record(image, created, now), Arc::clone(image)));
+            }
+            if !names.is_empty() && own.dangling {
+                removed.push(id);
+            }
+        }
+        for (name, record, _) in &puts {
+            let doc = serde_json::to_string(record).map_err(|e| Error::io("cannot encode an image's record", e))?;
+            ops.push(Op::PutImage { name: name.clone(), doc });
+        }
+        ops.extend(removed.iter().map(|name| Op::DeleteImage { name: name.clone() }));
+        if !ops.is_empty() {
+            inner.commit(ops, Durability::Synced).await?;
+        }
+        let mut index = self.index();
+        for (name, record, image) in puts {
+            index.put(&name, record, &image);
+        }
+        // The image may have been read anew although every name is as it was.
+        index.refresh(image);
+        for name in removed {
+            index.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Remember an image for as long as somebody holds it.
+    fn hold(&self, image: &Arc<Image>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|weak| weak.strong_count() > 0);
+        held.push(Arc::downgrade(image));
+    }
+
+    /// Tell listeners about an image.
+    fn publish(&self, inner: &Inner, action: &str, id: &str, name: &str, image: Option<&Image>) {
+        let mut attributes = image.and_then(Image::labels).cloned().unwrap_or_default();
+        attributes.insert("name".to_owned(), name.to_owned());
+        inner.events.publish("image", action, id, attributes);
+    }
+
+    /// Names of an image now.
+    fn names_of(&self, id: &Digest) -> Names {
+        self.index().names_of(id)
+    }
+}
+
+fn record(image: &Image, created_ns: i64, updated_ns: i64) -> Record {
+    Record { target: image.target.clone(), created_ns, updated_ns }
+}
+
+/// Layers of a container's record.
+pub(crate) fn parse_layers(layers: &[String]) -> Result<Vec<DiffId>> {
+    let parse = |text: &String| text.parse::<DiffId>().map_err(|e| fail!(Internal, "layer {text} of a record: {e}"));
+    layers.iter().map(parse).collect()
+}
+
+/// `repo` and `tag` of a request as a name; none without a repository.
+fn target_name(repo: Option<&str>, tag: Option<&str>) -> Result<Option<Reference>> {
+    let repo = repo.unwrap_or_default();
+    let tag = tag.unwrap_or_default();
+    if repo.is_empty() {
+        return Ok(None);
+    }
+    let reference: Reference = repo.parse().map_err(|e| fail!(Invalid, "{e}"))?;
+    if reference.digest().is_some() {
+        return Err(fail!(Invalid, "refusing to create a tag with a digest reference"));
+    }
+    let reference = match tag {
+        "" => reference.with_default_tag(),
+        tag => reference.with_tag(tag).map_err(|e| fail!(Invalid, "{e}"))?,
+    };
+    Ok(Some(reference))
+}

@@ -1,0 +1,14 @@
+//! Whole images: finding the one for a platform, loading and saving archives, importing and committing.
+
+mod commit;
+mod docker_archive;
+mod import;
+mod load;
+mod resolve;
+mod save;
+
+pub use commit::{Commit, commit, commit_layer};
+pub use import::{Import, import};
+pub use load::{Loaded, load};
+pub use resolve::{Read, Resolved, resolve, walk};
+pub use save::{Saved, save};

@@ -1,0 +1,137 @@
+//! `docker save`: images as an archive in the OCI layout, with `manifest.json` for older readers.
+//!
+//! The same images give the same bytes: members are sorted and carry no time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write};
+
+use layer::tar::{Entry, Kind, Writer};
+use serde::Serialize;
+use types::{Digest, Platform, Reference};
+
+use super::load::{IMAGE_NAME, REF_NAME};
+use super::resolve::{self, walk};
+use crate::error::{Error, Result};
+use crate::model::{Descriptor, Document, Index, media_type};
+use crate::store::Store;
+
+/// One image to save.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    /// Index or manifest.
+    pub target: Descriptor,
+    /// Names it is saved by; none for an image asked for by its ID.
+    pub references: Vec<Reference>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Item {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+    layer_sources: BTreeMap<Digest, Descriptor>,
+}
+
+/// Writes an archive of `images`. Platforms of an index whose content is not in the store are left out;
+/// `manifest.json` lists the images of `platform`.
+///
+/// # Errors
+/// [`Error::NoBlob`] when content of an image's own manifest is missing; [`Error::Tar`] for the stream.
+pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Write) -> Result<()> {
+    let mut blobs: BTreeSet<Digest> = BTreeSet::new();
+    let mut manifests = Vec::new();
+    let mut items: BTreeMap<Digest, Item> = BTreeMap::new();
+    for saved in images {
+        content(store, &saved.target, &mut blobs)?;
+        if saved.references.is_empty() {
+            manifests.push(Descriptor { annotations: None, ..saved.target.clone() });
+        }
+        for reference in &saved.references {
+            let mut annotations = BTreeMap::new();
+            annotations.insert(IMAGE_NAME.to_owned(), reference.to_string());
+            if let Some(tag) = reference.tag() {
+                annotations.insert(REF_NAME.to_owned(), tag.to_owned());
+            }
+            manifests.push(Descriptor { annotations: Some(annotations), ..saved.target.clone() });
+        }
+        match resolve::resolve(store, &saved.target, platform) {
+            Ok(resolved) => {
+                let item = items.entry(resolved.target.digest).or_insert_with(|| Item {
+                    config: blob_path(&resolved.manifest.config.digest),
+                    repo_tags: None,
+                    layers: resolved.manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect(),
+                    layer_sources: resolved.image.rootfs.diff_ids.iter().map(|id| id.0).zip(resolved.manifest.layers.clone()).collect(),
+                });
+                let tags = saved.references.iter().filter(|name| name.tag().is_some()).map(Reference::familiar);
+                item.repo_tags.get_or_insert_default().extend(tags);
+            }
+            Err(Error::NoPlatform(_) | Error::NoBlob(_) | Error::Document { .. }) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    for item in items.values_mut() {
+        item.repo_tags = item.repo_tags.take().filter(|tags| !tags.is_empty());
+    }
+    let index = Index { schema_version: 2, media_type: Some(media_type::OCI_INDEX.to_owned()), manifests, annotations: None };
+    let mut writer = Writer::new(out);
+    for path in ["blobs/", "blobs/sha256/"] {
+        writer.entry(&Entry::new(path, Kind::Directory, 0o755))?;
+    }
+    for digest in &blobs {
+        blob(store, &mut writer, digest)?;
+    }
+    let items: Vec<Item> = items.into_values().collect();
+    let json = |error: serde_json::Error| Error::document("image archive", error.to_string());
+    document(&mut writer, "index.json", &serde_json::to_vec(&index).map_err(json)?)?;
+    if !items.is_empty() {
+        document(&mut writer, "manifest.json", &serde_json::to_vec(&items).map_err(json)?)?;
+    }
+    document(&mut writer, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// Digests of everything `target` leads to that is in the store.
+fn content(store: &Store, target: &Descriptor, out: &mut BTreeSet<Digest>) -> Result<()> {
+    let documents = walk(store, target)?;
+    let single = documents.len() == 1;
+    for (descriptor, document) in documents {
+        out.insert(descriptor.digest);
+        let Document::Manifest(manifest) = document else { continue };
+        for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if store.blobs().has(&part.digest) {
+                out.insert(part.digest);
+            } else if single {
+                return Err(Error::NoBlob(part.digest));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn blob<W: Write>(store: &Store, writer: &mut Writer<W>, digest: &Digest) -> Result<()> {
+    let mut blob = store.blobs().open(digest)?;
+    let mut entry = Entry::new(blob_path(digest), Kind::File, 0o644);
+    entry.size = blob.size();
+    writer.entry(&entry)?;
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let read = blob.read(&mut buffer).map_err(Error::io(format!("cannot read blob {digest}")))?;
+        if read == 0 {
+            return Ok(());
+        }
+        writer.data(&buffer[..read])?;
+    }
+}
+
+fn document<W: Write>(writer: &mut Writer<W>, path: &str, bytes: &[u8]) -> Result<()> {
+    let mut entry = Entry::new(path, Kind::File, 0o644);
+    entry.size = bytes.len() as u64;
+    writer.entry(&entry)?;
+    Ok(writer.data(bytes)?)
+}
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
