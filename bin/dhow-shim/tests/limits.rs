@@ -198,6 +198,32 @@ fn mounts_from_outside_keep_to_their_options() {
 }
 
 #[test]
+fn a_detached_overlay_is_a_root() {
+    for read_only in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(root) = rootfs(dir.path()) else { return };
+        let (upper, work) = (dir.path().join("upper"), dir.path().join("work"));
+        std::fs::create_dir(&upper).unwrap();
+        std::fs::create_dir(&work).unwrap();
+        let option = |key: &str, path: &Path| (key.to_owned(), Some(path.to_str().unwrap().to_owned()));
+        let options = [option("lowerdir", &root), option("upperdir", &upper), option("workdir", &work)];
+        let overlay = sys::mount::new_fs("overlay", "overlay", &options, 0).unwrap();
+        let mut plan = plan(dir.path(), &root, PIPES, &["sh", "-c", "pwd; touch /made; ls -d /made /../made"]);
+        plan.rootfs = RootFs::Detached(0);
+        plan.readonly_rootfs = read_only;
+        plan.process.cwd = "/srv/new/dir".to_owned();
+        let mut shim = Shim::launch(dir, &plan, &[overlay.as_fd()]);
+        drop(overlay);
+        shim.wait();
+        let made = if read_only { "" } else { "/../made\n/made\n" };
+        assert_eq!(shim.stdout(), format!("/srv/new/dir\n{made}"));
+        assert_eq!(upper.join("made").exists(), !read_only);
+        assert!(!root.join("srv").exists(), "the image is as it was");
+        shim.forget();
+    }
+}
+
+#[test]
 fn mounts_over_proc_are_refused_but_for_lxcfs() {
     for (target, allowed) in
         [("/proc/self/attr", false), ("/proc/sys", false), ("/link/1", false), ("/proc/uptime", true)]
@@ -299,6 +325,8 @@ fn many_execs_leave_no_descriptor_behind() {
     let mut shim = Shim::launch(dir, &sleeper, &[]);
     let count = |shim: &Shim| std::fs::read_dir(format!("/proc/{}/fd", shim.child.id())).unwrap().count();
     let output = Streams { stdin: true, stdout: true, stderr: true };
+    // An answered request shows that the shim has put the launch behind it.
+    shim.request(Request::State, &[]);
     let before = count(&shim);
     for round in 0..60 {
         let io = if round % 2 == 0 { PIPES_STDIN } else { TERMINAL };

@@ -13,9 +13,9 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
     match (method.as_str(), segments) {
         // System
         ("GET" | "HEAD", ["_ping"]) => Ok(system::ping()),
-        ("GET", ["version"]) => system::version(call).await,
+        ("GET", ["version"]) => system::version(&call),
         ("GET", ["info"]) => system::info(call).await,
-        ("GET", ["events"]) => system::events(call).await,
+        ("GET", ["events"]) => system::events(&call),
         ("GET", ["system", "df"]) => system::disk_usage(call).await,
         ("POST", ["auth"]) => system::auth(call).await,
 

@@ -164,9 +164,10 @@ impl Client {
     }
 
     /// Takes the daemon's word for the newest version it speaks. `true`: the request is worth repeating.
-    pub(crate) fn downgrade(&self, refused: ApiVersion, error: &Error) -> bool {
+    pub(crate) fn downgrade(&self, refused: ApiVersion, newest: Option<ApiVersion>, error: &Error) -> bool {
         let Error::Api { status: 400, message } = error else { return false };
-        let Some(offered) = offered_version(message) else { return false };
+        // Answers to HEAD have no message, and their header says the same.
+        let Some(offered) = offered_version(message).or(newest) else { return false };
         let mut state = self.version_state();
         if state.fixed || offered >= refused || offered < ApiVersion::OLDEST {
             return false;
@@ -212,17 +213,17 @@ mod tests {
             status: 400,
             message: "client version 1.55 is too new. Maximum supported API version is 1.51".into(),
         };
-        assert!(client.downgrade(ApiVersion::NEWEST, &error));
+        assert!(client.downgrade(ApiVersion::NEWEST, None, &error));
         assert_eq!(client.version().to_string(), "1.51");
         // The same words again for the version it offered itself must not loop.
-        assert!(!client.downgrade(client.version(), &error));
+        assert!(!client.downgrade(client.version(), None, &error));
     }
 
     #[test]
     fn a_fixed_version_stays() {
         let client = Client::new(Host::Unix("/x".into())).with_version("1.54".parse().unwrap());
         let error = Error::Api { status: 400, message: "Maximum supported API version is 1.51".into() };
-        assert!(!client.downgrade(client.version(), &error));
+        assert!(!client.downgrade(client.version(), None, &error));
         assert_eq!(client.version().to_string(), "1.54");
     }
 }

@@ -211,13 +211,13 @@ impl Pending {
     /// [`Error::Api`] for statuses of 400 and more; the others when there is no such answer.
     pub fn receive(self) -> Result<Response> {
         let (client, version) = (self.request.client.clone(), self.version);
-        let (request, outcome) = self.answer(false)?;
+        let (request, newest, outcome) = self.answer(false)?;
         match outcome {
             Ok((connection, head)) => {
                 client.accepted();
                 Response::new(connection, head, request.method, client.pool()).checked()
             }
-            Err(error) if client.downgrade(version, &error) => request.send(),
+            Err(error) if client.downgrade(version, newest, &error) => request.send(),
             Err(error) => Err(error),
         }
     }
@@ -228,20 +228,20 @@ impl Pending {
     /// As [`Pending::receive`].
     pub fn receive_hijacked(self) -> Result<Hijacked> {
         let (client, version) = (self.request.client.clone(), self.version);
-        let (request, outcome) = self.answer(true)?;
+        let (request, newest, outcome) = self.answer(true)?;
         match outcome {
             Ok((connection, head)) => {
                 client.accepted();
                 Hijacked::new(connection, head.header("Content-Type").map(str::to_owned))
             }
-            Err(error) if client.downgrade(version, &error) => request.hijack(),
+            Err(error) if client.downgrade(version, newest, &error) => request.hijack(),
             Err(error) => Err(error),
         }
     }
 
-    /// The answer's head with its connection, or the error document already read.
+    /// The answer's head with its connection, or the error document already read, with the version the daemon names.
     #[allow(clippy::type_complexity)]
-    fn answer(mut self, upgrade: bool) -> Result<(Request, Result<(Connection, Head)>)> {
+    fn answer(mut self, upgrade: bool) -> Result<(Request, Option<ApiVersion>, Result<(Connection, Head)>)> {
         let head = match self.connection.read_head() {
             Ok(Some(head)) => head,
             // Closed without an answer: only an idle connection that died under us is worth another try, and only
@@ -253,14 +253,15 @@ impl Pending {
             Ok(None) => return Err(Error::Protocol("the daemon closed the connection without an answer".into())),
             Err(error) => return Err(error),
         };
+        let newest = head.header("Api-Version").and_then(|text| text.parse().ok());
         if head.status >= 400 {
             let Self { request, connection, .. } = self;
             let pool = request.client.pool();
             let error = Response::new(connection, head, request.method, pool).checked().err();
             let error = error.unwrap_or_else(|| Error::Protocol("unexpected status".into()));
-            return Ok((request, Err(error)));
+            return Ok((request, newest, Err(error)));
         }
-        Ok((self.request, Ok((self.connection, head))))
+        Ok((self.request, newest, Ok((self.connection, head))))
     }
 }
 

@@ -74,14 +74,18 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Stop planned restarts and health checks, and flush. Containers keep running.
+    /// Stop planned restarts and health checks, let go of the shims, and flush. Containers keep
+    /// running; nothing can be asked of them through this engine any more.
     pub async fn close(&self) {
         self.inner.closing.store(true, Ordering::Release);
         for container in self.inner.containers.all() {
+            // An operation in progress is carried to its end first.
+            let _lifecycle = container.lifecycle.lock().await;
             let mut live = container.live();
-            for task in [live.restart.take(), live.health_task.take()].into_iter().flatten() {
+            for task in [live.restart.take(), live.health_task.take(), live.follow_task.take()].into_iter().flatten() {
                 task.abort();
             }
+            live.link = None;
         }
         // An empty commit returns when everything before it is written.
         if let Err(error) = self.inner.commit(Vec::new(), Durability::Synced).await {
@@ -186,9 +190,11 @@ impl Inner {
     }
 
     /// Directory on tmpfs of the shim's socket and exit record.
-    pub(crate) fn run_dir(&self, id: &str) -> PathBuf {
-        // Short, as sockets and people prefer; 24 digits never clash among the containers of a host.
-        self.config.exec_root.join("c").join(&id[..24.min(id.len())])
+    /// Each run has its own: a shim that still serves a slow client of an earlier run keeps out of the way.
+    pub(crate) fn run_dir(&self, record: &Record) -> PathBuf {
+        // Short, as people prefer; 24 digits never clash among the containers of a host.
+        let id = &record.id[..24.min(record.id.len())];
+        self.config.exec_root.join("c").join(format!("{id}-{}", record.state.run))
     }
 
     /// The container's control group, whether it exists or not.

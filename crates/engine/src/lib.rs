@@ -23,6 +23,7 @@ mod plan;
 mod shim_link;
 mod system;
 mod volume;
+mod watched;
 
 use std::pin::Pin;
 

@@ -6,7 +6,7 @@
 //! the owner learns of a dead shim. Called by the container's start, exec and re-adoption paths.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, Result, fail};
+use crate::watched::{self, Watched};
 
 /// An answer and the descriptors that came with it.
 #[derive(Debug)]
@@ -35,20 +36,10 @@ pub(crate) struct ShimLink {
 
 #[derive(Debug)]
 struct Peer {
-    socket: AsyncFd<Socket>,
+    socket: AsyncFd<Watched<FdSocket>>,
     sequence: AtomicU64,
     /// None once the peer is gone.
     pending: Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>,
-}
-
-/// What tokio wants to see of a socket.
-#[derive(Debug)]
-struct Socket(FdSocket);
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 /// A connected pair: ours, and the one that becomes the shim's standard input.
@@ -68,7 +59,7 @@ impl ShimLink {
     pub(crate) fn start(socket: FdSocket) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
         let doing = "cannot watch the shim's socket";
         socket.set_nonblocking(true).map_err(|e| Error::io(doing, e))?;
-        let socket = AsyncFd::with_interest(Socket(socket), Interest::READABLE | Interest::WRITABLE)
+        let socket = watched::watch(socket, Interest::READABLE | Interest::WRITABLE)
             .map_err(|e| Error::io(doing, e))?;
         let peer = Arc::new(Peer { socket, sequence: AtomicU64::new(1), pending: Mutex::new(Some(HashMap::new())) });
         let (events, receiver) = mpsc::unbounded_channel();

@@ -36,7 +36,7 @@ pub enum Request {
     /// Connect a client to the container's streams. The answer [`Response::Attached`] carries one
     /// end of a stream socket pair: what the process writes comes out (framed as Docker's stdcopy
     /// unless there is a terminal), what is written goes to its standard input, a shut down write
-    /// side is the client's end of input.
+    /// side is the client's end of input. May precede [`Request::Launch`], so that nothing is missed.
     Attach { streams: Streams },
     /// Send a signal to the container's first process (`exec_id` empty) or to an exec.
     Signal { exec_id: String, signal: i32 },

@@ -150,7 +150,10 @@ fn io_kind(error: &io::Error) -> Kind {
 fn stream_kind(error: &io::Error) -> Kind {
     match error.kind() {
         // What decompressors say of bytes they cannot read.
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => Kind::Invalid,
+        io::ErrorKind::InvalidData
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::Other => Kind::Invalid,
         _ => io_kind(error),
     }
 }

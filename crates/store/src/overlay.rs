@@ -57,7 +57,10 @@ impl Overlay {
     /// [`Error::Mount`] naming the step.
     pub fn mount_fd(&self, scratch: &Path) -> Result<OwnedFd> {
         if self.lowers.is_empty() || self.lowers.len() > MAX_LAYERS {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, format!("{} layers, of at most {MAX_LAYERS}", self.lowers.len()));
+            let source = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} layers, of at most {MAX_LAYERS}", self.lowers.len()),
+            );
             return Err(Error::Mount { step: "stack layers".to_owned(), source });
         }
         match self.mount_new() {
@@ -129,14 +132,16 @@ impl Overlay {
         let options = std::ffi::CString::new(options.as_bytes()).map_err(|_| Step("options", Errno::INVAL))?;
         let name = random_name("mount-").map_err(|_| Step("scratch directory", Errno::IO))?;
         let target = scratch.join(name);
-        std::fs::create_dir(&target).map_err(|e| Step("scratch directory", Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+        std::fs::create_dir(&target)
+            .map_err(|e| Step("scratch directory", Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
         let flags = if self.upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
-        let made = mount("overlay", &target, "overlay", flags, options.as_c_str()).map_err(step("mount")).and_then(|()| {
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let tree = open_tree(CWD, &target, flags).map_err(step("open_tree"));
-            unmount(&target, UnmountFlags::DETACH).map_err(step("unmount"))?;
-            tree
-        });
+        let made =
+            mount("overlay", &target, "overlay", flags, options.as_c_str()).map_err(step("mount")).and_then(|()| {
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                let tree = open_tree(CWD, &target, flags).map_err(step("open_tree"));
+                unmount(&target, UnmountFlags::DETACH).map_err(step("unmount"))?;
+                tree
+            });
         // A directory that stays is swept with the scratch directory.
         let _ = std::fs::remove_dir(&target);
         made
@@ -263,4 +268,40 @@ fn option_path(path: &Path) -> Result<(OsString, Option<OwnedFd>), Errno> {
 fn descriptor_path(path: &Path) -> Result<(OsString, OwnedFd), Errno> {
     let fd = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     Ok((OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The way of kernels without `lowerdir+`, which no machine of the tests takes by itself.
+    #[test]
+    fn one_string_of_options() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let lowers: Vec<PathBuf> = (0..100).map(|index| make(&format!("lower:{index},x"))).collect();
+        std::fs::write(lowers[0].join("file"), "top").unwrap();
+        std::fs::write(lowers[99].join("file"), "bottom").unwrap();
+        let (upper, scratch) = (Upper { upper: make("upper"), work: make("work") }, make("scratch"));
+        let overlay = Overlay { lowers: lowers.clone(), upper: Some(upper.clone()), volatile: false };
+        let mounted = Root::from_fd(overlay.mount_old(&scratch).map_err(Error::from).unwrap());
+        let fd = mounted.open_at("file", OFlags::RDONLY, Mode::empty()).unwrap();
+        assert_eq!(io::read_to_string(std::fs::File::from(fd)).unwrap(), "top");
+        drop(mounted.dir().unwrap().create_file("new".as_ref(), Mode::RUSR).unwrap());
+        assert!(upper.upper.join("new").exists());
+        drop(mounted);
+        assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(scratch.to_str().unwrap()), "nothing stays mounted");
+        let read_only = Overlay { lowers: lowers[..2].to_vec(), upper: None, volatile: false };
+        let mounted = Root::from_fd(read_only.mount_old(&scratch).map_err(Error::from).unwrap());
+        assert!(mounted.dir().unwrap().create_file("no".as_ref(), Mode::RUSR).is_err());
+    }
 }

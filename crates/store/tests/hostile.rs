@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use common::{Tar, names, root, scratch, tar};
 use layer::tar::{Entry, Kind, Limits};
-use store::tree::{ExtractOptions, archive_path, extract, stat_path};
+use store::tree::{ExtractOptions, archive_path, copy_tree, extract, stat_path};
 use store::{Error, LayerInfo, Store};
 use sys::path::Root;
 use types::Kind as ErrorKind;
@@ -29,7 +29,8 @@ impl Canary {
     }
 
     fn check(&self, what: &str) {
-        let names: Vec<_> = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["file"], "{what}");
         let meta = std::fs::metadata(self.dir.path().join("file")).unwrap();
         assert_eq!((meta.mode() & 0o7777, meta.nlink(), meta.uid()), (0o644, 1, 0), "{what}");
@@ -108,14 +109,21 @@ fn contained_layers() {
     let (_, path) = unpack(&scratch.store, &tar().link("link", Kind::Symlink, outside).entry(mode)).unwrap();
     assert!(std::fs::symlink_metadata(path.join("link")).unwrap().is_dir());
     canary.check("directory over a link");
-    let tar_ = tar().file("f", b"1").link("f", Kind::Symlink, &file).file("f", b"last").dir("f2").link("f2", Kind::Symlink, outside);
+    let tar_ = tar().file("f", b"1").link("f", Kind::Symlink, &file).file("f", b"last").dir("f2").link(
+        "f2",
+        Kind::Symlink,
+        outside,
+    );
     let (_, path) = unpack(&scratch.store, &tar_).unwrap();
     assert_eq!(std::fs::read_to_string(path.join("f")).unwrap(), "last");
     canary.check("file over a link");
     // A link that names its own way.
     let tar_ = tar().link("l", Kind::Symlink, ".").file("l/l", b"x").file("y", b"y");
     let (_, path) = unpack(&scratch.store, &tar_).unwrap();
-    assert_eq!((std::fs::read(path.join("l")).unwrap(), std::fs::read(path.join("y")).unwrap()), (b"x".to_vec(), b"y".to_vec()));
+    assert_eq!(
+        (std::fs::read(path.join("l")).unwrap(), std::fs::read(path.join("y")).unwrap()),
+        (b"x".to_vec(), b"y".to_vec())
+    );
     // Attributes of a symlink stay with the symlink.
     let mut link = Entry::new("s", Kind::Symlink, 0o777);
     link.link = file.clone().into_bytes();
@@ -131,14 +139,23 @@ fn whiteouts_take_overlay_form() {
         return;
     }
     let scratch = scratch();
-    let xattr = |path: &Path, name: &str| Root::open(path).unwrap().dir().unwrap().xattr(name.as_ref(), "trusted.overlay.opaque".as_ref()).unwrap();
+    let xattr = |path: &Path, name: &str| {
+        Root::open(path).unwrap().dir().unwrap().xattr(name.as_ref(), "trusted.overlay.opaque".as_ref()).unwrap()
+    };
     let tar_ = tar()
         .file("etc/.wh.gone", b"")
-        .dir("opaque").file("opaque/.wh..wh..opq", b"").file("opaque/kept", b"x")
-        .dir("both").file("both/x", b"x").file(".wh.both", b"")
-        .file(".wh.again", b"").dir("again")
-        .file(".wh.file", b"").file("file", b"x")
-        .file("present", b"x").file(".wh.present", b"");
+        .dir("opaque")
+        .file("opaque/.wh..wh..opq", b"")
+        .file("opaque/kept", b"x")
+        .dir("both")
+        .file("both/x", b"x")
+        .file(".wh.both", b"")
+        .file(".wh.again", b"")
+        .dir("again")
+        .file(".wh.file", b"")
+        .file("file", b"x")
+        .file("present", b"x")
+        .file(".wh.present", b"");
     let (info, path) = unpack(&scratch.store, &tar_).unwrap();
     let gone = std::fs::symlink_metadata(path.join("etc/gone")).unwrap();
     assert_eq!((gone.mode() & 0o170_000, gone.rdev()), (0o020_000, 0));
@@ -256,7 +273,10 @@ fn copies_out() {
     assert_eq!((stat.name.as_str(), stat.link_target.as_str(), stat.mode >> 31), ("link", "", 1));
     assert_eq!(stat_path(&root, "/etc/passwd").unwrap().size, 4);
     let missing = stat_path(&root, "/no/such").unwrap_err();
-    assert_eq!((missing.kind(), missing.to_string().as_str()), (ErrorKind::NotFound, "Could not find the file /no/such in container"));
+    assert_eq!(
+        (missing.kind(), missing.to_string().as_str()),
+        (ErrorKind::NotFound, "Could not find the file /no/such in container")
+    );
     assert!(stat_path(&root, "/etc/passwd/").is_err());
 }
 
@@ -288,12 +308,36 @@ fn copies_in() {
     assert!(matches!(put("/etc/passwd", &tar()), Err(Error::NotADirectory)));
     assert!(matches!(put("/none", &tar()), Err(Error::NoPath(_))));
     let error = put("/", &tar().file("etc", b"x")).unwrap_err();
-    assert_eq!(error.to_string(), "cannot overwrite directory \"etc\" with non-directory \"etc\"");
+    assert_eq!(error.to_string(), "cannot overwrite directory \"etc\" with non-directory \"/\"");
     let error = put("/etc", &tar().dir("passwd")).unwrap_err();
-    assert_eq!(error.to_string(), "cannot overwrite non-directory \"passwd/\" with directory \"passwd/\"");
+    assert_eq!(error.to_string(), "cannot overwrite non-directory \"passwd\" with directory \"/etc\"");
     let owned = ExtractOptions { owner: Some((12, 34)), ..options };
     let zipped = zstd::encode_all(&tar().file("mine", b"x").bytes()[..], 1).unwrap();
     extract(&root, "/tmp", &zipped[..], owned).unwrap();
     let mine = std::fs::metadata(dir.path().join("tmp/mine")).unwrap();
     assert_eq!((mine.uid(), mine.gid()), (12, 34));
+}
+
+#[test]
+fn trees_are_copied() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    let source = container(&from);
+    std::fs::hard_link(from.join("etc/passwd"), from.join("etc/twin")).unwrap();
+    std::os::unix::fs::chown(&from, Some(5), Some(6)).unwrap();
+    std::fs::write(from.join("large"), vec![3; 3 << 20]).unwrap();
+    std::fs::create_dir(&to).unwrap();
+    copy_tree(&source, &Root::open(&to).unwrap()).unwrap();
+    assert_eq!(std::fs::read(to.join("large")).unwrap(), vec![3; 3 << 20]);
+    assert_eq!(std::fs::metadata(to.join("etc/twin")).unwrap().nlink(), 2);
+    assert_eq!(std::fs::read_link(to.join("link")).unwrap(), Path::new("/etc"));
+    let meta = |path: &Path| (std::fs::metadata(path).unwrap().uid(), std::fs::metadata(path).unwrap().mtime());
+    assert_eq!(meta(&to), meta(&from));
+    // A target that cannot take it: its error, and no thread left waiting.
+    let small = Small::new(dir.path().join("small"));
+    let error = copy_tree(&source, &Root::open(&small.0).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
 }

@@ -84,7 +84,8 @@ fn import_mount_change_commit() {
     assert_eq!((su.mode() & 0o7777, su.gid()), (0o4755, 7));
     let attributes = store.layers().root(&diff_ids[0]).unwrap().open_dir("bin").unwrap().xattrs("su".as_ref()).unwrap();
     assert_eq!(attributes, [("user.note".into(), b"kept".to_vec())], "overlayfs' own attributes are dropped");
-    let (program, list) = (std::fs::metadata(layer.join("bin/busybox")).unwrap(), std::fs::metadata(layer.join("bin/ls")).unwrap());
+    let (program, list) =
+        (std::fs::metadata(layer.join("bin/busybox")).unwrap(), std::fs::metadata(layer.join("bin/ls")).unwrap());
     assert_eq!((program.ino(), program.mtime()), (list.ino(), 1_000_000_000));
     assert_eq!(std::fs::metadata(layer.join("etc")).unwrap().mtime(), 1_000_000_000, "times of directories");
     assert_eq!(std::fs::metadata(layer.join("dev/null")).unwrap().rdev(), rustix::fs::makedev(1, 3));
@@ -144,7 +145,18 @@ fn import_mount_change_commit() {
     let mut out = Vec::new();
     export(&mounted, &mut out, true).unwrap();
     let expected = [
-        "bin/", "bin/busybox", "bin/sh", "bin/su", "dev/", "dev/null", "etc/", "etc/passwd", "gone/", "gone/b", "new", "pipe",
+        "bin/",
+        "bin/busybox",
+        "bin/sh",
+        "bin/su",
+        "dev/",
+        "dev/null",
+        "etc/",
+        "etc/passwd",
+        "gone/",
+        "gone/b",
+        "new",
+        "pipe",
     ];
     assert_eq!(names(&out), expected);
     drop(mounted);
@@ -170,7 +182,9 @@ fn layers_of_all_kinds() {
     };
     let zstd = zstd::encode_all(&plain[..], 1).unwrap();
     let diff_id = types::DiffId(sha256(&plain));
-    for (bytes, kind) in [(&plain, media_type::OCI_LAYER), (&gzip, media_type::OCI_LAYER_GZIP), (&zstd, media_type::OCI_LAYER_ZSTD)] {
+    for (bytes, kind) in
+        [(&plain, media_type::OCI_LAYER), (&gzip, media_type::OCI_LAYER_GZIP), (&zstd, media_type::OCI_LAYER_ZSTD)]
+    {
         let ingest = scratch.store.ingest();
         let digest = sha256(bytes);
         let size = bytes.len() as u64;
@@ -187,6 +201,14 @@ fn layers_of_all_kinds() {
             assert!(ingest.layer(&bytes[..cut], None, None).is_err(), "{kind} cut at {cut}");
         }
     }
+    // What no manifest has a name for is kept uncompressed.
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(&plain).unwrap();
+    let ingest = scratch.store.ingest();
+    let info = ingest.layer(&encoder.finish().unwrap()[..], None, None).unwrap();
+    assert_eq!((info.diff_id, info.blob, info.blob_size), (diff_id, diff_id.0, plain.len() as u64));
+    assert_eq!(info.descriptor().media_type, media_type::OCI_LAYER);
+    drop(ingest);
     assert!(!scratch.store.layers().has(&diff_id), "nothing is visible without a commit");
     assert_eq!(std::fs::read_dir(scratch.dir.path().join("data/content/ingest")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(scratch.dir.path().join("data/layers")).unwrap().count(), 1, "only the empty layer");
@@ -213,7 +235,10 @@ fn save_and_load() {
         let ingest = second.store.ingest();
         let loaded = load(&ingest, &bytes[..], &Platform::host()).unwrap();
         assert_eq!(loaded.len(), 1);
-        assert_eq!((loaded[0].reference.as_ref(), loaded[0].target.digest, loaded[0].unpacked), (Some(&name), target.digest, true));
+        assert_eq!(
+            (loaded[0].reference.as_ref(), loaded[0].target.digest, loaded[0].unpacked),
+            (Some(&name), target.digest, true)
+        );
         ingest.commit().unwrap();
     }
     let resolved = resolve(&*second.store, &target, &Platform::host()).unwrap();
@@ -249,7 +274,9 @@ fn docker_archives() {
         let host = Platform::host();
         Image { os: host.os, architecture: host.arch, rootfs, ..Image::default() }.to_bytes().unwrap()
     };
-    let manifest = |config: &str, layers: &str| format!(r#"[{{"Config":"{config}","RepoTags":["old:1","old:2"],"Layers":[{layers}]}}]"#);
+    let manifest = |config: &str, layers: &str| {
+        format!(r#"[{{"Config":"{config}","RepoTags":["old:1","old:2"],"Layers":[{layers}]}}]"#)
+    };
     let two = manifest("c.json", r#""a/layer.tar","b/layer.tar""#);
     let good = tar()
         .dir("a")
@@ -278,18 +305,39 @@ fn docker_archives() {
     refused("empty", tar());
     refused("a root file system", busybox());
     refused("no tags of its own", tar().file("repositories", b"{}"));
-    refused("count of layers", tar().file("a/layer.tar", &layer).file("c.json", &image(2)).file("manifest.json", one.as_bytes()));
+    refused(
+        "count of layers",
+        tar().file("a/layer.tar", &layer).file("c.json", &image(2)).file("manifest.json", one.as_bytes()),
+    );
     refused("member twice", base().file("manifest.json", one.as_bytes()).file("c.json", &image(1)));
     refused("missing layer", tar().file("c.json", &image(1)).file("manifest.json", one.as_bytes()));
     refused("path out", base().file("manifest.json", manifest("../../etc/passwd", "").as_bytes()));
-    refused("symlink out", tar().link("c.json", Kind::Symlink, "../../etc/passwd").file("manifest.json", one.as_bytes()));
-    refused("absolute symlink", tar().link("c.json", Kind::Symlink, "/etc/passwd").file("manifest.json", one.as_bytes()));
-    refused("link in a circle", tar().link("c.json", Kind::Symlink, "c.json").file("manifest.json", manifest("c.json", "").as_bytes()));
+    refused(
+        "symlink out",
+        tar().link("c.json", Kind::Symlink, "../../etc/passwd").file("manifest.json", one.as_bytes()),
+    );
+    refused(
+        "absolute symlink",
+        tar().link("c.json", Kind::Symlink, "/etc/passwd").file("manifest.json", one.as_bytes()),
+    );
+    refused(
+        "link in a circle",
+        tar().link("c.json", Kind::Symlink, "c.json").file("manifest.json", manifest("c.json", "").as_bytes()),
+    );
     refused("table is a link", base().file("m", one.as_bytes()).link("manifest.json", Kind::Symlink, "m"));
     refused("table is a pipe", base().entry(Entry::new("manifest.json", Kind::Fifo, 0o644)));
     refused("huge table", base().file("manifest.json", &vec![b' '; 5 << 20]));
-    refused("bad name", base().file("manifest.json", manifest("c.json", r#""a/layer.tar""#).replace("old:1", "../x:1").as_bytes()));
-    refused("wrong diff_id", tar().file("a/layer.tar", &tar().dir("other").bytes()).file("c.json", &image(1)).file("manifest.json", one.as_bytes()));
+    refused(
+        "bad name",
+        base().file("manifest.json", manifest("c.json", r#""a/layer.tar""#).replace("old:1", "../x:1").as_bytes()),
+    );
+    refused(
+        "wrong diff_id",
+        tar()
+            .file("a/layer.tar", &tar().dir("other").bytes())
+            .file("c.json", &image(1))
+            .file("manifest.json", one.as_bytes()),
+    );
 }
 
 #[test]
@@ -297,16 +345,25 @@ fn platforms() {
     let scratch = scratch();
     let ingest = scratch.store.ingest();
     let image = |arch: &str| {
-        let bytes = Image { os: "linux".to_owned(), architecture: arch.to_owned(), ..Image::default() }.to_bytes().unwrap();
-        let config = Descriptor::new(media_type::OCI_CONFIG, ingest.document(&bytes, None).unwrap(), bytes.len() as u64);
+        let bytes =
+            Image { os: "linux".to_owned(), architecture: arch.to_owned(), ..Image::default() }.to_bytes().unwrap();
+        let config =
+            Descriptor::new(media_type::OCI_CONFIG, ingest.document(&bytes, None).unwrap(), bytes.len() as u64);
         let bytes = Manifest::new(config, Vec::new()).to_bytes().unwrap();
         Descriptor::new(media_type::OCI_MANIFEST, ingest.document(&bytes, None).unwrap(), bytes.len() as u64)
     };
     let index = |entries: &[Descriptor]| {
-        let text = format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":{}}}"#, media_type::OCI_INDEX, serde_json::to_string(entries).unwrap());
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":{}}}"#,
+            media_type::OCI_INDEX,
+            serde_json::to_string(entries).unwrap()
+        );
         Descriptor::new(media_type::OCI_INDEX, ingest.document(text.as_bytes(), None).unwrap(), text.len() as u64)
     };
-    let on = |descriptor: &Descriptor, arch: &str| Descriptor { platform: Some(Platform::new("linux", arch, "")), ..descriptor.clone() };
+    let on = |descriptor: &Descriptor, arch: &str| Descriptor {
+        platform: Some(Platform::new("linux", arch, "")),
+        ..descriptor.clone()
+    };
     let (amd64, arm64) = (image("amd64"), image("arm64"));
     let wanted = |arch: &str| Platform::new("linux", arch, "");
     let full = index(&[on(&arm64, "arm64"), on(&amd64, "amd64")]);
@@ -315,7 +372,11 @@ fn platforms() {
     assert_eq!(error.to_string(), "no matching manifest for linux/s390x in the manifest list entries");
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let silent = index(&[arm64.clone(), amd64.clone()]);
-    assert_eq!(resolve(&ingest, &silent, &wanted("amd64")).unwrap().target.digest, amd64.digest, "asked of the configuration");
+    assert_eq!(
+        resolve(&ingest, &silent, &wanted("amd64")).unwrap().target.digest,
+        amd64.digest,
+        "asked of the configuration"
+    );
     let mut nested = silent;
     for depth in 0..6 {
         nested = index(&[nested]);
@@ -345,7 +406,9 @@ fn nothing_half_done_stays() {
     let dir = scratch.dir;
     drop(scratch.store);
     let store = Store::open(&path).unwrap();
-    let left = |path: &str| std::fs::read_dir(data.join(path)).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let left = |path: &str| {
+        std::fs::read_dir(data.join(path)).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
     assert!(left("content/ingest").is_empty());
     assert_eq!(left("layers"), ["empty"]);
     assert_eq!(store.blobs().read(&sha256(b"kept"), 10).unwrap(), b"kept");
@@ -396,7 +459,16 @@ fn many_layers_and_odd_paths() {
     let store = Store::open(&long).unwrap();
     let ingest = store.ingest();
     let layers: Vec<_> = (0..150)
-        .map(|index| ingest.layer(&tar().file(&format!("f{index}"), b"x").file("same", format!("{index}").as_bytes()).bytes()[..], None, None).unwrap().diff_id)
+        .map(|index| {
+            ingest
+                .layer(
+                    &tar().file(&format!("f{index}"), b"x").file("same", format!("{index}").as_bytes()).bytes()[..],
+                    None,
+                    None,
+                )
+                .unwrap()
+                .diff_id
+        })
         .collect();
     ingest.commit().unwrap();
     let upper = store.create_upper("c", &[]).unwrap();

@@ -548,7 +548,11 @@ impl Dir {
                     *moved += 1;
                     match level.dir.rename(&next.name, self, &name) {
                         // The name is taken by content: the next one then.
-                        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR)) => {}
+                        Err(e)
+                            if matches!(
+                                Errno::from_io_error(&e),
+                                Some(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR)
+                            ) => {}
                         other => break other?,
                     }
                 }

@@ -53,7 +53,7 @@ pub(crate) async fn inspect(call: Call, id: &str) -> Answer {
 }
 
 pub(crate) async fn top(call: Call, id: &str) -> Answer {
-    ok(&call.engine.container_top(id, call.query.string("ps_args").unwrap_or_else(|| "-ef".to_owned())).await?)
+    ok(&call.engine.container_top(id, call.query.text("ps_args").unwrap_or("-ef")).await?)
 }
 
 pub(crate) async fn logs(call: Call, id: &str) -> Answer {
@@ -97,7 +97,7 @@ pub(crate) async fn stats(call: Call, id: &str) -> Answer {
         return Err(ApiError::invalid("cannot have stream=true and one-shot=true"));
     }
     let version = call.version;
-    let mut samples = call.engine.container_stats(id, stream, one_shot).await?;
+    let mut samples = call.engine.container_stats(id, stream, one_shot)?;
     if !stream {
         let sample = samples
             .next()
@@ -188,7 +188,7 @@ pub(crate) async fn wait(call: Call, id: &str) -> Answer {
         "removed" => WaitCondition::Removed,
         other => return Err(ApiError::invalid(format!("invalid condition: {}", quoted(other)))),
     };
-    let exit = call.engine.container_wait(id, condition).await?;
+    let exit = call.engine.container_wait(id, condition)?;
     let frames = stream::once(exit.map(|exit| body::message(&exit.map_err(broken)?, Separator::Newline)));
     Ok(body::stream(StatusCode::OK, "application/json", frames))
 }

@@ -28,8 +28,8 @@ pub(crate) fn ping() -> Response {
     response
 }
 
-pub(crate) async fn version(call: Call) -> Answer {
-    ok(&call.engine.version().await?)
+pub(crate) fn version(call: &Call) -> Answer {
+    ok(&call.engine.version())
 }
 
 pub(crate) async fn info(call: Call) -> Answer {
@@ -44,7 +44,7 @@ pub(crate) async fn disk_usage(call: Call) -> Answer {
         return Err(ApiError::invalid(format!("unknown object type: {unknown:.64}")));
     }
     let verbose = call.query.flag("verbose");
-    let usage = call.engine.disk_usage(types).await?;
+    let usage = call.engine.disk_usage(&types).await?;
     ok(&usage.trim(call.version, verbose))
 }
 
@@ -69,7 +69,7 @@ fn event_form(headers: &HeaderMap, negotiates: bool, knows_jsonl: bool) -> (&'st
     ("application/json", Separator::Newline)
 }
 
-pub(crate) async fn events(call: Call) -> Answer {
+pub(crate) fn events(call: &Call) -> Answer {
     let since = call.query.time("since")?;
     let until = call.query.time("until")?;
     if let (Some(since), Some(until)) = (since, until)
@@ -85,7 +85,7 @@ pub(crate) async fn events(call: Call) -> Answer {
     let options = EventsOptions { since, until, filters: call.filters()? };
     let version = call.version;
     let (content_type, separator) = event_form(&call.headers, version.at_least(52), version.at_least(53));
-    let events = call.engine.events(options).await?;
+    let events = call.engine.events(options)?;
     let frames = events.map(move |event: EventMessage| {
         let json = event.at_version(version).map_err(io::Error::other)?;
         let json = serde_json::value::RawValue::from_string(String::from_utf8(json).map_err(io::Error::other)?)?;

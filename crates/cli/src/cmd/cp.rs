@@ -118,7 +118,7 @@ impl Place {
         let base = base_name(source);
         let renamed = || -> Result<Self> {
             let path = Path::new(target.trim_end_matches('/').trim_end_matches("/."));
-            let name = base_name(target).ok_or_else(|| Error::new(format!("cannot copy onto {target}")))?;
+            let name = base_name(target).ok_or_else(|| Error::new("no such directory"))?;
             let parent = match path.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
                 _ => PathBuf::from("."),
@@ -128,7 +128,7 @@ impl Place {
         match (target_kind, source_kind) {
             (Found::Directory, _) => Ok(Self { parent: PathBuf::from(target), name: base }),
             (Found::File, Found::Directory) => Err(Error::new("cannot copy directory")),
-            (Found::File, _) if target.ends_with('/') => Err(Error::new("not a directory")),
+            (Found::File, _) if target.ends_with('/') => Err(Error::new(format!("stat {target}: not a directory"))),
             (Found::Nothing, Found::Directory) | (Found::File, _) => renamed(),
             (Found::Nothing, _) if target.ends_with('/') || target.ends_with("/.") => {
                 Err(Error::new("no such directory"))
@@ -213,8 +213,10 @@ fn from_container(parsed: &Parsed, session: &Session, container: &str, path: &st
     let client = session.client()?;
     let mut wanted = path.to_owned();
     if parsed.on("follow-link") {
-        let found = stat(client, container, path)??;
-        if found.is_link() {
+        // What is wrong with the path the download will tell.
+        if let Ok(Ok(found)) = stat(client, container, path)
+            && found.is_link()
+        {
             wanted = resolve_link(path, &found.link_target);
         }
     }
@@ -232,7 +234,7 @@ fn from_container(parsed: &Parsed, session: &Session, container: &str, path: &st
         if !parent.is_dir() {
             return Err(Error::new(format!(
                 "invalid output path: directory {:?} does not exist",
-                parent.display().to_string()
+                std::path::absolute(parent).unwrap_or(parent.to_owned()).display().to_string()
             )));
         }
     }
@@ -283,12 +285,9 @@ fn to_container(parsed: &Parsed, session: &Session, source: &str, container: &st
                 }
                 target_kind = found.kind();
             }
-            Err(error)
-                if error.is_not_found()
-                    && !error.message().contains("No such container")
-                    && exists(client, container)? => {}
             Err(error) if error.status().is_none() => return Err(error.into()),
-            Err(error) => return Err(error.into()),
+            // An answer to HEAD says no more than its status; the upload will tell what is wrong, if anything is.
+            Err(_) => {}
         }
         break;
     }
@@ -309,24 +308,13 @@ fn to_container(parsed: &Parsed, session: &Session, source: &str, container: &st
     }
     let tree = pack::Tree::open(source, parsed.on("follow-link"))?;
     let source_kind = if tree.is_directory() { Found::Directory } else { Found::File };
-    let place = Place::of(source, source_kind, &path, target_kind).map_err(|error| match target_kind {
-        Found::Nothing if path.ends_with('/') => {
-            Error::new(format!("destination directory \"{shown}\" does not exist"))
-        }
-        _ => error,
-    })?;
+    let place = Place::of(source, source_kind, &path, target_kind)?;
     let parent = if place.parent.as_os_str() == "." { Path::new("/") } else { &place.parent };
     let upload = put(parent).header("Content-Type", "application/x-tar").upload()?;
     let (answer, bytes) = tree.send(upload, place.name.as_deref().unwrap_or("."))?;
     answer.into_body().read_all(1 << 20)?;
     report(parsed, bytes, &shown);
     Ok(0)
-}
-
-/// A HEAD answer has no body to say which of container and path is missing.
-fn exists(client: &Client, container: &str) -> Result<bool> {
-    client.get(container_path(container, "/json")).send()?.bytes()?;
-    Ok(true)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `system df`: what takes up space.
 
-use types::human_size;
+use types::{human_size, human_size_with_precision};
 
 use super::{images, ps, short_id, volume};
 use crate::{
@@ -180,7 +180,7 @@ fn verbose(usage: &Value) -> Result<String> {
     ];
     let mut out = format!("Images space usage:\n\n{}", table(&image_headings, &image_columns, &image_rows)?);
     let container_rows: Vec<Value> =
-        objects(usage, "Containers", "ContainerUsage").iter().map(|one| ps::row(one, true)).collect();
+        objects(usage, "Containers", "ContainerUsage").iter().map(|one| ps::row(one, true, false)).collect();
     let container_headings = [
         ("ID", "CONTAINER ID"),
         ("Image", "IMAGE"),
@@ -223,7 +223,7 @@ fn cache_row(one: &Value) -> Value {
     Value::Map(vec![
         ("ID".into(), Value::text_of(short_id(one.str("ID")))),
         ("Type".into(), one.get("Type").clone()),
-        ("Size".into(), Value::Text(human_size(one.int("Size") as f64))),
+        ("Size".into(), Value::Text(human_size_with_precision(one.int("Size") as f64, 3))),
         ("Created".into(), Value::Text(since("CreatedAt"))),
         ("Used".into(), Value::Text(since("LastUsedAt"))),
         ("Count".into(), Value::Int(one.int("UsageCount"))),

@@ -91,7 +91,7 @@ pub(super) fn rows(image: &Value, shorten: bool, digests: bool) -> Vec<Value> {
         match found.as_slice() {
             [] => names.push((name.to_owned(), tag.to_owned(), "<none>".to_owned())),
             // A tag is shown once, with digests once for each.
-            [first, ..] if !digests => names.push((name.to_owned(), tag.to_owned(), (*first).clone())),
+            [_, ..] if !digests => names.push((name.to_owned(), tag.to_owned(), "<none>".into())),
             all => names.extend(all.iter().map(|digest| (name.to_owned(), tag.to_owned(), (*digest).clone()))),
         }
     }
@@ -104,8 +104,8 @@ pub(super) fn rows(image: &Value, shorten: bool, digests: bool) -> Vec<Value> {
         names.push(("<none>".into(), "<none>".into(), "<none>".into()));
     }
     let (id, created) = (image.str("Id"), image.int("Created"));
-    let size = |key: &str| match image.get(key) {
-        Value::Int(bytes) if *bytes >= 0 => human_size_with_precision(*bytes as f64, 3),
+    let size = |key: &str, precision: usize| match image.get(key) {
+        Value::Int(bytes) if *bytes >= 0 => human_size_with_precision(*bytes as f64, precision),
         _ => "N/A".into(),
     };
     let unique = match (image.int("Size"), image.int("SharedSize")) {
@@ -129,11 +129,11 @@ pub(super) fn rows(image: &Value, shorten: bool, digests: bool) -> Vec<Value> {
                 ("Digest".into(), text(digest)),
                 ("ID".into(), text(if shorten { short_id(id) } else { id }.to_owned())),
                 ("Repository".into(), text(repository)),
-                ("SharedSize".into(), text(size("SharedSize"))),
-                ("Size".into(), text(size("Size"))),
+                ("SharedSize".into(), text(size("SharedSize", 4))),
+                ("Size".into(), text(size("Size", 3))),
                 ("Tag".into(), text(tag)),
                 ("UniqueSize".into(), text(unique.clone())),
-                ("VirtualSize".into(), text(size("Size"))),
+                ("VirtualSize".into(), text(size("Size", 4))),
             ])
         })
         .collect()
@@ -152,7 +152,7 @@ mod tests {
         let plain = rows(&image, true, false);
         let cells: Vec<_> =
             plain.iter().map(|row| (row.str("Repository"), row.str("Tag"), row.str("Digest"))).collect();
-        assert_eq!(cells, [("reg:5000/a", "1", "<none>"), ("b", "2", "sha256:x")]);
+        assert_eq!(cells, [("reg:5000/a", "1", "<none>"), ("b", "2", "<none>")]);
         assert_eq!(rows(&image, true, true).len(), 3);
         assert_eq!(
             (plain[0].str("ID"), plain[0].str("Size"), plain[0].str("UniqueSize")),

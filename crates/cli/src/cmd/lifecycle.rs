@@ -2,7 +2,7 @@
 
 use super::{container_path, parallel::each};
 use crate::{
-    Result,
+    Error, Result,
     flags::{Arity, Command, Flag, Parsed},
     session::Session,
 };
@@ -136,11 +136,14 @@ pub(super) static RENAME: Command = Command {
     arity: Arity::Exactly(2),
     interspersed: true,
     run: |parsed, session| {
-        session
+        let sent = session
             .client()?
             .post(container_path(&parsed.args[0], "/rename"))
             .query("name", &parsed.args[1])
-            .send_discard()?;
+            .send_discard();
+        sent.map_err(|error| {
+            Error::new(format!("{error}\nError: failed to rename container named {}", parsed.args[0]))
+        })?;
         Ok(0)
     },
 };

@@ -150,11 +150,13 @@ fn ipam(parsed: &Parsed) -> Result<Vec<Json>> {
     let place = |address: std::net::IpAddr| subnets.iter().position(|(_, subnet)| subnet.contains(address));
     let parse =
         |text: &str| text.parse::<std::net::IpAddr>().map_err(|_| Error::new(format!("invalid address {text:?}")));
+    if subnets.is_empty() && (parsed.given("ip-range") || parsed.given("gateway")) {
+        return Err(Error::new("every ip-range or gateway must have a corresponding subnet"));
+    }
     for text in parsed.list("ip-range") {
         let range = Subnet::parse(text)?;
         match place(range.first()) {
             Some(at) => configs[at]["IPRange"] = json!(text),
-            None if subnets.is_empty() => configs.push(json!({"IPRange": text})),
             None => return Err(Error::new(format!("no matching subnet for range {text}"))),
         }
     }

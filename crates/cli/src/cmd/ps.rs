@@ -74,7 +74,7 @@ fn ps(parsed: &Parsed, session: &Session) -> Result<u8> {
     if !matches!(list, Value::List(_)) {
         return Err(Error::new("the daemon's list of containers is none"));
     }
-    let rows: Vec<Value> = list.items().iter().map(|one| row(one, !parsed.on("no-trunc"))).collect();
+    let rows: Vec<Value> = list.items().iter().map(|one| row(one, !parsed.on("no-trunc"), true)).collect();
     let mut columns = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
     if parsed.on("size") {
         columns.push("Size");
@@ -84,8 +84,8 @@ fn ps(parsed: &Parsed, session: &Session) -> Result<u8> {
     Ok(0)
 }
 
-/// The placeholders of one container.
-pub(super) fn row(one: &Value, shorten: bool) -> Value {
+/// The placeholders of one container; `whole`: its size with that of its image.
+pub(super) fn row(one: &Value, shorten: bool, whole: bool) -> Value {
     let id = one.str("Id");
     let mut command = one.str("Command").to_owned();
     if shorten && command.chars().count() > COMMAND_WIDTH {
@@ -143,16 +143,16 @@ pub(super) fn row(one: &Value, shorten: bool) -> Value {
         ("Platform".into(), one.get("Platform").clone()),
         ("Ports".into(), text(ports(one.get("Ports")))),
         ("RunningFor".into(), text(time::ago(created))),
-        ("Size".into(), text(size(one))),
+        ("Size".into(), text(size(one, whole))),
         ("State".into(), text(one.str("State").to_owned())),
         ("Status".into(), text(one.str("Status").to_owned())),
     ])
 }
 
-fn size(one: &Value) -> String {
+fn size(one: &Value, whole: bool) -> String {
     let (own, all) = (one.int("SizeRw") as f64, one.int("SizeRootFs"));
     let shown = human_size_with_precision(own, 3);
-    if all > 0 { format!("{shown} (virtual {})", human_size_with_precision(all as f64, 3)) } else { shown }
+    if all > 0 && whole { format!("{shown} (virtual {})", human_size_with_precision(all as f64, 3)) } else { shown }
 }
 
 /// One published port or range of equal offset, `0.0.0.0:80-81->80-81/tcp`.
@@ -227,7 +227,7 @@ mod tests {
         let one = value(
             r#"{"Id":"0123456789abcdef","Names":["/web","/other/alias"],"Command":"sh -c 'echo a long command'","Image":"busybox"}"#,
         );
-        let row = row(&one, true);
+        let row = row(&one, true, true);
         for (name, _) in HEADINGS {
             assert!(row.entries().iter().any(|(key, _)| key == name), "{name}");
         }

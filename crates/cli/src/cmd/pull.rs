@@ -128,7 +128,7 @@ fn push(parsed: &Parsed, session: &Session) -> Result<u8> {
     let auth = registry_auth(session, &name)?.unwrap_or_else(|| credentials::Credentials::default().header());
     let answer = session
         .client()?
-        .post(format!("/images/{}/push", escape_segment(&name.familiar_name())))
+        .post(format!("/images/{}/push", escape_segment(&name.name())))
         .query_opt("tag", name.tag().filter(|_| !all))
         .query_opt("platform", platform.as_deref())
         .header("X-Registry-Auth", &auth)

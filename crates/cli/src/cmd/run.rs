@@ -43,7 +43,7 @@ pub(super) static RUN: Command = Command {
     flags: &[create::CREATE, RUN_FLAGS],
     arity: Arity::AtLeast(1),
     interspersed: false,
-    run: |parsed, session| run(parsed, session).map_err(|error| explain(error, parsed.called)),
+    run: |parsed, session| run(parsed, session).map_err(|error| explain(error, parsed)),
 };
 
 pub(super) static CREATE: Command = Command {
@@ -54,26 +54,26 @@ pub(super) static CREATE: Command = Command {
     arity: Arity::AtLeast(1),
     interspersed: false,
     run: |parsed, session| {
-        let work = || -> Result<u8> {
-            let request = create::request(parsed, false)?;
-            let id = create_container(session, parsed, &request)?;
-            print_line(&id)?;
-            Ok(0)
+        let request = create::request(parsed, false).map_err(|error| explain(error, parsed))?;
+        let id = match create_container(session, parsed, &request) {
+            Err(error @ Error::Message { code: 125, .. }) => return Err(explain(error, parsed)),
+            other => other?,
         };
-        work().map_err(|error| match explain(error, parsed.called) {
-            // Only `run` stands for the container's exit code.
-            Error::Message { text, hint, code: 125 } => Error::Message { text, hint, code: 1 },
-            other => other,
-        })
+        print_line(&id)?;
+        Ok(0)
     },
 };
 
-/// Docker's form of a failed run: our name before the message, the way to the help after it.
-fn explain(error: Error, called: &str) -> Error {
-    let hint = Some(format!("\nRun 'dhow {called} --help' for more information"));
+/// Docker's form of a failed run: our name before the message, the way to the help after it. A value a flag does not
+/// take is shown with the usage instead.
+fn explain(error: Error, parsed: &Parsed) -> Error {
+    let hint = Some(format!("\nRun 'dhow {} --help' for more information", parsed.called));
     match error {
         Error::Client(error) => {
             Error::Message { text: format!("dhow: {error}"), code: start_code(&error.message()), hint }
+        }
+        Error::Message { text, code: 125, hint: None } if text.starts_with("invalid argument ") => {
+            Error::usage(text, parsed.called, parsed.command.synopsis)
         }
         Error::Message { text, code: 125, hint: None } => {
             Error::Message { text: format!("dhow: {text}"), code: 125, hint }
@@ -171,6 +171,10 @@ fn create_container(session: &Session, parsed: &Parsed, request: &CreateRequest)
             "invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\""
         )));
     }
+    let by_id = request.image.starts_with("sha256:") || is_id(&request.image);
+    if let (false, Err(error)) = (by_id, Reference::parse(&request.image)) {
+        return Err(if parsed.called.ends_with("run") { Error::invalid(error) } else { Error::new(error.to_string()) });
+    }
     let cid = parsed.opt("cidfile").map(CidFile::create).transpose()?;
     let client = session.client()?;
     let quiet = parsed.on("quiet");
@@ -205,6 +209,11 @@ fn send(client: &Client, request: &CreateRequest, platform: Option<&str>) -> cli
         .json(&request.body)?
         .send()?
         .json()
+}
+
+/// Whether the text is the ID of an image rather than a name.
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A 404 to a create may also be about a network or a container; only a missing image is pulled.

@@ -103,9 +103,7 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
         set(&mut host, "PortBindings", Value::Object(bindings));
     }
     let (mode, endpoints) = network::networks(parsed)?;
-    if !network::user_defined(&mode) {
-        put_list(&mut host, "Links", parsed.list("link").map(str::to_owned).collect());
-    }
+    put_list(&mut host, "Links", parsed.list("link").map(str::to_owned).collect());
     set(&mut host, "NetworkMode", json!(mode));
     for (flag, key) in [
         ("privileged", "Privileged"),
@@ -126,8 +124,7 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
     }
     set(&mut host, "RestartPolicy", restart);
     for (flag, key, label, allowed) in [
-        ("ipc", "IpcMode", "IPC", &["", "none", "private", "shareable", "host", "container:"][..]),
-        ("pid", "PidMode", "PID", &["", "host", "container:", "private"]),
+        ("pid", "PidMode", "PID", &["", "host", "container:", "private"][..]),
         ("uts", "UTSMode", "UTS", &["", "host", "private"]),
         ("userns", "UsernsMode", "USER", &["", "host", "private"]),
         ("cgroupns", "CgroupnsMode", "CGROUP", &["", "host", "private"]),
@@ -141,23 +138,28 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
         }
         set(&mut host, key, json!(value));
     }
-    for (flag, key) in [("runtime", "Runtime"), ("volume-driver", "VolumeDriver"), ("cidfile", "ContainerIDFile")] {
+    for (flag, key) in
+        [("ipc", "IpcMode"), ("runtime", "Runtime"), ("volume-driver", "VolumeDriver"), ("cidfile", "ContainerIDFile")]
+    {
         if let Some(value) = parsed.opt(flag) {
             set(&mut host, key, json!(value));
         }
     }
-    for (flag, key) in [
-        ("cap-add", "CapAdd"),
-        ("cap-drop", "CapDrop"),
-        ("dns", "Dns"),
-        ("dns-search", "DnsSearch"),
-        ("group-add", "GroupAdd"),
-        ("volumes-from", "VolumesFrom"),
-    ] {
+    for (flag, key) in
+        [("dns", "Dns"), ("dns-search", "DnsSearch"), ("group-add", "GroupAdd"), ("volumes-from", "VolumesFrom")]
+    {
         put_list(&mut host, key, parsed.list(flag).map(str::to_owned).collect());
     }
+    for (flag, key) in [("cap-add", "CapAdd"), ("cap-drop", "CapDrop")] {
+        let mut names: Vec<String> = parsed.list(flag).map(capability).collect();
+        names.sort();
+        names.dedup();
+        put_list(&mut host, key, names);
+    }
     if let Some(bad) = parsed.list("dns").find(|text| text.parse::<std::net::IpAddr>().is_err()) {
-        return Err(Error::invalid(format!("invalid argument {bad:?} for \"--dns\" flag: {bad} is not an ip address")));
+        return Err(Error::invalid(format!(
+            "invalid argument {bad:?} for \"--dns\" flag: IP address is not correctly formatted: {bad}"
+        )));
     }
     put_list(
         &mut host,
@@ -165,6 +167,20 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
         parsed.list("dns-option").chain(parsed.list("dns-opt")).map(str::to_owned).collect(),
     );
     put_list(&mut host, "ExtraHosts", parsed.list("add-host").map(extra_host).collect::<Result<_>>()?);
+    if let Some(bad) = parsed.list("sysctl").find(|text| !is_sysctl(text)) {
+        return Err(Error::invalid(format!(
+            "invalid argument {bad:?} for \"--sysctl\" flag: sysctl '{bad}' is not allowed"
+        )));
+    }
+    if parsed.list("storage-opt").any(|text| !text.contains('=')) {
+        return Err(Error::invalid("invalid storage option"));
+    }
+    if !matches!(parsed.text("isolation"), "" | "default") {
+        return Err(Error::invalid(format!(
+            "invalid isolation: {}: it concerns Windows containers only",
+            parsed.text("isolation")
+        )));
+    }
     put_map(&mut host, "Sysctls", parsed.list("sysctl"));
     put_map(&mut host, "Annotations", parsed.list("annotation"));
     put_map(&mut host, "StorageOpt", parsed.list("storage-opt"));
@@ -196,6 +212,28 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
 
         attach,
     })
+}
+
+/// `net_admin` → `CAP_NET_ADMIN`; `ALL` stays.
+fn capability(name: &str) -> String {
+    let name = name.to_uppercase();
+    if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+}
+
+/// Whether a kernel parameter belongs to a namespace, so that a container may have its own.
+fn is_sysctl(text: &str) -> bool {
+    const NAMES: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    text.split_once('=')
+        .is_some_and(|(name, _)| NAMES.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue."))
 }
 
 fn put_list(map: &mut Map<String, Value>, key: &str, list: Vec<String>) {
@@ -233,7 +271,7 @@ fn attach(parsed: &Parsed, detached: bool) -> Result<(bool, bool, bool)> {
         }
     }
     if named && detached {
-        return Err(Error::invalid("conflicting options: cannot specify both --attach and --detach"));
+        return Err(Error::new("conflicting options: cannot specify both --attach and --detach"));
     }
     if !named && !detached {
         out = (parsed.on("interactive"), true, true);
@@ -306,7 +344,7 @@ fn security(parsed: &Parsed, host: &mut Map<String, Value>) -> Result<()> {
             continue;
         }
         let split = text.split_once('=').or_else(|| text.split_once(':'));
-        let Some((key, value)) = split else { return Err(Error::invalid(format!("invalid --security-opt: {text:?}"))) };
+        let Some((key, value)) = split else { return Err(Error::invalid(format!("Invalid --security-opt: {text:?}"))) };
         match (key, value) {
             ("systempaths", "unconfined") => {
                 host.insert("MaskedPaths".into(), json!([]));
@@ -315,11 +353,14 @@ fn security(parsed: &Parsed, host: &mut Map<String, Value>) -> Result<()> {
             ("seccomp", "unconfined" | "builtin") => out.push(text.to_owned()),
             ("seccomp", path) => {
                 let wrong = |why: String| Error::invalid(format!("opening seccomp profile ({path}) failed: {why}"));
-                let size = fs::metadata(path).map_err(|error| wrong(crate::error::os_text(&error)))?.len();
+                let size = fs::metadata(path)
+                    .map_err(|error| wrong(format!("open {path}: {}", crate::error::os_text(&error))))?
+                    .len();
                 if size > MAX_PROFILE {
                     return Err(wrong("the file is too large".into()));
                 }
-                let bytes = fs::read(path).map_err(|error| wrong(crate::error::os_text(&error)))?;
+                let bytes =
+                    fs::read(path).map_err(|error| wrong(format!("open {path}: {}", crate::error::os_text(&error))))?;
                 let profile: Value = serde_json::from_slice(&bytes).map_err(|error| {
                     Error::invalid(format!("compacting json for seccomp profile ({path}) failed: {error}"))
                 })?;

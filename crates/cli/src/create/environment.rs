@@ -27,7 +27,9 @@ pub(crate) fn environment<'a>(
     for flag in flags {
         let name = flag.split('=').next().unwrap_or_default();
         if name.is_empty() {
-            return Err(Error::invalid(format!("invalid environment variable: {flag}")));
+            return Err(Error::invalid(format!(
+                "invalid argument {flag:?} for \"-e, --env\" flag: invalid environment variable: {flag}"
+            )));
         }
         match (flag.contains('='), ours(flag)) {
             (false, Some(value)) => out.push(format!("{flag}={value}")),

@@ -58,7 +58,7 @@ pub(crate) const CREATE: &[Flag] = &[
     Flag::text("ip", "IPv4 address on the network"),
     Flag::text("ip6", "IPv6 address on the network"),
     Flag::text("ipc", "IPC namespace"),
-    Flag::text("isolation", "").refused(WINDOWS),
+    Flag::text("isolation", "").hidden(),
     Flag::bytes("kernel-memory", "").refused("kernels no longer limit kernel memory on its own"),
     Flag::list("label", "Label (key=value)").short('l'),
     Flag::list("label-file", "File of labels"),

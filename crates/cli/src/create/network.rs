@@ -37,13 +37,14 @@ pub(crate) fn networks(parsed: &Parsed) -> Result<(String, Map<String, Value>)> 
     }
     let links: Vec<String> = parsed.list("link").map(str::to_owned).collect();
     let mode = specs[0].target.clone();
-    // On user-defined networks links belong to the endpoint, elsewhere to the host configuration.
+    // On user-defined networks links belong to the endpoint too.
     if user_defined(&mode) {
         specs[0].links = links;
     }
-    if specs.len() > 1
-        && specs.iter().any(|spec| !user_defined(&spec.target) && !matches!(spec.target.as_str(), "bridge" | "default"))
-    {
+    if !specs[0].aliases.is_empty() && !user_defined(&mode) {
+        return Err(Error::invalid("network-scoped aliases are only supported for user-defined networks"));
+    }
+    if specs.len() > 1 && specs.iter().any(|spec| !user_defined(&spec.target)) {
         return Err(Error::invalid(
             "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
         ));
@@ -204,7 +205,9 @@ pub(crate) fn ports(parsed: &Parsed) -> Result<(Map<String, Value>, Map<String, 
         }
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let range = PortRange::parse(range).ok_or_else(|| {
-            Error::invalid(format!("invalid range format for --expose: {text}, error: invalid port or range {range:?}"))
+            Error::invalid(format!(
+                "invalid range format for --expose: {text}, error: strconv.ParseUint: parsing {range:?}: invalid syntax"
+            ))
         })?;
         for port in range.start..=range.end {
             let port: ExposedPort = format!("{port}/{protocol}").parse().map_err(Error::invalid)?;

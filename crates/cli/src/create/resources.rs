@@ -182,9 +182,7 @@ fn is_cdi(text: &str) -> bool {
 fn device(text: &str) -> Result<Value> {
     let parts: Vec<&str> = text.split(':').collect();
     let access = |text: &str| !text.is_empty() && text.bytes().all(|byte| b"rwm".contains(&byte));
-    let wrong = || {
-        Error::invalid(format!("invalid argument {text:?} for \"--device\" flag: invalid device specification: {text}"))
-    };
+    let wrong = || Error::invalid(format!("invalid device specification: {text}"));
     let (host, inside, permissions) = match parts.as_slice() {
         [host] => (*host, *host, "rwm"),
         [host, second] if access(second) => (*host, *host, *second),
@@ -196,9 +194,7 @@ fn device(text: &str) -> Result<Value> {
         return Err(wrong());
     }
     if !inside.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "invalid argument {text:?} for \"--device\" flag: {inside} is not an absolute path"
-        )));
+        return Err(Error::invalid(format!("{inside} is not an absolute path")));
     }
     Ok(json!({"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": permissions}))
 }

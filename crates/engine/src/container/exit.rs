@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use launch::{Event, ExitRecord, Request};
+use launch::{Event, ExitRecord};
 use tokio::sync::mpsc;
 
 use super::record::Phase;
@@ -25,28 +25,25 @@ pub(crate) fn follow(
     link: Arc<ShimLink>,
     mut events: mpsc::UnboundedReceiver<Event>,
 ) {
-    let (inner, container) = (Arc::clone(inner), Arc::clone(container));
-    tokio::spawn(async move {
-        let mut ended = false;
+    let (inner, listened) = (Arc::clone(inner), Arc::clone(container));
+    let task = tokio::spawn(async move {
+        let container = listened;
         while let Some(event) = events.recv().await {
             match event {
-                Event::Exited(exit) => {
-                    ended = true;
-                    finish(&inner, &container, &link, exit, "").await;
-                }
+                // With this the link is dropped: the shim leaves when its clients have read everything.
+                Event::Exited(exit) => return finish(&inner, &container, &link, exit, "").await,
                 Event::ExecExited { exec_id, code } => inner.execs.ended(&inner, &exec_id, code),
             }
         }
-        if !ended {
-            lost(&inner, &container, &link).await;
-        }
+        lost(&inner, &container, &link).await;
     });
+    container.live().follow_task = Some(task.abort_handle());
 }
 
 /// The shim is gone without a word: its record may still tell, else the processes are ended.
 async fn lost(inner: &Arc<Inner>, container: &Arc<Container>, link: &Arc<ShimLink>) {
     let record = container.record();
-    let path = inner.run_dir(container.id()).join("exit");
+    let path = inner.run_dir(&record).join("exit");
     let seen = read_exit(&path);
     let (exit, why) = match seen {
         Some(exit) => (exit, ""),
@@ -77,15 +74,9 @@ pub(crate) fn read_exit(path: &std::path::Path) -> Option<ExitRecord> {
 async fn finish(inner: &Arc<Inner>, container: &Arc<Container>, link: &Arc<ShimLink>, exit: ExitRecord, why: &str) {
     let mut lifecycle = container.lifecycle.lock().await;
     let ours = container.live().link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link));
-    if !ours {
-        return;
+    if ours {
+        ended(inner, container, &mut lifecycle, exit, why).await;
     }
-    ended(inner, container, &mut lifecycle, exit, why).await;
-    // The record is ours now; a shim that does not hear it leaves by itself when the link closes.
-    let link = Arc::clone(link);
-    tokio::spawn(async move {
-        let _ = link.request(Request::Forget, &[]).await;
-    });
 }
 
 /// As [`finish`], with the lifecycle lock held and no shim to talk to.
@@ -146,11 +137,11 @@ pub(crate) async fn ended(
     });
     inner.persist_fact(container).await;
 
-    let worker = Arc::clone(inner);
+    let run_dir = inner.run_dir(&before);
     let id = container.id().to_owned();
     let group = inner.cgroup(&before);
     lifecycle.cleanup = Some(tokio::task::spawn_blocking(move || match group {
-        Ok(group) => start::release_rest(&worker, &id, &group),
+        Ok(group) => start::release_rest(&id, &run_dir, &group),
         Err(error) => tracing::warn!(container = id, %error, "the control group of a container stays"),
     }));
 

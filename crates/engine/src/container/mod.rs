@@ -76,6 +76,8 @@ pub(crate) struct Live {
     pub restart: Option<tokio::task::AbortHandle>,
     pub health: Option<Health>,
     pub health_task: Option<tokio::task::AbortHandle>,
+    /// Listens to the shim.
+    pub follow_task: Option<tokio::task::AbortHandle>,
     /// Ids of execs that have not been forgotten.
     pub execs: BTreeSet<String>,
     /// A removal is under way.

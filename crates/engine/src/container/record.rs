@@ -146,6 +146,8 @@ pub(crate) struct State {
     pub stopped_by_user: bool,
     /// Boot the process belongs to: after a reboot nothing of it can live.
     pub boot_id: String,
+    /// Tells this run's directory on tmpfs from those of earlier runs.
+    pub run: String,
     /// Address on the default bridge while running.
     pub endpoint: Option<network::Endpoint>,
     /// Made up anew for each run; clients only compare it.

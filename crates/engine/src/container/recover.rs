@@ -46,7 +46,7 @@ async fn settle(inner: &Arc<Inner>, container: &Arc<Container>) {
     if !record.state.phase.is_live() {
         return;
     }
-    let run_dir = inner.run_dir(container.id());
+    let run_dir = inner.run_dir(&record);
     let mut exit = None;
     if record.state.boot_id == inner.boot_id {
         let path = run_dir.join("exit");
@@ -122,7 +122,8 @@ async fn apply_policy(inner: &Arc<Inner>, container: &Arc<Container>) {
 /// Remove what belongs to no container: half-made directories, shims without a record.
 async fn sweep(inner: &Arc<Inner>, containers: &[Arc<Container>]) {
     let known: BTreeSet<String> = containers.iter().map(|c| c.id().to_owned()).collect();
-    let run_dirs: BTreeSet<_> = known.iter().map(|id| inner.run_dir(id)).collect();
+    let live: Vec<_> = containers.iter().map(|c| c.record()).filter(|r| r.state.phase.is_live()).collect();
+    let run_dirs: BTreeSet<_> = live.iter().map(|r| inner.run_dir(r)).collect();
     let (data, exec) = (inner.config.data_root.join("containers"), inner.config.exec_root.join("c"));
     let worker = Arc::clone(inner);
     let result = inner
@@ -137,7 +138,11 @@ async fn sweep(inner: &Arc<Inner>, containers: &[Arc<Container>]) {
                 if run_dirs.contains(&entry.path()) {
                     continue;
                 }
-                end_stray(&worker, &entry.path());
+                let id = entry.file_name().to_string_lossy().split('-').next().unwrap_or_default().to_owned();
+                end_stray(&entry.path());
+                if !live.iter().any(|r| r.id.starts_with(&id)) {
+                    end_stray_group(&worker, &id);
+                }
             }
             Ok(())
         })
@@ -148,7 +153,7 @@ async fn sweep(inner: &Arc<Inner>, containers: &[Arc<Container>]) {
 }
 
 /// A shim whose container has no record: its processes are ended, its directory goes.
-fn end_stray(inner: &Inner, run_dir: &std::path::Path) {
+fn end_stray(run_dir: &std::path::Path) {
     if let Ok(socket) = shim_link::connect(run_dir) {
         tracing::warn!(path = %run_dir.display(), "ending a container that no record knows");
         let frame = launch::RequestFrame {
@@ -165,9 +170,11 @@ fn end_stray(inner: &Inner, run_dir: &std::path::Path) {
     if let Err(error) = std::fs::remove_dir_all(run_dir) {
         tracing::debug!(path = %run_dir.display(), %error, "a stray run directory stays");
     }
-    // Its control group is found by its id, of which the directory has the beginning.
-    let prefix = run_dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    for id in cgroup_ids(&inner.config.cgroup_parent, &prefix) {
+}
+
+/// The control group of a stray run: found by its id, of which the run's directory has the beginning.
+fn end_stray_group(inner: &Inner, prefix: &str) {
+    for id in cgroup_ids(&inner.config.cgroup_parent, prefix) {
         if let Ok(group) = cgroup::Cgroup::open(&inner.cgroups, &inner.config.cgroup_parent, &id)
             && let Err(error) = group.kill().and_then(|()| group.remove())
         {

@@ -4,7 +4,8 @@
 //! No fsync and no second process of ours is on this path. Called by the facade, by restart
 //! policies and at engine start.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
 
@@ -14,7 +15,6 @@ use launch::{FailureStage, Request, Response, WIRE_VERSION};
 use network::{AttachRequest, Endpoint, PortSpec};
 use sys::socket::FdSocket;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use types::{ExposedPort, PortRange};
 
 use super::record::{Phase, Record};
@@ -24,6 +24,7 @@ use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 use crate::plan::{self, Assembled};
 use crate::shim_link::{self, ShimLink};
+use crate::watched;
 
 /// Start a container that is not running.
 ///
@@ -31,6 +32,11 @@ use crate::shim_link::{self, ShimLink};
 /// AlreadyDone when it runs; Docker's texts for what cannot be started.
 pub(crate) async fn start(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
     let mut lifecycle = container.lifecycle.lock().await;
+    if matches!(container.phase(), Phase::Created | Phase::Exited) {
+        // A start by hand begins the count of a restart policy anew.
+        container.change(|r| r.state.restart_count = 0);
+        lifecycle.backoff = super::restart_policy::Backoff::default();
+    }
     start_locked(inner, container, &mut lifecycle).await
 }
 
@@ -114,7 +120,9 @@ struct Ready {
 }
 
 async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Result<(), Failure> {
-    let record = container.record();
+    let mut record = Record::clone(&container.record());
+    record.state.run = names::random_id()[..8].to_owned();
+    let record = Arc::new(record);
     let ready = {
         let (inner, record) = (Arc::clone(inner), Arc::clone(&record));
         let worker = Arc::clone(&inner);
@@ -129,10 +137,10 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
     let (link, events, pid, started_ns) = match launched {
         Ok(done) => done,
         Err(failure) => {
-            let (inner, id) = (Arc::clone(inner), record.id.clone());
+            let (inner, record) = (Arc::clone(inner), Arc::clone(&record));
             let undo = Arc::clone(&inner);
             undo.blocking("undo a failed start", move || {
-                release(&inner, &id, endpoint.as_ref(), &cgroup);
+                release(&inner, &record, endpoint.as_ref(), &cgroup);
                 Ok(())
             })
             .await?;
@@ -148,9 +156,9 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
         r.state.error.clear();
         r.state.oom_killed = false;
         r.state.started_ns = started_ns;
-        r.state.finished_ns = if r.state.restart_count > 0 { r.state.finished_ns } else { 0 };
         r.state.stopped_by_user = false;
         r.state.boot_id.clone_from(&inner.boot_id);
+        r.state.run.clone_from(&record.state.run);
         r.state.ports = published(endpoint_for_record.as_ref());
         r.state.endpoint = endpoint_for_record;
         r.state.sandbox_id = names::random_id();
@@ -174,7 +182,7 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
 
 /// Blocking: everything the plan refers to, and a shim waiting for it.
 fn prepare(inner: &Inner, record: &Record) -> Result<Ready> {
-    let run_dir = inner.run_dir(&record.id);
+    let run_dir = inner.run_dir(record);
     make_run_dir(&run_dir)?;
     // The shim starts up on the other processor while we prepare the rest.
     let (socket, theirs) = shim_link::socket_pair()?;
@@ -216,16 +224,16 @@ fn build(inner: &Inner, record: &Record) -> Result<(Assembled, Option<Endpoint>,
     match result {
         Ok(assembled) => Ok((assembled, endpoint, cgroup, warnings)),
         Err(error) => {
-            release(inner, &record.id, endpoint.as_ref(), &cgroup);
+            release(inner, record, endpoint.as_ref(), &cgroup);
             Err(error)
         }
     }
 }
 
 /// Give back what a run held outside the process. Each part is tried; what fails is logged.
-pub(crate) fn release(inner: &Inner, id: &str, endpoint: Option<&Endpoint>, cgroup: &Cgroup) {
-    release_network(inner, id, endpoint);
-    release_rest(inner, id, cgroup);
+fn release(inner: &Inner, record: &Record, endpoint: Option<&Endpoint>, cgroup: &Cgroup) {
+    release_network(inner, &record.id, endpoint);
+    release_rest(&record.id, &inner.run_dir(record), cgroup);
 }
 
 pub(crate) fn release_network(inner: &Inner, id: &str, endpoint: Option<&Endpoint>) {
@@ -236,14 +244,13 @@ pub(crate) fn release_network(inner: &Inner, id: &str, endpoint: Option<&Endpoin
     }
 }
 
-pub(crate) fn release_rest(inner: &Inner, id: &str, cgroup: &Cgroup) {
-    let run_dir = inner.run_dir(id);
-    plan::mount_sources::drop_shared(&run_dir);
+pub(crate) fn release_rest(id: &str, run_dir: &Path, cgroup: &Cgroup) {
+    plan::mount_sources::drop_shared(run_dir);
     if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
         tracing::warn!(container = id, %error, "the control group of a container stays");
     }
     // The shim removes its own files when it leaves; this takes the rest.
-    if let Err(error) = std::fs::remove_dir_all(&run_dir)
+    if let Err(error) = std::fs::remove_dir_all(run_dir)
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::debug!(container = id, %error, "the run directory of a container stays");
@@ -251,7 +258,7 @@ pub(crate) fn release_rest(inner: &Inner, id: &str, cgroup: &Cgroup) {
 }
 
 /// A fresh directory: what a dead shim left there would be taken for this run's.
-fn make_run_dir(path: &std::path::Path) -> Result<()> {
+fn make_run_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let make = || std::fs::DirBuilder::new().mode(0o700).create(path);
     match make() {
@@ -472,20 +479,11 @@ fn stage_name(stage: FailureStage) -> &'static str {
     }
 }
 
-/// What tokio wants to see of a descriptor.
-struct Watched(OwnedFd);
-
-impl AsRawFd for Watched {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
 /// Wait for a shim in the background, so that it leaves no zombie.
 fn reap(mut child: Child) {
     let watched = sys::process::pidfd_open(child.id().cast_signed())
         .map_err(std::io::Error::from)
-        .and_then(|fd| AsyncFd::with_interest(Watched(fd), Interest::READABLE));
+        .and_then(|fd| watched::watch(fd, Interest::READABLE));
     tokio::spawn(async move {
         if let Ok(watched) = watched {
             // Readable: it has ended and the wait below returns at once.

@@ -110,6 +110,18 @@ impl Index {
         self.names.iter().filter(|(_, e)| e.record.target.digest == *id).map(|(key, _)| key.clone()).collect()
     }
 
+    /// Every tag of a repository with its image.
+    pub(super) fn tags_of(&self, repository: &Reference) -> Vec<(Arc<Image>, Reference)> {
+        let of_repository = |entry: &Entry| {
+            let reference = entry.reference.as_ref()?;
+            let same = reference.tag().is_some()
+                && reference.path() == repository.path()
+                && reference.domain() == repository.domain();
+            same.then(|| Some((Arc::clone(self.images.get(&entry.record.target.digest)?), reference.clone())))?
+        };
+        self.names.values().filter_map(of_repository).collect()
+    }
+
     /// Names of every image.
     pub(super) fn names(&self) -> HashMap<Digest, Names> {
         let mut all: HashMap<Digest, Names> = HashMap::with_capacity(self.images.len());

@@ -33,6 +33,7 @@ use docker_types::image::ImageConfig;
 use docker_types::oci;
 use state::{Contents, Durability, Op, State};
 use store::model::Descriptor;
+use store::overlay::{Overlay, Upper};
 use store::{Ingest, Store};
 use sys::path::Root;
 use types::{DiffId, Digest, Platform, Reference};
@@ -47,7 +48,6 @@ use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 
 /// The images of one data root.
-#[derive(Debug)]
 pub(crate) struct Images {
     store: Arc<Store>,
     client: distribution::Client,
@@ -60,6 +60,12 @@ pub(crate) struct Images {
     pulls: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     /// A row's image could not be read at the start: nothing is collected, so that it can be repaired.
     damaged: bool,
+}
+
+impl std::fmt::Debug for Images {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Images").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 /// An image as a container is made from it. Holding it keeps its content.
@@ -169,13 +175,20 @@ impl Images {
         self.index().find(name).ok().map(|found| found.image.id().to_string())
     }
 
+    /// Bytes of unpacked layers; 0 for one that is not here.
+    pub(crate) fn unpacked_size(&self, layers: &[String]) -> u64 {
+        let layers = parse_layers(layers).unwrap_or_default();
+        layers.iter().map(|layer| self.store.layers().size(layer).unwrap_or(0)).sum()
+    }
+
     /// A container's root file system: its layers below `dir/upper`, mounted nowhere yet.
     ///
     /// # Errors
     /// When a layer is missing or the kernel refuses the mount.
     pub(crate) fn rootfs(&self, layers: &[String], dir: &Path) -> Result<OwnedFd> {
         let lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
-        Ok(store::overlay::Overlay::writable(lowers, dir.join("upper"), dir.join("work")).mount()?)
+        let upper = Some(Upper { upper: dir.join("upper"), work: dir.join("work") });
+        Ok(self.store.mount(&Overlay { lowers, upper, volatile: false })?)
     }
 
     /// The layers alone, read-only, mounted nowhere.
@@ -183,8 +196,7 @@ impl Images {
     /// # Errors
     /// As [`Images::rootfs`].
     pub(crate) fn read_only_mount(&self, layers: &[String]) -> Result<OwnedFd> {
-        let lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
-        Ok(store::overlay::Overlay::read_only(lowers).mount()?)
+        Ok(self.store.mount(&self.store.read_only(&parse_layers(layers)?)?)?)
     }
 
     /// A container's tree for reading only: works whether or not it is mounted elsewhere.
@@ -194,7 +206,7 @@ impl Images {
     pub(crate) fn snapshot(&self, layers: &[String], dir: &Path) -> Result<Root> {
         let mut lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
         lowers.insert(0, dir.join("upper"));
-        Ok(Root::from_fd(store::overlay::Overlay::read_only(lowers).mount()?))
+        Ok(Root::from_fd(self.store.mount(&Overlay { lowers, upper: None, volatile: false })?))
     }
 
     /// The layers as a tree to read.

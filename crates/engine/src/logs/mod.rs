@@ -7,7 +7,7 @@
 mod line;
 mod reader;
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub use reader::LogOptions;
 use reader::{Chunk, Reader};
 
 use crate::error::{Error, Result};
+use crate::watched::{self, Watched};
 
 /// Chunks a client may be behind before reading pauses.
 const QUEUE: usize = 4;
@@ -119,15 +120,7 @@ async fn wait_for_change(changes: &mut Option<Changes>) {
 
 /// inotify on the log's directory: it sees writes, creation and rotation alike.
 struct Changes {
-    fd: AsyncFd<Inotify>,
-}
-
-struct Inotify(OwnedFd);
-
-impl AsRawFd for Inotify {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
+    fd: AsyncFd<Watched<OwnedFd>>,
 }
 
 impl Changes {
@@ -136,7 +129,7 @@ impl Changes {
         let fd = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
         let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
         add_watch(&fd, path.parent()?, flags).ok()?;
-        Some(Self { fd: AsyncFd::with_interest(Inotify(fd), Interest::READABLE).ok()? })
+        Some(Self { fd: watched::watch(fd, Interest::READABLE).ok()? })
     }
 
     async fn next(&mut self) {

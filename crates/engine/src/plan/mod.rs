@@ -99,7 +99,7 @@ pub(crate) fn assemble(inner: &Inner, prepared: Prepared<'_>) -> Result<Assemble
     let oom_fd = cgroup.oom_fd()?.map(|fd| fds.push(fd));
     let plan = LaunchPlan {
         container_id: record.id.clone(),
-        run_dir: path_text(&inner.run_dir(&record.id))?,
+        run_dir: path_text(&inner.run_dir(record))?,
         namespaces,
         rootfs: RootFs::Detached(rootfs_index),
         mounts,

@@ -150,17 +150,17 @@ fn shared_memory(inner: &Inner, record: &Record, fds: &mut Fds) -> Result<Option
         "host" => bind(Path::new("/dev/shm"), fds),
         "shareable" => {
             // Mounted where a later sharer finds it; unmounted when the container has ended.
-            let dir = inner.run_dir(&record.id).join("shm");
+            let dir = inner.run_dir(record).join("shm");
             make_shared(&dir, host.shm_size)?;
             bind(&dir, fds)
         }
         mode => match mode.strip_prefix("container:") {
             Some(donor) => {
-                let donor = inner.containers.get(donor)?;
-                if donor.record().host_config.ipc_mode == "host" {
+                let donor = inner.containers.get(donor)?.record();
+                if donor.host_config.ipc_mode == "host" {
                     return bind(Path::new("/dev/shm"), fds);
                 }
-                bind(&inner.run_dir(donor.id()).join("shm"), fds)
+                bind(&inner.run_dir(&donor).join("shm"), fds)
             }
             None => Ok(Some(default_mounts::shm(host.shm_size))),
         },

@@ -25,8 +25,18 @@ impl Filters {
         Self { kernel, compiled: Mutex::default() }
     }
 
-    fn context(&self, caps: u64) -> Context {
-        Context { caps, arch: Arch::native(), kernel: self.kernel }
+    /// # Errors
+    /// Unsupported on a processor the filter compiler does not know: running without the filter a
+    /// user counts on would be worse than not running.
+    fn context(&self, caps: u64) -> Result<Context> {
+        let arch = Arch::native().ok_or_else(|| {
+            fail!(
+                Unsupported,
+                "no system call filter can be made for {}; run with --security-opt seccomp=unconfined",
+                std::env::consts::ARCH
+            )
+        })?;
+        Ok(Context { caps, arch, kernel: self.kernel })
     }
 
     /// What `options` (the container's `--security-opt` list) ask for.
@@ -45,7 +55,7 @@ impl Filters {
                 }
                 let profile: Profile = serde_json::from_str(json)
                     .map_err(|e| fail!(Invalid, "Decoding seccomp profile failed: {e}"))?;
-                let program = seccomp::compile(&profile, &self.context(caps)).map_err(|e| fail!(Invalid, "{e}"))?;
+                let program = seccomp::compile(&profile, &self.context(caps)?).map_err(|e| fail!(Invalid, "{e}"))?;
                 Ok((!program.is_empty()).then_some(program))
             }
         }
@@ -56,7 +66,7 @@ impl Filters {
         if let Some(program) = compiled.get(&caps) {
             return Ok(Arc::clone(program));
         }
-        let program = seccomp::compile(&Profile::docker_default(), &self.context(caps))
+        let program = seccomp::compile(&Profile::docker_default(), &self.context(caps)?)
             .map_err(|e| fail!(Internal, "the default seccomp profile does not compile: {e}"))?;
         let program = Arc::new(program);
         // Users choose capability sets freely: keep a few, not all that were ever asked for.

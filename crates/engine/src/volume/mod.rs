@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use docker_types::volume::{Volume, VolumeCreateBody, VolumeList, VolumePruneReport, VolumeUsageData};
 use serde::{Deserialize, Serialize};
-use state::{Durability, Op};
+use state::{Contents, Durability, Op, State};
 use types::{Filters, VolumeName};
 
 use crate::clock;
+use crate::config::EngineConfig;
 use crate::container::record::MountType;
 use crate::container::random_id;
 use crate::engine::Inner;
@@ -44,13 +45,14 @@ pub(crate) struct Volumes {
 }
 
 impl Volumes {
-    /// The volumes that the database names, below `root`.
+    /// The volumes that the database names.
     ///
     /// # Errors
     /// When a stored document cannot be read.
-    pub(crate) fn open(root: PathBuf, documents: &[(String, String)]) -> Result<Self> {
+    pub(crate) fn open(config: &EngineConfig, _state: Arc<State>, contents: &Contents) -> Result<Self> {
+        let root = config.data_root.join("volumes");
         let mut known = BTreeMap::new();
-        for (name, document) in documents {
+        for (name, document) in &contents.volumes {
             let record = serde_json::from_str(document).map_err(|e| Error::io(format!("the record of volume {name}"), e))?;
             known.insert(name.clone(), record);
         }

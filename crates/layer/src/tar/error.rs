@@ -9,16 +9,16 @@ use thiserror::Error as ThisError;
 #[non_exhaustive]
 pub enum Error {
     /// A header block whose checksum or fields cannot be a tar header.
-    #[error("invalid tar header: {0}")]
+    #[error("archive/tar: invalid tar header: {0}")]
     Header(&'static str),
     /// A pax extended header that breaks its grammar or contradicts itself.
-    #[error("invalid tar header: pax record: {0}")]
+    #[error("archive/tar: invalid tar header: pax record: {0}")]
     Pax(&'static str),
     /// A sparse map that overlaps, goes backwards or disagrees with the size.
-    #[error("invalid tar header: sparse map: {0}")]
+    #[error("archive/tar: invalid tar header: sparse map: {0}")]
     Sparse(&'static str),
     /// A member of a type no reader agrees on.
-    #[error("invalid tar header: unsupported member type {0:?}")]
+    #[error("archive/tar: invalid tar header: unsupported member type {0:?}")]
     MemberType(char),
     /// The archive ends inside a member or a header.
     #[error("unexpected EOF")]
@@ -32,7 +32,7 @@ pub enum Error {
         limit: u64,
     },
     /// A path that leads out of the archive, or cannot be a path.
-    #[error("invalid tar header: path {path:?}: {reason}")]
+    #[error("archive/tar: invalid tar header: path {path:?}: {reason}")]
     Path {
         /// The path, with undecodable bytes replaced.
         path: String,

@@ -46,8 +46,11 @@ impl Layers {
     pub(crate) fn open(root: &Root, path: &Path) -> Result<Self> {
         let fail = || Error::io("cannot open the layers directory");
         let dir = root.create_dir_all("layers", Mode::RWXU).map_err(fail())?;
-        root.create_dir_all(Path::new("layers").join(EMPTY), Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)
-            .map_err(fail())?;
+        root.create_dir_all(
+            Path::new("layers").join(EMPTY),
+            Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
+        )
+        .map_err(fail())?;
         let layers = Self { path: path.join("layers"), dir };
         for entry in layers.dir.list().map_err(fail())? {
             let name = entry.name.to_string_lossy();

@@ -49,7 +49,8 @@ pub(super) fn load(ingest: &Ingest, mut members: Members, platform: &Platform) -
         let image = Image::parse(&ingest.read(&config, MAX_CONFIG)?)?;
         let diff_ids = &image.rootfs.diff_ids;
         if diff_ids.len() != item.layers.len() || item.layers.len() > MAX_LAYERS {
-            let text = format!("image {} has {} diff_ids for {} layers", item.config, diff_ids.len(), item.layers.len());
+            let text =
+                format!("image {} has {} diff_ids for {} layers", item.config, diff_ids.len(), item.layers.len());
             return Err(Error::Archive(text));
         }
         let mut layers = Vec::with_capacity(item.layers.len());
@@ -131,8 +132,8 @@ fn layer_type(ingest: &Ingest, digest: &Digest) -> Result<&'static str> {
         Codec::Plain => Ok(media_type::OCI_LAYER),
         Codec::Gzip => Ok(media_type::OCI_LAYER_GZIP),
         Codec::Zstd => Ok(media_type::OCI_LAYER_ZSTD),
-        Codec::Bzip2 | Codec::Xz => {
-            Err(Error::Archive("a layer compressed with bzip2 or xz; only gzip and zstd are known for layers".to_owned()))
-        }
+        Codec::Bzip2 | Codec::Xz => Err(Error::Archive(
+            "a layer compressed with bzip2 or xz; only gzip and zstd are known for layers".to_owned(),
+        )),
     }
 }

@@ -67,9 +67,13 @@ pub fn load(ingest: &Ingest, reader: impl io::Read, platform: &Platform) -> Resu
         return docker_archive::load(ingest, members, platform);
     }
     if members.contains_key("repositories") {
-        return Err(Error::Archive("it is in Docker's image format v1, which is not supported; save it again with a newer engine".to_owned()));
+        return Err(Error::Archive(
+            "it is in Docker's image format v1, which is not supported; save it again with a newer engine".to_owned(),
+        ));
     }
-    Err(Error::Archive("it has neither index.json nor manifest.json; to make an image of a root file system, use import".to_owned()))
+    Err(Error::Archive(
+        "it has neither index.json nor manifest.json; to make an image of a root file system, use import".to_owned(),
+    ))
 }
 
 fn member<R: io::Read>(ingest: &Ingest, entry: &Entry, archive: &mut Reader<R>, members: &mut Members) -> Result<()> {
@@ -138,7 +142,10 @@ pub(super) fn small(members: &Members, path: &str, limit: u64) -> Result<Vec<u8>
         return Err(Error::Size { what: "archive member", expected: limit, actual: blob.size });
     }
     let mut bytes = Vec::new();
-    blob.reopen()?.take(limit).read_to_end(&mut bytes).map_err(Error::io(format!("cannot read {path} of the archive")))?;
+    blob.reopen()?
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(format!("cannot read {path} of the archive")))?;
     Ok(bytes)
 }
 
@@ -167,7 +174,8 @@ fn oci_layout(ingest: &Ingest, mut members: Members, platform: &Platform) -> Res
 }
 
 fn top_entries(index: &Index) -> impl Iterator<Item = &Descriptor> {
-    let known = |entry: &&Descriptor| media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type);
+    let known =
+        |entry: &&Descriptor| media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type);
     index.manifests.iter().filter(known).filter(|entry| !entry.is_attestation())
 }
 
@@ -217,13 +225,18 @@ fn oci_image(
         }
     }
     let unpacked = unpack(ingest, &target, platform)?;
-    let annotated = entry.annotation(IMAGE_NAME).or_else(|| entry.annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
+    let annotated =
+        entry.annotation(IMAGE_NAME).or_else(|| entry.annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
     let references: Vec<Reference> = match annotated {
         Some(name) => vec![parse_name(name)?],
         None => names.iter().map(|name| parse_name(name)).collect::<Result<_>>()?,
     };
     let loaded = |reference| Loaded { reference, target: target.clone(), unpacked };
-    Ok(if references.is_empty() { vec![loaded(None)] } else { references.into_iter().map(|name| loaded(Some(name))).collect() })
+    Ok(if references.is_empty() {
+        vec![loaded(None)]
+    } else {
+        references.into_iter().map(|name| loaded(Some(name))).collect()
+    })
 }
 
 pub(super) fn parse_name(name: &str) -> Result<Reference> {

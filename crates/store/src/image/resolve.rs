@@ -83,7 +83,9 @@ pub fn walk(from: &impl Read, target: &Descriptor) -> Result<Vec<(Descriptor, Do
             if depth >= MAX_DEPTH {
                 return Err(Error::document("image index", "nested too deeply"));
             }
-            let known = |entry: &&Descriptor| media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type);
+            let known = |entry: &&Descriptor| {
+                media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type)
+            };
             pending.extend(index.manifests.iter().filter(known).rev().map(|entry| (entry.clone(), depth + 1)));
         }
         out.push((descriptor, document));
@@ -120,7 +122,10 @@ pub(crate) fn read_image(from: &impl Read, manifest: &Manifest) -> Result<Image>
         return Err(Error::document(WHAT, format!("it has {diff_ids} diff_ids for {layers} layers")));
     }
     if let Some(other) = manifest.layers.iter().find(|layer| !media_type::is_layer(&layer.media_type)) {
-        return Err(Error::document("image manifest", format!("a layer of the unsupported type {:?}", other.media_type)));
+        return Err(Error::document(
+            "image manifest",
+            format!("a layer of the unsupported type {:?}", other.media_type),
+        ));
     }
     Ok(image)
 }

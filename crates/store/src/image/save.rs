@@ -61,7 +61,14 @@ pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Writ
                     config: blob_path(&resolved.manifest.config.digest),
                     repo_tags: None,
                     layers: resolved.manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect(),
-                    layer_sources: resolved.image.rootfs.diff_ids.iter().map(|id| id.0).zip(resolved.manifest.layers.clone()).collect(),
+                    layer_sources: resolved
+                        .image
+                        .rootfs
+                        .diff_ids
+                        .iter()
+                        .map(|id| id.0)
+                        .zip(resolved.manifest.layers.clone())
+                        .collect(),
                 });
                 let tags = saved.references.iter().filter(|name| name.tag().is_some()).map(Reference::familiar);
                 item.repo_tags.get_or_insert_default().extend(tags);
@@ -73,7 +80,8 @@ pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Writ
     for item in items.values_mut() {
         item.repo_tags = item.repo_tags.take().filter(|tags| !tags.is_empty());
     }
-    let index = Index { schema_version: 2, media_type: Some(media_type::OCI_INDEX.to_owned()), manifests, annotations: None };
+    let index =
+        Index { schema_version: 2, media_type: Some(media_type::OCI_INDEX.to_owned()), manifests, annotations: None };
     let mut writer = Writer::new(out);
     for path in ["blobs/", "blobs/sha256/"] {
         writer.entry(&Entry::new(path, Kind::Directory, 0o755))?;

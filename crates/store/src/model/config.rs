@@ -226,9 +226,17 @@ mod tests {
 
     #[test]
     fn hostile_values() {
-        let with = |config: &str| Image::parse(format!(r#"{{"config":{config},"rootfs":{{"type":"layers"}}}}"#).as_bytes());
+        let with =
+            |config: &str| Image::parse(format!(r#"{{"config":{config},"rootfs":{{"type":"layers"}}}}"#).as_bytes());
         assert!(with("{}").is_ok());
-        for config in [r#"{"Cmd":"sh"}"#, r#"{"Env":["A=\u0000"]}"#, r#"{"User":"\u0000"}"#, r#"{"Env":[1]}"#, r#"{"Cmd":["\ud800"]}"#, "1"] {
+        for config in [
+            r#"{"Cmd":"sh"}"#,
+            r#"{"Env":["A=\u0000"]}"#,
+            r#"{"User":"\u0000"}"#,
+            r#"{"Env":[1]}"#,
+            r#"{"Cmd":["\ud800"]}"#,
+            "1",
+        ] {
             assert!(with(config).is_err(), "{config}");
         }
         assert!(Image::parse(b"[]").is_err());

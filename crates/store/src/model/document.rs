@@ -54,6 +54,7 @@ pub struct Index {
 
 /// A manifest or an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "parsed, looked at and dropped; never kept in numbers")]
 pub enum Document {
     /// Image manifest.
     Manifest(Manifest),
@@ -98,7 +99,10 @@ impl Document {
         const WHAT: &str = "image manifest";
         let shape: Shape = strict::parse(WHAT, bytes, MAX_MANIFEST)?;
         if shape.fs_layers.is_some() || shape.schema_version == Some(1) {
-            return Err(Error::document(WHAT, "Docker image format v1 and manifest schema 1 are not supported; push the image again with a newer client"));
+            return Err(Error::document(
+                WHAT,
+                "Docker image format v1 and manifest schema 1 are not supported; push the image again with a newer client",
+            ));
         }
         if shape.schema_version != Some(2) {
             return Err(Error::document(WHAT, "schemaVersion is not 2"));
@@ -159,7 +163,8 @@ mod tests {
         let manifest = format!(r#"{{"schemaVersion":2,"config":{DESCRIPTOR},"layers":[{DESCRIPTOR}]}}"#);
         assert!(matches!(parse(&manifest, media_type::OCI_MANIFEST), Ok(Document::Manifest(_))));
         assert!(parse(&manifest, media_type::OCI_INDEX).is_err());
-        let index = format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{DESCRIPTOR}]}}"#, media_type::OCI_INDEX);
+        let index =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{DESCRIPTOR}]}}"#, media_type::OCI_INDEX);
         assert!(matches!(parse(&index, ""), Ok(Document::Index(_))));
         assert!(parse(&index, media_type::OCI_MANIFEST).is_err(), "declared type differs");
     }
@@ -167,7 +172,8 @@ mod tests {
     #[test]
     fn ambiguity_is_refused() {
         let big = format!(r#"{{"schemaVersion":2,"manifests":[],"x":"{}"}}"#, "y".repeat(5 << 20));
-        let deep = format!(r#"{{"schemaVersion":2,"manifests":[],"x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let deep =
+            format!(r#"{{"schemaVersion":2,"manifests":[],"x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         let rows = [
             format!(r#"{{"schemaVersion":2,"config":{DESCRIPTOR},"layers":[],"manifests":[]}}"#),
             r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#.to_owned(),

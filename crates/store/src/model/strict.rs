@@ -12,8 +12,18 @@ use crate::error::{Error, Result};
 
 /// Keys of the top level that decide what a document is.
 const KNOWN: [&str; 12] = [
-    "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "rootfs",
-    "history", "architecture", "os",
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+    "rootfs",
+    "history",
+    "architecture",
+    "os",
 ];
 
 /// Parses `bytes` as a `T` after the checks of this file.

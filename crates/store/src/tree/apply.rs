@@ -235,16 +235,22 @@ impl Applier<'_> {
         }
         let from = match self.root.open_dir(Path::new(OsStr::from_bytes(&self.path(parents)))) {
             Ok(from) => from,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(refuse("the target of the hard link does not exist")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(refuse("the target of the hard link does not exist"));
+            }
             Err(e) => return Err(fail(e)),
         };
         match from.lstat(target) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 return Err(refuse("a hard link to a directory"));
             }
-            Ok(stat) if self.options.whiteouts && is_whiteout(&stat) => return Err(refuse("a hard link to a whiteout")),
+            Ok(stat) if self.options.whiteouts && is_whiteout(&stat) => {
+                return Err(refuse("a hard link to a whiteout"));
+            }
             Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(refuse("the target of the hard link does not exist")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(refuse("the target of the hard link does not exist"));
+            }
             Err(e) => return Err(fail(e)),
         }
         match parent.lstat(name) {
@@ -303,12 +309,10 @@ impl Applier<'_> {
 
     fn check_overwrite(&self, entry: &Entry, directory: bool) -> Result<()> {
         if self.options.no_overwrite_dir_non_dir && directory != (entry.kind == Kind::Directory) {
-            let path = entry.display_path();
-            let text = if directory {
-                format!("directory {path:?} with non-directory {path:?}")
-            } else {
-                format!("non-directory {path:?} with directory {path:?}")
-            };
+            let name = entry.components().next_back().map(String::from_utf8_lossy).unwrap_or_default();
+            let into = Path::new("/").join(&self.options.base);
+            let (old, new) = if directory { ("directory", "non-directory") } else { ("non-directory", "directory") };
+            let text = format!("{old} {name:?} with {new} {into:?}");
             return Err(Error::Overwrite(text));
         }
         Ok(())

@@ -180,7 +180,12 @@ impl<W: Write> Archiver<W> {
         Ok(())
     }
 
-    fn xattrs<F: FnOnce(io::Error) -> Error>(&self, file: impl AsFd, entry: &mut Entry, fail: &dyn Fn() -> F) -> Result<()> {
+    fn xattrs<F: FnOnce(io::Error) -> Error>(
+        &self,
+        file: impl AsFd,
+        entry: &mut Entry,
+        fail: &dyn Fn() -> F,
+    ) -> Result<()> {
         for (key, value) in sys::path::xattrs(file).map_err(fail())? {
             let key = key.as_bytes();
             let overlay = OVERLAY_XATTRS.iter().any(|prefix| key.starts_with(prefix));
@@ -192,7 +197,12 @@ impl<W: Write> Archiver<W> {
         Ok(())
     }
 
-    fn file<F: FnOnce(io::Error) -> Error>(&mut self, mut file: std::fs::File, entry: Entry, fail: &dyn Fn() -> F) -> Result<()> {
+    fn file<F: FnOnce(io::Error) -> Error>(
+        &mut self,
+        mut file: std::fs::File,
+        entry: Entry,
+        fail: &dyn Fn() -> F,
+    ) -> Result<()> {
         self.writer.entry(&entry)?;
         while self.writer.owed() > 0 {
             let want = usize::try_from(self.writer.owed()).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -225,9 +235,10 @@ pub(super) fn metadata(stat: &Stat, kind: Kind, path: &[u8]) -> Entry {
 }
 
 fn level(dir: Dir, prefix: Vec<u8>) -> Result<Level> {
-    let mut pending = dir
-        .list()
-        .map_err(Error::io(format!("cannot list {:?}", OsString::from(String::from_utf8_lossy(&prefix).into_owned()))))?;
+    let mut pending = dir.list().map_err(Error::io(format!(
+        "cannot list {:?}",
+        OsString::from(String::from_utf8_lossy(&prefix).into_owned())
+    )))?;
     pending.sort_by(|a, b| b.name.cmp(&a.name));
     Ok(Level { dir, prefix, pending })
 }

@@ -3,8 +3,9 @@
 //! The path is the client's and the tree the container's, which may be running and changing it: every
 //! resolution is one confined call, and what comes out of one is used, never looked up again.
 
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use layer::Decompress;
 use layer::tar::{Limits, Reader};
@@ -14,6 +15,7 @@ use sys::path::Root;
 
 use super::apply::{ApplyOptions, apply};
 use super::archive::Archiver;
+use crate::content::ChunkReader;
 use crate::error::{Error, Result};
 
 /// Status of a path, the content of `X-Docker-Container-Path-Stat`.
@@ -107,6 +109,57 @@ pub fn extract(root: &Root, path: &str, reader: impl Read, options: ExtractOptio
     apply(root, &mut archive, &options)?;
     archive.drain()?;
     Ok(())
+}
+
+/// Copies everything in `from` into the directory `to`, with owners, modes, times, attributes and hard
+/// links: what an image has at a new volume's place. `to` itself gets the metadata of `from`.
+///
+/// # Errors
+/// Those of archiving and of [`apply`].
+pub fn copy_tree(from: &Root, to: &Root) -> Result<()> {
+    let (send, receive) = sync_channel(16);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(move || {
+            let mut out = BufWriter::with_capacity(64 * 1024, Chunks(&send));
+            let result = (|| {
+                let mut archiver = Archiver::new(&mut out);
+                archiver.directory(from.dir().map_err(Error::io("cannot open the tree"))?, b"./")?;
+                archiver.finish()
+            })();
+            let flushed = result.is_ok() && out.flush().is_ok();
+            drop(out);
+            if flushed {
+                // A receiver that has gone has its own error to tell.
+                let _ = send.send(Ok(None));
+            }
+            drop(send);
+            result
+        });
+        let mut archive = Reader::new(ChunkReader::from_channel(receive), Limits::default());
+        let options = ApplyOptions { root_attributes: true, ..ApplyOptions::default() };
+        let applied = apply(to, &mut archive, &options).and_then(|_| Ok(archive.drain()?));
+        drop(archive);
+        let sent = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (sent, applied) {
+            // A broken pipe on one side is the other side's failure.
+            (Err(Error::Tar(_)), Err(e)) | (Ok(()), Err(e)) | (Err(e), _) => Err(e),
+            (Ok(()), Ok(())) => Ok(()),
+        }
+    })
+}
+
+/// The sending end of a channel as a writer.
+struct Chunks<'a>(&'a SyncSender<std::io::Result<Option<Vec<u8>>>>);
+
+impl Write for Chunks<'_> {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.0.send(Ok(Some(data.to_vec()))).map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<W: Write> Archiver<W> {

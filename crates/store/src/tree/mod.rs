@@ -11,7 +11,7 @@ mod usage;
 pub use apply::{Applied, ApplyOptions, apply};
 pub use archive::{diff_tar, export};
 pub use changes::{Change, ChangeKind, changes};
-pub use copy::{ExtractOptions, PathStat, archive_path, extract, stat_path};
+pub use copy::{ExtractOptions, PathStat, archive_path, copy_tree, extract, stat_path};
 pub use usage::{Usage, usage};
 
 use rustix::fs::Stat;

@@ -13,6 +13,7 @@ pub struct Scratch {
     pub store: Arc<Store>,
 }
 
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 /// Layers need device nodes and trusted attributes.
 pub fn root() -> bool {
     let root = rustix::process::geteuid().is_root();

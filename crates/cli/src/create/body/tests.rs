@@ -54,12 +54,12 @@ fn plain_runs() {
 #[test]
 fn host_settings() {
     check(
-        "-d --cpus 1.5 --memory-swap -1 --pids-limit 5 --ulimit nofile=1:2 --device /dev/null --cap-add A --dns 1.1.1.1 --add-host a=::1 --sysctl x=1 \
+        "-d --cpus 1.5 --memory-swap -1 --pids-limit 5 --ulimit nofile=1:2 --device /dev/null --cap-add A --dns 1.1.1.1 --add-host a=::1 --sysctl net.x=1 \
          --tmpfs /t:size=1m -v d:/d -v /anon --security-opt systempaths=unconfined --log-driver local --log-opt a=b --init=false --pid host x",
         json!({"Image": "x", "Volumes": {"/anon": {}}, "HostConfig": {"NanoCpus": 1_500_000_000, "MemorySwap": -1, "PidsLimit": 5,
-            "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}], "CapAdd": ["A"], "Dns": ["1.1.1.1"], "ExtraHosts": ["a:::1"],
+            "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}], "CapAdd": ["CAP_A"], "Dns": ["1.1.1.1"], "ExtraHosts": ["a:::1"],
             "Devices": [{"PathOnHost": "/dev/null", "PathInContainer": "/dev/null", "CgroupPermissions": "rwm"}],
-            "Sysctls": {"x": "1"}, "Tmpfs": {"/t": "size=1m"}, "Binds": ["d:/d"], "MaskedPaths": [], "ReadonlyPaths": [],
+            "Sysctls": {"net.x": "1"}, "Tmpfs": {"/t": "size=1m"}, "Binds": ["d:/d"], "MaskedPaths": [], "ReadonlyPaths": [],
             "LogConfig": {"Type": "local", "Config": {"a": "b"}}, "Init": false, "PidMode": "host"}}),
     );
 }
@@ -68,7 +68,7 @@ fn host_settings() {
 fn networks() {
     check(
         "-d --network web --ip 10.0.0.2 --network-alias a --link c:d --network name=db,alias=b,gw-priority=2,driver-opt=K=v x",
-        json!({"Image": "x", "HostConfig": {"NetworkMode": "web"}, "NetworkingConfig": {"EndpointsConfig": {
+        json!({"Image": "x", "HostConfig": {"NetworkMode": "web", "Links": ["c:d"]}, "NetworkingConfig": {"EndpointsConfig": {
             "web": {"IPAMConfig": {"IPv4Address": "10.0.0.2"}, "Aliases": ["a"], "Links": ["c:d"]},
             "db": {"Aliases": ["b"], "GwPriority": 2, "DriverOpts": {"k": "v"}}}}}),
     );
@@ -84,20 +84,21 @@ fn networks() {
 fn contradictions_and_nonsense() {
     for (line, why) in [
         ("--rm --restart always x", "cannot specify both --restart and --rm"),
-        ("-d -a stdout x", "cannot specify both --attach and --detach"),
         ("-a foo x", "valid streams are STDIN, STDOUT and STDERR"),
         ("--no-healthcheck --health-cmd y x", "--no-healthcheck conflicts"),
         ("--health-retries -1 x", "cannot be negative"),
         ("--pid foo x", "--pid: invalid PID mode"),
         ("-p 99999:1 x", "invalid hostPort: 99999"),
         ("--add-host a x", "bad format for add-host"),
-        ("--dns foo x", "is not an ip address"),
+        ("--dns foo x", "IP address is not correctly formatted"),
         ("--mac-address zz x", "is not a valid mac address"),
-        ("--security-opt foo x", "invalid --security-opt"),
+        ("--security-opt foo x", "Invalid --security-opt"),
         ("--memory-swappiness 101 x", "Valid memory swappiness range is 0-100"),
         ("--network name=a --network a x", "is specified multiple times"),
+        ("--network-alias a x", "only supported for user-defined networks"),
+        ("--sysctl kernel.core_pattern=x y", "is not allowed"),
         ("--log-driver none --log-opt a=b x", "invalid logging opts for driver none"),
-        ("--isolation x y", "--isolation is not supported"),
+        ("--isolation x y", "invalid isolation"),
         ("--expose 1:2 x", "invalid port format for --expose"),
     ] {
         let error = build(line).expect_err(line);

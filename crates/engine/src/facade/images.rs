@@ -1,0 +1,168 @@
+//! Images, and registries as far as images need them.
+
+use docker_types::auth::{AuthConfig, AuthResponse};
+use docker_types::container::ContainerConfig;
+use docker_types::image::{HistoryItem, ImageDeleteItem, ImageInspect, ImagePruneReport, ImageSummary};
+use docker_types::message::JsonMessage;
+use types::{Filters, Platform};
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::image::{self, Images};
+use crate::{AnyStream, ByteStream};
+
+/// What to pull.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// A name with tag or digest; `latest` without.
+    pub reference: String,
+    /// Instead of the host's.
+    pub platform: Option<Platform>,
+    pub auth: Option<AuthConfig>,
+}
+
+/// What to make of an imported archive.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    pub repo: Option<String>,
+    pub tag: Option<String>,
+    /// Note in the image's history.
+    pub message: Option<String>,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+    pub platform: Option<Platform>,
+}
+
+/// Which images, and what of them.
+#[derive(Clone, Debug, Default)]
+pub struct ImageListOptions {
+    /// Accepted; there are no intermediate images to show.
+    pub all: bool,
+    pub filters: Filters,
+    /// Compute the bytes shared with other images.
+    pub shared_size: bool,
+    /// Show the manifests of each image.
+    pub manifests: bool,
+    /// Accepted; digests are always shown.
+    pub digests: bool,
+}
+
+/// What to make of a container's changes.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// Id, unique prefix or name.
+    pub container: String,
+    pub repo: Option<String>,
+    pub tag: Option<String>,
+    pub comment: Option<String>,
+    pub author: Option<String>,
+    /// Freeze the container meanwhile.
+    pub pause: bool,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+    /// Laid over the container's configuration.
+    pub config: Option<ContainerConfig>,
+}
+
+impl Engine {
+    /// Pull an image; the stream tells how it goes. Dropping the stream stops the pull.
+    ///
+    /// # Errors
+    /// What fails before there is anything to tell; later failures are the last message.
+    pub async fn image_pull(&self, options: PullOptions) -> Result<AnyStream<JsonMessage>> {
+        Images::pull(&self.inner, options).await
+    }
+
+    /// Make an image of an archive of a root file system, compressed or not.
+    ///
+    /// # Errors
+    /// Invalid for names, changes and archives that make no sense.
+    pub async fn image_import(&self, options: ImportOptions, body: ByteStream) -> Result<AnyStream<JsonMessage>> {
+        Images::import(&self.inner, options, body).await
+    }
+
+    /// Take in the images of an archive made by `save`, compressed or not.
+    ///
+    /// # Errors
+    /// None; failures are messages.
+    pub async fn image_load(
+        &self,
+        body: ByteStream,
+        _quiet: bool,
+        platform: Option<Platform>,
+    ) -> Result<AnyStream<JsonMessage>> {
+        Images::load(&self.inner, body, platform).await
+    }
+
+    /// An archive of images.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn image_save(&self, names: Vec<String>, platform: Option<Platform>) -> Result<ByteStream> {
+        Images::save(&self.inner, &names, platform)
+    }
+
+    /// Images that match, newest first.
+    ///
+    /// # Errors
+    /// Invalid for an unknown filter.
+    pub async fn image_list(&self, options: ImageListOptions) -> Result<Vec<ImageSummary>> {
+        self.inner.images.list(&self.inner, &options)
+    }
+
+    /// Everything about an image.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn image_inspect(&self, name: &str, manifests: bool, platform: Option<Platform>) -> Result<ImageInspect> {
+        self.inner.images.inspect(&self.inner, name, manifests, platform.as_ref())
+    }
+
+    /// How an image was made, newest step first.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn image_history(&self, name: &str, platform: Option<Platform>) -> Result<Vec<HistoryItem>> {
+        self.inner.images.history(name, platform.as_ref())
+    }
+
+    /// Give an image another name.
+    ///
+    /// # Errors
+    /// Not found; invalid for what can be no name.
+    pub async fn image_tag(&self, name: &str, repo: &str, tag: &str) -> Result<()> {
+        self.inner.images.tag(&self.inner, name, repo, tag).await
+    }
+
+    /// Remove a name, and the image with its last one. There are no parents to prune.
+    ///
+    /// # Errors
+    /// Not found; Conflict while something uses it.
+    pub async fn image_remove(&self, name: &str, force: bool, _noprune: bool) -> Result<Vec<ImageDeleteItem>> {
+        self.inner.images.remove(&self.inner, name, force).await
+    }
+
+    /// Remove images that nothing uses.
+    ///
+    /// # Errors
+    /// Invalid for an unknown filter.
+    pub async fn image_prune(&self, filters: Filters) -> Result<ImagePruneReport> {
+        self.inner.images.prune(&self.inner, &filters).await
+    }
+
+    /// Make an image of a container's changes; gives its id.
+    ///
+    /// # Errors
+    /// Not found; invalid for names or changes that make no sense.
+    pub async fn container_commit(&self, options: CommitOptions) -> Result<String> {
+        image::commit(&self.inner, options).await
+    }
+
+    /// Check credentials with their registry.
+    ///
+    /// # Errors
+    /// Unauthorized when the registry does not take them.
+    pub async fn auth(&self, auth: AuthConfig) -> Result<AuthResponse> {
+        self.inner.images.login(auth).await
+    }
+}

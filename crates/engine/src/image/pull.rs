@@ -1,0 +1,161 @@
+//! `docker pull`: from a registry into the store, told step by step in Docker's words.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use distribution::{Credentials, LayerStatus, Progress, PullRequest};
+use docker_types::auth::{AuthConfig, AuthResponse};
+use docker_types::message::JsonMessage;
+use store::model::Descriptor;
+use tokio::sync::{mpsc, oneshot};
+use types::Reference;
+
+use super::sink::Sink;
+use super::Images;
+use crate::AnyStream;
+use crate::archive::bridge::{self, AbortOnDrop};
+use crate::engine::Inner;
+use crate::error::{Error, Result, fail};
+use crate::facade::PullOptions;
+
+/// Messages a slow client may be behind; figures are left out well before.
+const QUEUE: usize = 4096;
+
+impl From<distribution::Error> for Error {
+    fn from(source: distribution::Error) -> Self {
+        Self::new(source.kind(), source.to_string())
+    }
+}
+
+impl Images {
+    /// Pull, telling of it. A client that leaves stops the pull; what was not whole is removed.
+    ///
+    /// # Errors
+    /// What fails before there is anything to tell; later failures are the stream's last message.
+    pub(crate) async fn pull(inner: &Arc<Inner>, options: PullOptions) -> Result<AnyStream<JsonMessage>> {
+        let reference: Reference = options.reference.parse().map_err(|e| fail!(Invalid, "{e}"))?;
+        let reference = match reference.digest() {
+            Some(digest) => reference.with_digest(*digest),
+            None => reference.with_default_tag(),
+        };
+        let (messages, received) = mpsc::channel(QUEUE);
+        let (begin, begun) = oneshot::channel::<Result<()>>();
+        let begin = Arc::new(Mutex::new(Some(begin)));
+        let inner = Arc::clone(inner);
+        let task = tokio::spawn(async move {
+            let (told, mark) = (messages.clone(), Arc::clone(&begin));
+            let take = |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let result = pull(&inner, reference, options, move |progress| {
+                tell(&told, progress);
+                if let Some(begin) = take(&mark) {
+                    // Nobody waits any more: the client left, and this task is about to be stopped.
+                    let _ = begin.send(Ok(()));
+                }
+            });
+            if let Err(error) = result.await {
+                match take(&begin) {
+                    Some(begin) => drop(begin.send(Err(error))),
+                    // A client that is gone needs no message.
+                    None => drop(messages.send(JsonMessage::error(error.to_string())).await),
+                }
+            }
+        });
+        let abort = AbortOnDrop(task.abort_handle());
+        begun.await.map_err(|_| fail!(Internal, "the pull ended unexpectedly; see the daemon's log"))??;
+        Ok(bridge::messages(received, Some(abort)))
+    }
+
+    /// Check credentials with their registry.
+    ///
+    /// # Errors
+    /// Unauthorized when the registry does not take them.
+    pub(crate) async fn login(&self, auth: AuthConfig) -> Result<AuthResponse> {
+        let server = auth.server_address.clone();
+        let login = self.client.login(&server, &credentials(auth)).await?;
+        Ok(AuthResponse {
+            status: "Login Succeeded".into(),
+            identity_token: login.identity_token.unwrap_or_default(),
+        })
+    }
+}
+
+fn credentials(auth: AuthConfig) -> Credentials {
+    let mut credentials = Credentials {
+        username: auth.username,
+        password: auth.password,
+        identity_token: auth.identity_token,
+        registry_token: auth.registry_token,
+    };
+    if credentials.username.is_empty()
+        && let Some((username, password)) = docker_types::auth::decode_basic(&auth.auth)
+    {
+        (credentials.username, credentials.password) = (username, password);
+    }
+    credentials
+}
+
+async fn pull(
+    inner: &Arc<Inner>,
+    reference: Reference,
+    options: PullOptions,
+    progress: impl Fn(Progress) + Send + Sync + 'static,
+) -> Result<()> {
+    let images = &inner.images;
+    let gate = {
+        let mut pulls = images.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        pulls.retain(|_, gate| gate.strong_count() > 0);
+        let known = pulls.get(&reference.to_string()).and_then(std::sync::Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let gate = Arc::new(tokio::sync::Mutex::new(()));
+            pulls.insert(reference.to_string(), Arc::downgrade(&gate));
+            gate
+        })
+    };
+    // A second pull of the same name waits here and then finds everything in place.
+    let _alone = gate.lock().await;
+    let current = images.index().get(&reference.to_string()).map(|entry| entry.record.target.digest);
+    let ingest = Arc::new(images.store.ingest());
+    let sink = Arc::new(Sink { ingest: Arc::clone(&ingest) });
+    let request = PullRequest {
+        reference: reference.clone(),
+        platform: options.platform,
+        credentials: options.auth.map(credentials),
+        current,
+    };
+    // The last words wait until the image has its name.
+    let ending = Arc::new(Mutex::new(Vec::new()));
+    let (held, progress) = (Arc::clone(&ending), Arc::new(progress));
+    let tell = Arc::clone(&progress);
+    let pulled = images
+        .client
+        .pull(&request, sink, move |step| match step {
+            Progress::Digest(_) | Progress::Downloaded(_) | Progress::UpToDate(_) => {
+                held.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+            }
+            step => tell(step),
+        })
+        .await?;
+    let target = Descriptor::new(pulled.target.media_type.clone(), pulled.target.digest, pulled.target.size);
+    let image = Images::admit(inner, ingest, target, vec![reference.clone()]).await?;
+    images.publish(inner, "pull", &reference.familiar(), &reference.familiar_name(), Some(&image));
+    std::mem::take(&mut *ending.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().for_each(|step| progress(step));
+    Ok(())
+}
+
+fn tell(messages: &mpsc::Sender<JsonMessage>, progress: Progress) {
+    let (id, words) = progress.words();
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let message = match (progress, id) {
+        (Progress::Layer { status: LayerStatus::Downloading { current, total }, .. }, Some(id))
+        | (Progress::Layer { status: LayerStatus::Extracting { current, total }, .. }, Some(id)) => {
+            if messages.capacity() < QUEUE / 2 {
+                return;
+            }
+            JsonMessage::progress(id, words, signed(current), signed(total))
+        }
+        (Progress::Layer { .. }, Some(id)) => JsonMessage::part(id, words),
+        (_, id) => JsonMessage { id: id.unwrap_or_default(), ..JsonMessage::status(words) },
+    };
+    // Full is a client that stopped reading, closed one that left: the pull's end tells either.
+    let _ = messages.try_send(message);
+}
+

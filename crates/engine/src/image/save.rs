@@ -1,0 +1,69 @@
+//! `docker save`: images as an archive.
+
+use std::sync::Arc;
+
+use store::image::Saved;
+use types::{Platform, Reference};
+
+use super::index::no_such_image;
+use super::Images;
+use crate::ByteStream;
+use crate::archive::bridge;
+use crate::engine::Inner;
+use crate::error::{Result, fail};
+
+impl Images {
+    /// An archive of the images named; a repository without a tag means all its tags.
+    ///
+    /// # Errors
+    /// Not found; everything is resolved before the first byte.
+    pub(crate) fn save(inner: &Arc<Inner>, names: &[String], platform: Option<Platform>) -> Result<ByteStream> {
+        let mut chosen: Vec<Saved> = Vec::new();
+        let mut leases = Vec::new();
+        for name in names {
+            for (image, reference) in inner.images.named(name)? {
+                if let Some(platform) = &platform
+                    && image.choose(Some(platform)).is_none()
+                {
+                    return Err(fail!(
+                        NotFound,
+                        "image with reference {name} was found but does not provide the specified platform ({platform})"
+                    ));
+                }
+                let called = reference.as_ref().map_or_else(|| image.id().to_string(), Reference::familiar);
+                inner.images.publish(inner, "save", &image.id().to_string(), &called, Some(&image));
+                match chosen.iter_mut().find(|saved| saved.target.digest == image.id()) {
+                    Some(known) => known.references.extend(reference.filter(|r| !known.references.contains(r))),
+                    None => {
+                        chosen.push(Saved { target: image.target.clone(), references: reference.into_iter().collect() });
+                    }
+                }
+                leases.push(image);
+            }
+        }
+        let store = Arc::clone(&inner.images.store);
+        let platform = platform.unwrap_or_else(Platform::host);
+        Ok(bridge::stream(move |out| {
+            // The images stay until they are written.
+            let _leases = leases;
+            Ok(store::image::save(&store, &chosen, &platform, out)?)
+        }))
+    }
+
+    fn named(&self, name: &str) -> Result<Vec<(Arc<super::Image>, Option<Reference>)>> {
+        let index = self.index();
+        if let Ok(reference) = Reference::parse(name)
+            && reference.is_name_only()
+        {
+            let tags = index.tags_of(&reference);
+            if !tags.is_empty() {
+                return Ok(tags.into_iter().map(|(image, name)| (image, Some(name))).collect());
+            }
+        }
+        let found = index.find(name)?;
+        if found.image.shown().is_none() {
+            return Err(no_such_image(name));
+        }
+        Ok(vec![(found.image, found.name)])
+    }
+}
