@@ -5,7 +5,7 @@ use std::{
     env, fs,
     fs::{File, OpenOptions},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,9 @@ use crate::{Error, Result};
 
 /// Longest time the engine may take until its socket answers.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time a socket may take to appear after the engine started here has ended.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Directory of sockets and run-time files: `/run/dhow` for root, below `XDG_RUNTIME_DIR` for others.
 pub(crate) fn exec_root() -> PathBuf {
@@ -43,7 +46,8 @@ pub(crate) fn ensure_running(client: &Client) -> Result<()> {
         Error::new(format!("Cannot connect to the Docker daemon at {}. Is the docker daemon running?", client.host()))
             .hint("No dhowd was found beside dhow or on PATH to start one; install it or name a daemon with -H.")
     })?;
-    start(&program)?;
+    let mut daemon = start(&program)?;
+    let mut ended = None;
     let log = exec_root().join("dhowd.log");
     let begin = Instant::now();
     let mut pause = Duration::from_millis(2);
@@ -52,7 +56,11 @@ pub(crate) fn ensure_running(client: &Client) -> Result<()> {
         if client.connect().is_ok() {
             return Ok(());
         }
-        if begin.elapsed() > PATIENCE {
+        // One that ended at once may have found another one starting, whose socket is then soon there.
+        if ended.is_none() && daemon.try_wait()?.is_some() {
+            ended = Some(Instant::now());
+        }
+        if begin.elapsed() > PATIENCE || ended.is_some_and(|at| at.elapsed() > GRACE) {
             return Err(Error::new(format!("dhowd was started and its socket {} does not answer", client.host()))
                 .hint(format!("See {} for the reason.{}", log.display(), last_line(&log))));
         }
@@ -76,7 +84,7 @@ fn find_daemon() -> Option<PathBuf> {
     beside.into_iter().chain(on_path).find(|path| path.is_file())
 }
 
-fn start(program: &Path) -> Result<()> {
+fn start(program: &Path) -> Result<Child> {
     let root = exec_root();
     fs::create_dir_all(&root).map_err(Error::file("cannot create", &root))?;
     let log_path = root.join("dhowd.log");
@@ -95,6 +103,5 @@ fn start(program: &Path) -> Result<()> {
         .stderr(Stdio::from(errors))
         .current_dir("/")
         .spawn()
-        .map(drop)
         .map_err(Error::file("cannot start", program))
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Result, cmd,
+    config::plugin,
     flags::{Flag, Kind, command_help, group_help, parse, root_help},
     session::{Globals, Session},
     term::output,
@@ -128,6 +129,15 @@ fn dispatch(words: &[String], session: Session) -> Result<u8> {
                 "dhow: unknown command: dhow {first} {word}\n\nUsage:  dhow {first}\n\nRun 'dhow {first} --help' for more information"
             ))),
         };
+    }
+    // `build` and `builder` are commands of the buildx plugin under their own names.
+    let (name, plugin_words) = match first.as_str() {
+        "build" => ("buildx", [&["buildx".to_owned()], words].concat()),
+        "builder" => ("buildx", [&["buildx".to_owned()], &words[1..]].concat()),
+        other => (other, words.to_vec()),
+    };
+    if let Some(program) = plugin::find(session.config()?.dir(), name) {
+        return plugin::exec(&program, &plugin_words, &session);
     }
     let known = cmd::nearest(first).map(|name| format!("Did you mean 'dhow {name}'? ")).unwrap_or_default();
     Err(Error::new(format!("dhow: unknown command: dhow {first}\n\n{known}Run 'dhow --help' for more information")))

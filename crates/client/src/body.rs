@@ -91,7 +91,7 @@ impl Body {
         if buffered.len() < skip {
             return Ok(None);
         }
-        if &buffered[..skip] != &b"\r\n"[..skip] {
+        if buffered[..skip] != b"\r\n"[..skip] {
             return Err(bad("chunk does not end with a line end"));
         }
         let Some(line) = buffered[skip..].iter().position(|byte| *byte == b'\n') else {

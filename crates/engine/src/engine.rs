@@ -71,6 +71,9 @@ impl Engine {
             .map_err(|e| Error::io("opening the engine was interrupted", e))??;
         let engine = Self { inner: Arc::new(inner.0) };
         recover::recover(&engine.inner, inner.1).await;
+        // Only now is it known which layers containers hold.
+        let sweeping = Arc::clone(&engine.inner);
+        tokio::spawn(async move { sweeping.images.sweep(&sweeping).await });
         Ok(engine)
     }
 
@@ -162,7 +165,7 @@ impl Inner {
             containers: Registry::default(),
             execs: Execs::default(),
             images: Images::open(&config, Arc::clone(&state), &contents)?,
-            volumes: Volumes::open(config.data_root.join("volumes"), &contents.volumes)?,
+            volumes: Volumes::open(&config, Arc::clone(&state), &contents)?,
             networks,
             support,
             facts,

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use launch::{CgroupHandle, FailureStage, LaunchPlan, Mount, MountKind};
+use launch::{CgroupHandle, FailureStage, LaunchPlan, Mount, MountKind, NamespaceSource};
 use sys::Errno;
 use sys::mount::attr;
 
@@ -23,13 +23,23 @@ pub(crate) fn join(cgroup: &CgroupHandle, fds: Fds<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Detached binds of the v1 groups: name below `/sys/fs/cgroup` and mount.
-pub(crate) type CgroupMounts = Vec<(String, OwnedFd)>;
+/// What to show at `/sys/fs/cgroup`, as detached binds.
+#[derive(Default)]
+pub(crate) struct CgroupMounts {
+    /// The v1 groups: name below `/sys/fs/cgroup` and mount.
+    v1: Vec<(String, OwnedFd)>,
+    /// The host's v2 hierarchy, for a container in the host's cgroup namespace. Mounting it anew there
+    /// would set the whole hierarchy's options (`nsdelegate` and others), the host's own among them.
+    v2_of_host: Option<OwnedFd>,
+}
+
+/// Magic number of the v2 hierarchy (linux/magic.h).
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 
 /// Opens the v1 groups while the host's hierarchies can still be reached.
 pub(crate) fn open_mounts(plan: &LaunchPlan) -> Result<CgroupMounts, Failure> {
     if !plan.mounts.iter().any(|mount| mount.kind == MountKind::Cgroup) {
-        return Ok(Vec::new());
+        return Ok(CgroupMounts::default());
     }
     let open = |(dir, name): &(String, String)| {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
@@ -43,7 +53,18 @@ pub(crate) fn open_mounts(plan: &LaunchPlan) -> Result<CgroupMounts, Failure> {
             .at(FailureStage::Cgroup, || format!("open the control group {dir}"))?;
         Ok((name.clone(), tree))
     };
-    plan.cgroup.v1_mounts.iter().map(open).collect()
+    let v1: Vec<_> = plan.cgroup.v1_mounts.iter().map(open).collect::<Result<_, _>>()?;
+    let shown = v1.is_empty() && plan.cgroup.v2_dir.is_some() && plan.namespaces.cgroup == NamespaceSource::Host;
+    let v2_of_host = if shown { open_unified() } else { None };
+    Ok(CgroupMounts { v1, v2_of_host })
+}
+
+/// The host's v2 hierarchy where hosts have it.
+fn open_unified() -> Option<OwnedFd> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].iter().find_map(|path| {
+        let tree = sys::mount::clone_tree(rustix::fs::CWD, Path::new(path), false).ok()?;
+        (rustix::fs::fstatfs(&tree).ok()?.f_type == CGROUP2_SUPER_MAGIC).then_some(tree)
+    })
 }
 
 /// Mounts the hierarchies at the target, in the host's form.
@@ -59,7 +80,13 @@ pub(crate) fn mount(
         sys::mount::new_fs(fstype, fstype, options, attrs)
             .map_err(|error| Failure::new(stage, error.errno, format!("{error} (at {})", mount.target)))
     };
-    if groups.is_empty() && handle.v2_dir.is_some() {
+    if let Some(tree) = groups.v2_of_host.take() {
+        sys::mount::set_attributes(tree.as_fd(), mount.attrs, 0, 0, false)
+            .at(stage, || format!("set the options of the mount at {}", mount.target))?;
+        propagate(mount, tree.as_fd())?;
+        return attach(mount, tree.as_fd(), target.as_fd());
+    }
+    if groups.v1.is_empty() && handle.v2_dir.is_some() {
         let tree = new("cgroup2", &[], mount.attrs)?;
         propagate(mount, tree.as_fd())?;
         return attach(mount, tree.as_fd(), target.as_fd());
@@ -67,7 +94,7 @@ pub(crate) fn mount(
     let options = [("mode".to_owned(), Some("755".to_owned()))];
     let tmpfs = new("tmpfs", &options, mount.attrs & !attr::RDONLY)?;
     attach(mount, tmpfs.as_fd(), target.as_fd())?;
-    for (name, tree) in groups.drain(..) {
+    for (name, tree) in groups.v1.drain(..) {
         let what = || format!("show the control group {name}");
         rustix::fs::mkdirat(&tmpfs, name.as_str(), rustix::fs::Mode::from_raw_mode(0o755)).at(stage, what)?;
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;

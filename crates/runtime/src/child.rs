@@ -12,7 +12,7 @@ use sys::process::CArray;
 
 use crate::confine::{self, Target};
 use crate::failure::{At, Failure};
-use crate::procfs::PrivateProc;
+use crate::procfs::{PrivateProc, sysctl_namespace};
 use crate::report::Reporter;
 use crate::root::Root;
 use crate::spawn::{Fds, Stdio};
@@ -47,6 +47,7 @@ fn try_container(
     reporter: &Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
     begin()?;
+    refuse_foreign_settings(plan, fds)?;
     cgroup::join(&plan.cgroup, fds)?;
     enter_namespaces(plan, fds)?;
     sys::process::set_names(&plan.hostname, &plan.domainname)
@@ -100,6 +101,39 @@ fn begin() -> Result<(), Failure> {
     rustix::process::setsid().at(FailureStage::Clone, || "start a session".to_owned())?;
     // Modes below are exact.
     rustix::process::umask(rustix::fs::Mode::empty());
+    Ok(())
+}
+
+/// Names and sysctls may only be set where they belong to the container alone: whatever the plan says,
+/// nothing of the host changes.
+fn refuse_foreign_settings(plan: &LaunchPlan, fds: Fds<'_>) -> Result<(), Failure> {
+    let named = !(plan.hostname.is_empty() && plan.domainname.is_empty());
+    if named && plan.namespaces.uts != NamespaceSource::New {
+        let text = "cannot set the host name: its namespace is not the container's own";
+        return Err(Failure::new(FailureStage::Hostname, Errno::PERM, text));
+    }
+    let is_hosts = |source: NamespaceSource, kind: &str| match source {
+        NamespaceSource::New => Ok(false),
+        NamespaceSource::Host => Ok(true),
+        NamespaceSource::Join(index) => {
+            let what = || format!("look at the {kind} namespace");
+            let joined = rustix::fs::fstat(fds.get(index)?).at(FailureStage::Sysctl, what)?;
+            let own = rustix::fs::stat(format!("/proc/self/ns/{kind}")).at(FailureStage::Sysctl, what)?;
+            Ok((joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino))
+        }
+    };
+    for sysctl in &plan.sysctls {
+        let refused = match sysctl_namespace(&sysctl.key) {
+            Some("net") => is_hosts(plan.namespaces.net, "net")?,
+            Some("ipc") => is_hosts(plan.namespaces.ipc, "ipc")?,
+            Some("uts") => is_hosts(plan.namespaces.uts, "uts")?,
+            _ => true,
+        };
+        if refused {
+            let text = format!("cannot set sysctl {}: it is the host's, not separate per container", sysctl.key);
+            return Err(Failure::new(FailureStage::Sysctl, Errno::PERM, text));
+        }
+    }
     Ok(())
 }
 

@@ -67,6 +67,8 @@ pub(crate) fn drop_privileges(process: &Process, reporter: &Reporter) -> Result<
     let entered = enter_cwd(&process.cwd);
     sys::creds::set_user(process.uid, process.gid, &process.groups)
         .at(FailureStage::Credentials, || format!("become user {}:{}", process.uid, process.gid))?;
+    // A change of user sets this anew, from a setting of the host (`fs.suid_dumpable`).
+    sys::creds::set_dumpable(false).at(FailureStage::Credentials, || "stay hidden".to_owned())?;
     sys::creds::set_keep_capabilities(false).at(stage, || "stop keeping capabilities".to_owned())?;
     let permitted = process.permitted & held.permitted;
     let ambient = process.ambient & permitted;

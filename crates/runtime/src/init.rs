@@ -9,6 +9,8 @@ use std::os::fd::BorrowedFd;
 use launch::{FailureStage, Process};
 use sys::Errno;
 use sys::clone::Cloned;
+use sys::process::Reaped;
+use sys::socket::FdSocket;
 
 use crate::confine;
 use crate::failure::{At, Failure};
@@ -20,6 +22,7 @@ const OWN_FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 /// Forks. Returns in the child, which is to become the program; the parent stays as init.
 pub(crate) fn split(process: &Process, terminal: Option<BorrowedFd<'_>>, reporter: &Reporter) -> Result<(), Failure> {
+    let (gate, held) = FdSocket::pair().at(FailureStage::Clone, || "make the gate between init and the program".to_owned())?;
     // Before the split, so that no signal finds init with a default action.
     sys::process::block_all_signals();
     let cloned =
@@ -27,6 +30,10 @@ pub(crate) fn split(process: &Process, terminal: Option<BorrowedFd<'_>>, reporte
     match cloned {
         Cloned::Child => {
             sys::process::reset_signals();
+            drop(held);
+            // Until init has given up its privileges and descriptors: no program runs beside what it could
+            // still take from there. The end of the connection says so, and says it too when init has died.
+            let _ = gate.recv(&mut [0; 1]);
             lead(terminal)
         }
         Cloned::Parent { pid, pidfd } => {
@@ -73,8 +80,10 @@ fn serve(program: i32) -> ! {
 }
 
 fn reap(program: i32) {
-    while let Ok(Some(ended)) = sys::process::reap_any() {
-        if ended.pid == program {
+    while let Ok(Some(reaped)) = sys::process::reap_any() {
+        if let Reaped::Ended(ended) = reaped
+            && ended.pid == program
+        {
             sys::process::exit_now(ended.code);
         }
     }

@@ -68,6 +68,19 @@ impl PrivateProc {
     }
 }
 
+/// The kind of namespace a sysctl belongs to; `None` for those the host has only once.
+pub(crate) fn sysctl_namespace(key: &str) -> Option<&'static str> {
+    let path = sysctl_path(key).ok()?;
+    match path.strip_prefix("sys/")? {
+        name if name.starts_with("net/") => Some("net"),
+        name if name.starts_with("fs/mqueue/") => Some("ipc"),
+        "kernel/msgmax" | "kernel/msgmnb" | "kernel/msgmni" | "kernel/sem" | "kernel/shmall" | "kernel/shmmax"
+        | "kernel/shmmni" | "kernel/shm_rmid_forced" => Some("ipc"),
+        "kernel/hostname" | "kernel/domainname" => Some("uts"),
+        _ => None,
+    }
+}
+
 /// `net.ipv4.ip_forward` and `net/ipv4/ip_forward` name the same file; whichever separator comes
 /// first is the separator, the other one part of a name (sysctl(8)).
 fn sysctl_path(key: &str) -> Result<String, Errno> {
@@ -96,6 +109,17 @@ fn sysctl_path(key: &str) -> Result<String, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_namespace_has_for_itself_is_in_one() {
+        let own = [("net.ipv4.ip_forward", "net"), ("kernel/shmmax", "ipc"), ("fs.mqueue.msg_max", "ipc")];
+        for (key, namespace) in own.into_iter().chain([("kernel.hostname", "uts")]) {
+            assert_eq!(sysctl_namespace(key), Some(namespace), "{key}");
+        }
+        for key in ["kernel.core_pattern", "vm.overcommit_memory", "net", "net/../kernel/core_pattern", "kernel.shm", ""] {
+            assert_eq!(sysctl_namespace(key), None, "{key}");
+        }
+    }
 
     #[test]
     fn keys_become_paths() {

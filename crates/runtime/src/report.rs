@@ -19,7 +19,7 @@ const FAILED: u8 = b'F';
 /// Longest text carried, in bytes.
 const MAX_TEXT: usize = 1024;
 /// Most warnings kept for one start.
-const MAX_WARNINGS: usize = 64;
+const MAX_WARNINGS: usize = 32;
 
 /// The child's end.
 pub(crate) struct Reporter(FdSocket);

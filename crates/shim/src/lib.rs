@@ -7,6 +7,7 @@ mod clock;
 mod connection;
 mod jsonline;
 mod log;
+mod null;
 mod poller;
 mod requests;
 mod server;

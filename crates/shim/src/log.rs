@@ -253,7 +253,10 @@ impl Log {
             }
             return;
         }
-        for number in (1..last).rev() {
+        // As many as there are, not as many as there may be.
+        let there = |number: &u32| rustix::fs::lstat(format!("{path}.{number}")).is_ok();
+        let kept = (1..last).take_while(there).count();
+        for number in (1..=u32::try_from(kept).unwrap_or(0)).rev() {
             let _ = rustix::fs::rename(format!("{path}.{number}"), format!("{path}.{}", number + 1));
         }
         let moved = rustix::fs::rename(path.as_str(), format!("{path}.1")).is_ok();

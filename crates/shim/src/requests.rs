@@ -15,8 +15,10 @@ use crate::task::{ChildStreams, Phase, Starting, Task};
 
 /// Largest plan accepted, in bytes.
 const MAX_PLAN: u64 = 16 * 1024 * 1024;
-/// Most execs at a time.
-const MAX_TASKS: usize = 1024;
+/// Most execs at a time: all their ids fit into one snapshot message.
+const MAX_TASKS: usize = 512;
+/// Longest id of an exec, in bytes.
+const MAX_EXEC_ID: usize = 64;
 
 impl Server {
     pub(crate) fn handle(&mut self, connection: u32, incoming: Incoming) {
@@ -97,7 +99,7 @@ impl Server {
         }
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == MAIN) else { return Ok(()) };
         let streams = task
-            .prepare_io(plan.io, false)
+            .prepare_io(plan.io, false, &mut self.null)
             .map_err(|errno| failure(FailureStage::Io, errno, "make the standard streams"))?;
         let spawning = runtime::spawn(&plan, &fds, stdio(&streams))?;
         begin(task, spawning, to, None);
@@ -106,7 +108,8 @@ impl Server {
         if let Some(launched) = &mut self.launched {
             launched.oom = oom;
         }
-        self.watch_start(MAIN)
+        self.watch_start(MAIN);
+        Ok(())
     }
 
     fn listen(&mut self, plan: &LaunchPlan) -> Result<(), Failure> {
@@ -135,6 +138,9 @@ impl Server {
         if self.tasks.len() >= MAX_TASKS {
             return Err(failure(FailureStage::Protocol, Errno::AGAIN, "run more execs at a time in this container"));
         }
+        if plan.exec_id.len() > MAX_EXEC_ID {
+            return Err(failure(FailureStage::Protocol, Errno::NAMETOOLONG, "run an exec under so long an id"));
+        }
         if plan.exec_id.is_empty() || self.tasks.iter().any(|task| task.exec_id == plan.exec_id) {
             return Err(failure(FailureStage::Protocol, Errno::EXIST, "run an exec under an id in use"));
         }
@@ -146,23 +152,24 @@ impl Server {
         };
         let mut task = Task::new(id, plan.exec_id.clone());
         let io = |errno| failure(FailureStage::Io, errno, "make the standard streams");
-        let streams = task.prepare_io(plan.io, attach.is_none()).map_err(io)?;
+        let streams = task.prepare_io(plan.io, attach.is_none(), &mut self.null).map_err(io)?;
         let stream = attach.map(|streams| task.attach(client, streams)).transpose().map_err(io)?;
         let spawning = runtime::exec(&plan, &fds, target.as_fd(), stdio(&streams))?;
         begin(&mut task, spawning, to, stream);
         self.tasks.push(task);
-        self.watch_start(id)
+        self.watch_start(id);
+        Ok(())
     }
 
-    /// Watches the start, and looks at once: it may be over already.
-    fn watch_start(&mut self, id: u32) -> Result<(), Failure> {
-        let watched = match self.tasks.iter().find(|task| task.id == id).map(|task| &task.phase) {
-            Some(Phase::Starting(starting)) => {
-                self.poller.add(starting.spawning.status(), Token::Status(id), Interest::READ)
-            }
-            _ => Ok(()),
-        };
-        watched.map_err(|errno| failure(FailureStage::Io, errno, "watch the new process"))
+    /// Watches the start. The process is there already, so that a lack of watches is no reason to
+    /// answer that it is not: it is looked after by the clock then.
+    fn watch_start(&mut self, id: u32) {
+        if let Some(Phase::Starting(starting)) =
+            self.tasks.iter().find(|task| task.id == id).map(|task| &task.phase)
+            && self.poller.add(starting.spawning.status(), Token::Status(id), Interest::READ).is_err()
+        {
+            self.unwatched = true;
+        }
     }
 
     fn attach(&mut self, to: (u32, u64), streams: Streams) -> Result<(), Failure> {

@@ -9,11 +9,13 @@ use launch::{Event, ExitRecord, FailureStage, MAX_MESSAGE, ReplyFrame, Response}
 use runtime::{Failure, Progress};
 use sys::Errno;
 use sys::memory::PageBuffer;
+use sys::process::Reaped;
 use sys::socket::{FdListener, FdSocket};
 
 use crate::clock::{monotonic_ns, now_ns};
 use crate::connection::Connection;
 use crate::log::{Log, Stream};
+use crate::null::NullDevice;
 use crate::poller::{Interest, Poller, Ready, Token};
 use crate::task::{Phase, QUIET_NS, Read, Starting, Task};
 
@@ -21,8 +23,15 @@ use crate::task::{Phase, QUIET_NS, Read, Starting, Task};
 const READ_SIZE: usize = 256 * 1024;
 /// Idle time after which buffers go back to the kernel.
 const RELAX_NS: i64 = 1_000_000_000;
+/// How often is looked after what could not be watched.
+const RETRY_NS: i64 = 50_000_000;
+/// Most ended children taken at once: an exec can have children of its own born as ours (`CLONE_PARENT`),
+/// and as fast as they end.
+const MAX_REAPED: usize = 256;
 /// Reads of each stream when a process has ended: more than a full pipe.
 const DRAIN_READS: usize = 32;
+/// Longest text of a failure, in bytes.
+const MAX_DETAIL: usize = 4096;
 /// The container's first process among the tasks.
 pub(crate) const MAIN: u32 = 0;
 
@@ -73,6 +82,12 @@ pub(crate) struct Server {
     pub(crate) forgotten: bool,
     /// The launch failed: nothing is left to do.
     pub(crate) failed: bool,
+    pub(crate) null: NullDevice,
+    /// Something could not be watched, so it is looked after every [`RETRY_NS`]. Watches are limited per
+    /// user (epoll(7)), and root in a container is the same user: a container can use them up.
+    pub(crate) unwatched: bool,
+    /// More children have ended than were taken at once.
+    reaping: bool,
     next_id: u32,
     buffer: PageBuffer,
     messages: PageBuffer,
@@ -98,6 +113,9 @@ impl Server {
             exit: None,
             forgotten: false,
             failed: false,
+            null: NullDevice::default(),
+            unwatched: false,
+            reaping: false,
             next_id: 2,
             buffer: PageBuffer::new(READ_SIZE)?,
             messages: PageBuffer::new(MAX_MESSAGE)?,
@@ -111,7 +129,7 @@ impl Server {
         loop {
             let now = monotonic_ns();
             for task in &mut self.tasks {
-                task.settle(&self.poller, now)?;
+                self.unwatched |= task.settle(&self.poller, now).is_err();
             }
             self.tasks
                 .retain(|task| task.id == MAIN || !(matches!(task.phase, Phase::Over) && task.clients.is_empty()));
@@ -156,8 +174,12 @@ impl Server {
     }
 
     fn deadline(&self) -> Option<i64> {
+        if self.reaping {
+            return Some(0);
+        }
         let relax = self.touched.map(|at| at + RELAX_NS);
-        self.tasks.iter().filter_map(Task::deadline).chain(relax).min()
+        let retry = self.unwatched.then(|| monotonic_ns() + RETRY_NS);
+        self.tasks.iter().filter_map(Task::deadline).chain(relax).chain(retry).min()
     }
 
     fn dispatch(&mut self, ready: Ready) {
@@ -315,6 +337,10 @@ impl Server {
         if let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) {
             task.close_streams(poller);
             task.phase = Phase::Over;
+            if starting.ended.is_some() {
+                // Reaped: the number is free for others from now on.
+                task.pid = 0;
+            }
         }
         self.fail(starting.reply, failure);
         if id == MAIN {
@@ -324,13 +350,21 @@ impl Server {
 
     /// Answers that something failed.
     pub(crate) fn fail(&mut self, to: (u32, u64), failure: Failure) {
-        let Failure { stage, errno, detail } = failure;
+        let Failure { stage, errno, mut detail } = failure;
+        // A longer one would not fit into a message, and the answer be lost with it.
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         self.reply(to, Response::Failed { stage, errno, detail }, None);
     }
 
     fn reap(&mut self) {
         sys::process::drain_signal_fd(self.signals.as_fd());
-        while let Ok(Some(child)) = sys::process::reap_any() {
+        self.reaping = true;
+        for _ in 0..MAX_REAPED {
+            let Ok(Some(reaped)) = sys::process::reap_any() else {
+                self.reaping = false;
+                return;
+            };
+            let Reaped::Ended(child) = reaped else { continue };
             let Some(task) = self.tasks.iter_mut().find(|task| task.pid == child.pid) else { continue };
             let id = task.id;
             let finished_at_ns = now_ns();
@@ -400,6 +434,18 @@ impl Server {
     /// What is due without an event.
     fn on_time(&mut self) {
         let now = monotonic_ns();
+        if self.reaping {
+            self.reap();
+        }
+        if std::mem::take(&mut self.unwatched) {
+            let starting = |task: &&Task| matches!(task.phase, Phase::Starting(_));
+            let starting: Vec<u32> = self.tasks.iter().filter(starting).map(|task| task.id).collect();
+            for id in starting {
+                self.follow_start(id);
+                // Still at it, and perhaps still not watched.
+                self.unwatched |= self.task(id).is_some_and(|task| matches!(task.phase, Phase::Starting(_)));
+            }
+        }
         let quiet: Vec<u32> = self
             .tasks
             .iter()
@@ -422,6 +468,9 @@ impl Server {
             sys::memory::release_program_text();
             if let Some(log) = &mut self.log {
                 log.relax();
+            }
+            for task in &mut self.tasks {
+                task.relax();
             }
         }
     }

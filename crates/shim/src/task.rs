@@ -14,6 +14,7 @@ use sys::Errno;
 use crate::client::Client;
 use crate::clock::monotonic_ns;
 use crate::log::{Log, Stream};
+use crate::null::NullDevice;
 use crate::poller::{Interest, Poller, Token, Watched};
 
 /// After the process has ended its output is read until its end or until nothing has come for this
@@ -23,8 +24,11 @@ pub(crate) const QUIET_NS: i64 = 100_000_000;
 const DRAIN_NS: i64 = 2_000_000_000;
 /// Bytes of a client's input taken at once.
 const INPUT_CHUNK: usize = 64 * 1024;
-/// Wanted capacity of an output pipe: fewer, larger reads for a process that writes a lot.
-const PIPE_SIZE: usize = 1024 * 1024;
+/// Capacity of a pipe as the kernel makes it. Capacity counts against a limit per user
+/// (`pipe-user-pages-soft`) beyond which containers get pipes of two pages, so that the idle keep to this.
+const PIPE_SIZE: usize = 64 * 1024;
+/// Capacity of the pipe of a process that writes a lot: fewer, larger reads.
+const BUSY_PIPE_SIZE: usize = 1024 * 1024;
 
 /// How far a task has come.
 pub(crate) enum Phase {
@@ -72,6 +76,8 @@ pub(crate) struct Task {
     input: Input,
     pub(crate) clients: Vec<Client>,
     paused: bool,
+    /// The output pipe with [`BUSY_PIPE_SIZE`].
+    busy: bool,
 }
 
 /// Standard input of a task.
@@ -117,11 +123,17 @@ impl Task {
             input: Input { pipe: None, open: false, pending: Vec::new(), sent: 0, closing: false },
             clients: Vec::new(),
             paused: false,
+            busy: false,
         }
     }
 
     /// Makes the streams. With `discard` nobody will ever read the output, so it leads to the null device.
-    pub(crate) fn prepare_io(&mut self, mode: IoMode, discard: bool) -> Result<ChildStreams, Errno> {
+    pub(crate) fn prepare_io(
+        &mut self,
+        mode: IoMode,
+        discard: bool,
+        null: &mut NullDevice,
+    ) -> Result<ChildStreams, Errno> {
         let streams = match mode {
             IoMode::Terminal(terminal) => {
                 self.tty = true;
@@ -131,10 +143,6 @@ impl Task {
             }
             IoMode::Pipes { stdin, stdin_once } => {
                 self.stdin_once = stdin_once;
-                let null = || {
-                    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-                    rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())
-                };
                 let input = if stdin {
                     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
                     sys::fd::set_nonblocking(write.as_fd(), true)?;
@@ -142,13 +150,12 @@ impl Task {
                     self.input.open = true;
                     read
                 } else {
-                    null()?
+                    null.open()?
                 };
                 if discard {
-                    return Ok(ChildStreams::Pipes([input, null()?, null()?]));
+                    return Ok(ChildStreams::Pipes([input, null.open()?, null.open()?]));
                 }
                 let output = self.output_pipe(Stream::Stdout)?;
-                let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_SIZE);
                 ChildStreams::Pipes([input, output, self.output_pipe(Stream::Stderr)?])
             }
         };
@@ -231,6 +238,10 @@ impl Task {
                 Read::Nothing
             }
             Ok(len) => {
+                if len >= PIPE_SIZE && !self.tty && !self.busy && stream == Stream::Stdout {
+                    self.busy = true;
+                    let _ = rustix::pipe::fcntl_setpipe_size(&source.fd, BUSY_PIPE_SIZE);
+                }
                 let data = &buffer[..len];
                 if let Some(log) = log {
                     log.append(stream, data);
@@ -250,6 +261,13 @@ impl Task {
         }
         if self.tty {
             self.close_input(poller);
+        }
+    }
+
+    /// Gives a large pipe back after a while without output.
+    pub(crate) fn relax(&mut self) {
+        if let Some(source) = self.outputs[0].as_ref().filter(|_| self.busy) {
+            self.busy = rustix::pipe::fcntl_setpipe_size(&source.fd, PIPE_SIZE).is_err();
         }
     }
 

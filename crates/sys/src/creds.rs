@@ -50,18 +50,21 @@ pub fn set_capabilities(sets: Capabilities) -> Result<(), Errno> {
 }
 
 /// The bounding set, and how many capabilities this kernel knows.
-#[must_use]
-pub fn bounding_set() -> (u64, u32) {
+///
+/// # Errors
+/// What prctl(2) says, a filter's refusal above all: a set that cannot be read must not pass for an empty one.
+pub fn bounding_set() -> Result<(u64, u32), Errno> {
     let mut set = 0;
     for cap in 0..64u32 {
         // SAFETY: PR_CAPBSET_READ takes integers only.
-        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as libc::c_ulong, 0, 0, 0) } {
-            0 => {}
-            1 => set |= 1 << cap,
-            _ => return (set, cap),
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as libc::c_ulong, 0, 0, 0) }.into()) {
+            Ok(0) => {}
+            Ok(_) => set |= 1 << cap,
+            Err(Errno::INVAL) if cap > 0 => return Ok((set, cap)),
+            Err(errno) => return Err(errno),
         }
     }
-    (set, 64)
+    Ok((set, 64))
 }
 
 /// Takes every capability not in `keep` out of the bounding set.
@@ -69,7 +72,7 @@ pub fn bounding_set() -> (u64, u32) {
 /// # Errors
 /// `EPERM` without `CAP_SETPCAP`.
 pub fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
-    let (have, known) = bounding_set();
+    let (have, known) = bounding_set()?;
     for cap in (0..known).filter(|cap| have & !keep & (1 << cap) != 0) {
         // SAFETY: PR_CAPBSET_DROP takes integers only.
         check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as libc::c_ulong, 0, 0, 0) }.into())?;

@@ -21,6 +21,8 @@ use rustix::io::Errno;
 const RESOLVE_RETRIES: usize = 64;
 /// Directories held open at once while a tree is removed; deeper ones are moved up first.
 const REMOVE_DEPTH: usize = 64;
+/// Rounds in which a tree is emptied while somebody keeps filling it, and rounds in all.
+const REMOVE_ROUNDS: (usize, usize) = (64, 1 << 16);
 /// Largest value of an extended attribute the kernel accepts (`XATTR_SIZE_MAX`, xattr(7)).
 const XATTR_VALUE_MAX: usize = 64 * 1024;
 /// Largest list of attribute names the kernel returns (`XATTR_LIST_MAX`).
@@ -134,32 +136,35 @@ impl Root {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
-        // Each prefix is resolved from the root again, so that a symlink on the way is followed inside the tree.
-        let mut prefix = PathBuf::from("/");
-        let mut dir = self.open_dir("/")?;
-        for component in path.components() {
-            match component {
-                Component::Normal(name) => {
-                    prefix.push(name);
-                    dir = match self.open_dir(&prefix) {
-                        Ok(next) => next,
-                        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                            match dir.mkdir(name, mode) {
-                                Ok(()) => {}
-                                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                                Err(e) => return Err(e),
-                            }
-                            self.open_dir(&prefix)?
-                        }
-                        Err(e) => return Err(e),
-                    };
-                }
-                Component::ParentDir => {
-                    prefix.push("..");
-                    dir = self.open_dir(&prefix)?;
-                }
-                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        let parts: Vec<Component<'_>> =
+            path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir)).collect();
+        let prefix = |count: usize| Path::new("/").join(parts[..count].iter().collect::<PathBuf>());
+        // The longest prefix that exists, by halves: one by one would cost the square of the depth.
+        let (mut found, mut missing) = (0, parts.len());
+        while missing - found > 1 {
+            let middle = found.midpoint(missing);
+            match self.open_dir(prefix(middle)) {
+                Ok(_) => found = middle,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => missing = middle,
+                Err(e) => return Err(e),
             }
+        }
+        let mut dir = self.open_dir(prefix(found))?;
+        for count in found + 1..=parts.len() {
+            let Component::Normal(name) = parts[count - 1] else {
+                dir = self.open_dir(prefix(count))?;
+                continue;
+            };
+            dir = match dir.mkdir(name, mode) {
+                // What was made a moment ago needs no resolution, unless somebody changed it already.
+                Ok(()) => match dir.open_dir(name) {
+                    Ok(made) => made,
+                    Err(_) => self.open_dir(prefix(count))?,
+                },
+                // Made by somebody else meanwhile, or a symlink, to be followed inside the tree.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.open_dir(prefix(count))?,
+                Err(e) => return Err(e),
+            };
         }
         Ok(dir)
     }
@@ -188,12 +193,7 @@ impl Root {
     /// `EINVAL` when it is no symlink.
     pub fn readlink(&self, path: impl AsRef<Path>) -> io::Result<OsString> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        match rustix::fs::readlinkat(&fd, "", Vec::new()) {
-            Ok(text) => Ok(OsString::from_vec(text.into_bytes())),
-            // An empty path on a descriptor that is no symlink.
-            Err(Errno::NOENT) => Err(Errno::INVAL.into()),
-            Err(e) => Err(e.into()),
-        }
+        read_link(fd)
     }
 
     /// Path of `path` with every symlink resolved inside the tree, as an absolute path of the tree.
@@ -293,6 +293,30 @@ impl Dir {
         Ok(Self { fd: self.fd.try_clone()? })
     }
 
+    /// Opens the directory a handle (`O_PATH`) stands for.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, and those of openat(2).
+    pub fn from_handle(handle: impl AsFd) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { fd: rustix::fs::openat(handle, ".", flags, Mode::empty())? })
+    }
+
+    /// Opens the directory above this one, if it still is the one with this device and inode number: the
+    /// way back of a walk that does not keep every directory open.
+    ///
+    /// # Errors
+    /// `ESTALE` when this directory was moved elsewhere, and those of openat(2).
+    pub fn open_parent(&self, device: u64, inode: u64) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.fd, "..", flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&handle)?;
+        if (stat.st_dev, stat.st_ino) != (device, inode) {
+            return Err(Errno::STALE.into());
+        }
+        Self::from_handle(handle)
+    }
+
     /// Opens the directory `name`, refusing a symlink.
     ///
     /// # Errors
@@ -307,16 +331,7 @@ impl Dir {
     /// # Errors
     /// `ELOOP` for a symlink, `EINVAL` for anything but a regular file.
     pub fn open_file(&self, name: &OsStr) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        // A device could act on being opened: the type is looked at first and checked again on the descriptor.
-        if FileType::from_raw_mode(self.lstat(name)?.st_mode) != FileType::RegularFile {
-            return Err(Errno::INVAL.into());
-        }
-        let fd = rustix::fs::openat(&self.fd, single(name)?, flags, Mode::empty())?;
-        if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
-            return Err(Errno::INVAL.into());
-        }
-        Ok(fd)
+        reopen_file(self.open_handle(name)?)
     }
 
     /// A handle (`O_PATH`) of `name` itself, symlink or not.
@@ -489,10 +504,11 @@ impl Dir {
     }
 
     /// Removes `name` and everything below it, whatever its type and depth, with a bounded number of
-    /// descriptors. Missing is success.
+    /// descriptors. Missing is success. What is mounted below is not gone into.
     ///
     /// # Errors
-    /// `EBUSY` when a mount is in the way, those of unlinkat(2) otherwise.
+    /// `EBUSY` when a mount is in the way, `ENOTEMPTY` when somebody fills the tree as fast as it is
+    /// emptied, those of unlinkat(2) otherwise.
     pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
         match self.unlink(name) {
             Ok(()) => return Ok(()),
@@ -501,9 +517,10 @@ impl Dir {
             Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::ISDIR | Errno::PERM)) => {}
             Err(e) => return Err(e),
         }
-        let top = self.open_dir(name)?;
-        let mut moved = 0_u64;
-        loop {
+        let top = self.open_same_mount(name)?;
+        let (mut moved, mut idle) = (0_u64, 0);
+        for _ in 0..REMOVE_ROUNDS.1 {
+            let before = moved;
             top.empty(&mut moved)?;
             match self.rmdir(name) {
                 Ok(()) => return Ok(()),
@@ -512,7 +529,26 @@ impl Dir {
                 Err(e) if Errno::from_io_error(&e) == Some(Errno::NOTEMPTY) => {}
                 Err(e) => return Err(e),
             }
+            idle += usize::from(moved == before);
+            if idle > REMOVE_ROUNDS.0 {
+                break;
+            }
         }
+        Err(Errno::NOTEMPTY.into())
+    }
+
+    /// As [`Dir::open_dir`], refusing a mount point: what is mounted there is not part of the tree.
+    fn open_same_mount(&self, name: &OsStr) -> io::Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let how = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        for _ in 0..RESOLVE_RETRIES {
+            match rustix::fs::openat2(&self.fd, single(name)?, flags, Mode::empty(), how) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::XDEV) => return Err(Errno::BUSY.into()),
+                other => return Ok(Dir { fd: other? }),
+            }
+        }
+        Err(Errno::AGAIN.into())
     }
 
     /// Removes what is in the directory; trees deeper than [`REMOVE_DEPTH`] are moved into it and left.
@@ -558,10 +594,39 @@ impl Dir {
                 }
                 continue;
             }
-            let dir = level.dir.open_dir(&next.name)?;
+            let dir = level.dir.open_same_mount(&next.name)?;
             let pending = dir.list()?;
             levels.push(Level { dir, name: next.name, pending });
         }
+    }
+}
+
+/// Opens the regular file a handle (`O_PATH`) stands for, for reading. Nothing but a regular file is opened
+/// even for a moment: opening a FIFO blocks, and opening a device can start what it drives.
+///
+/// # Errors
+/// `ELOOP` for a symlink, `EINVAL` for anything else but a regular file, those of open(2).
+pub fn reopen_file(handle: impl AsFd) -> io::Result<OwnedFd> {
+    match FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Symlink => return Err(Errno::LOOP.into()),
+        _ => return Err(Errno::INVAL.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // The link below /proc/self/fd names exactly the object that was looked at.
+    Ok(rustix::fs::open(by_descriptor(&handle), flags, Mode::empty())?)
+}
+
+/// Target text of the symlink a handle (`O_PATH`) stands for.
+///
+/// # Errors
+/// `EINVAL` when it is no symlink, those of readlinkat(2).
+pub fn read_link(handle: impl AsFd) -> io::Result<OsString> {
+    match rustix::fs::readlinkat(&handle, "", Vec::new()) {
+        Ok(text) => Ok(OsString::from_vec(text.into_bytes())),
+        // An empty path on a descriptor that is no symlink.
+        Err(Errno::NOENT) => Err(Errno::INVAL.into()),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -48,23 +48,37 @@ pub struct Ended {
     pub code: i32,
 }
 
+/// What waiting for any child has met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reaped {
+    Ended(Ended),
+    /// A child that had made the caller its tracer (`PTRACE_TRACEME`) and stopped. It runs on, untraced.
+    LetGo,
+}
+
 /// Takes one ended child of the caller, adopted orphans included; `None` when none has ended.
+///
+/// A child can ask to be traced by its parent without the parent's consent, and stops of a traced child
+/// are reported whether asked for or not (ptrace(2)). Such a stop is no end: the child is let go of.
 ///
 /// # Errors
 /// `ECHILD` when there is no child at all.
-pub fn reap_any() -> Result<Option<Ended>, Errno> {
+pub fn reap_any() -> Result<Option<Reaped>, Errno> {
     use rustix::process::WaitOptions;
-    match rustix::process::wait(WaitOptions::NOHANG)? {
-        None => Ok(None),
-        Some((pid, status)) => {
-            let code = match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => code,
-                (None, Some(signal)) => 128 + signal,
-                (None, None) => 255,
-            };
-            Ok(Some(Ended { pid: pid.as_raw_nonzero().get(), code }))
+    let Some((pid, status)) = rustix::process::wait(WaitOptions::NOHANG)? else { return Ok(None) };
+    let pid = pid.as_raw_nonzero().get();
+    let code = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => {
+            // The signal that stopped it is still to be delivered; a trap is only there for a tracer.
+            let signal = status.stopping_signal().filter(|signal| *signal != libc::SIGTRAP).unwrap_or(0);
+            // SAFETY: detaching takes integers only and touches no memory of ours.
+            unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_DETACH, pid, 0, signal & 0x7f) };
+            return Ok(Some(Reaped::LetGo));
         }
-    }
+    };
+    Ok(Some(Reaped::Ended(Ended { pid, code })))
 }
 
 /// Arguments or environment as execve(2) wants them. Items with a NUL inside are an error.

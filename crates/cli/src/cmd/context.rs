@@ -56,7 +56,7 @@ pub(super) static USE: Command = Command {
         for variable in ["DHOW_HOST", "DOCKER_HOST"] {
             if non_empty(variable).is_some() {
                 warn(&format!(
-                    "Warning: {variable} environment variable overrides the active context. To use {name:?}, either set the global --context flag, or unset {variable}."
+                    "Warning: {variable} environment variable overrides the active context. To use {name:?}, either set the global --context flag, or unset {variable} environment variable."
                 ));
             }
         }
@@ -93,11 +93,8 @@ fn default_host(session: &Session) -> String {
 
 fn ls(parsed: &Parsed, session: &Session) -> Result<u8> {
     let current = session.context_name()?;
-    let mut all = vec![(
-        DEFAULT.to_owned(),
-        "The engine of this machine, or the one DOCKER_HOST names".to_owned(),
-        default_host(session),
-    )];
+    let mut all =
+        vec![(DEFAULT.to_owned(), "Current DOCKER_HOST based configuration".to_owned(), default_host(session))];
     all.extend(context::list(session.config()?.dir())?.into_iter().map(|one| (one.name, one.description, one.host)));
     all.sort();
     let star = parsed.text("format").is_empty() && !parsed.on("quiet");

@@ -8,7 +8,7 @@ use crate::{
     flags::{Arity, Command, Flag, Parsed},
     format::{Column, Listing, Value, time},
     session::Session,
-    term::output::print,
+    term::output::{print, warn},
 };
 
 pub(super) static PS: Command = Command {
@@ -52,7 +52,10 @@ const HEADINGS: &[Column] = &[
 const COMMAND_WIDTH: usize = 20;
 
 fn ps(parsed: &Parsed, session: &Session) -> Result<u8> {
-    let format = match parsed.opt("format") {
+    if parsed.on("quiet") && parsed.given("format") {
+        warn("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
+    let format = match parsed.opt("format").filter(|_| !parsed.on("quiet")) {
         Some(format) => format.to_owned(),
         None if parsed.on("quiet") => String::new(),
         None => session.config()?.text("psFormat").unwrap_or_default().to_owned(),

@@ -6,7 +6,7 @@ use super::INSPECT_FORMAT;
 use crate::{
     Error, Result,
     flags::{Arity, Command, Parsed},
-    format::{Value, template::Template},
+    format::{Value, template::Template, time},
     session::Session,
     term::output::print,
 };
@@ -78,7 +78,7 @@ fn version(parsed: &Parsed, session: &Session) -> Result<u8> {
                 ("API version:", api),
                 ("Go version:", detail("GoVersion")),
                 ("Git commit:", detail("GitCommit")),
-                ("Built:", detail("BuildTime")),
+                ("Built:", time::ansic(&detail("BuildTime"))),
                 ("OS/Arch:", format!("{}/{}", detail("Os"), detail("Arch"))),
                 ("Experimental:", detail("Experimental")),
             ] {

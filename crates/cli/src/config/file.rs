@@ -83,6 +83,7 @@ impl ConfigFile {
         fs::create_dir_all(&self.dir).map_err(Error::file("cannot create", &self.dir))?;
         // A link is written through: dotfile collections keep the real file elsewhere.
         let path = self.dir.join("config.json");
+        #[allow(clippy::disallowed_methods)]
         let path = fs::canonicalize(&path).unwrap_or(path);
         let staged = path.with_file_name(format!(".config.json.{}", std::process::id()));
         let mut text = Vec::new();

@@ -4,5 +4,6 @@
 pub(crate) mod context;
 pub(crate) mod credentials;
 mod file;
+pub(crate) mod plugin;
 
 pub(crate) use file::ConfigFile;

@@ -22,7 +22,7 @@ pub(crate) fn nano_cpus(text: &str) -> Result<i64> {
 pub(crate) fn restart_policy(text: &str) -> Result<Value> {
     let (name, count) = match text.split_once(':') {
         None => (text, 0),
-        Some((_, count)) if count.is_empty() => {
+        Some((_, "")) => {
             return Err(Error::invalid("invalid restart policy format: maximum retry count must be an integer"));
         }
         Some((name, count)) => {

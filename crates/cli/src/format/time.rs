@@ -49,6 +49,14 @@ pub(crate) fn rfc3339_nano(nanos: i64) -> String {
     }
 }
 
+/// `Tue Sep 15 11:02:57 2026` for an RFC 3339 text; other text as it is.
+pub(crate) fn ansic(text: &str) -> String {
+    match text.parse::<Timestamp>() {
+        Ok(moment) => moment.to_zoned(TimeZone::UTC).strftime("%a %b %e %H:%M:%S %Y").to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// Seconds since the epoch of an RFC 3339 text.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_second)
@@ -94,6 +102,7 @@ mod tests {
         assert!(moment("42m").unwrap().contains('.'));
         assert!(moment("2013-01-02").is_ok());
         assert!(moment("yesterday").is_err());
+        assert_eq!(ansic("2026-09-15T11:02:57.000000000+00:00"), "Tue Sep 15 11:02:57 2026");
         assert_eq!(parse_rfc3339("1970-01-01T00:01:00Z"), Some(60));
     }
 }

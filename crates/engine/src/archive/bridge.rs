@@ -43,21 +43,15 @@ pub(crate) fn stream(work: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 's
     Box::pin(futures_util::stream::poll_fn(move |context| received.poll_recv(context)))
 }
 
-/// Messages of a channel, and a task that is aborted when nobody reads them any more.
-pub(crate) fn messages<T: Send + 'static>(mut received: mpsc::Receiver<T>, task: Option<AbortOnDrop>) -> AnyStream<T> {
+/// Messages of a channel; `guard` is dropped when nobody reads them any more.
+pub(crate) fn messages<T: Send + 'static>(
+    mut received: mpsc::Receiver<T>,
+    guard: impl Send + 'static,
+) -> AnyStream<T> {
     Box::pin(futures_util::stream::poll_fn(move |context| {
-        let _keep = &task;
+        let _keep = &guard;
         received.poll_recv(context)
     }))
-}
-
-/// Aborts a task when dropped.
-pub(crate) struct AbortOnDrop(pub(crate) tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 struct ChunkWriter {

@@ -38,7 +38,6 @@ fn copy(name: &str, rooted: bool, input: impl Read, out: &mut dyn Write) -> Resu
     let failed = |e: layer::tar::Error| Error::io("cannot send an archive", e);
     let mut reader = Reader::new(input, Limits::default());
     let mut writer = Writer::new(out);
-    let mut buffer = vec![0; 128 * 1024];
     while let Some(mut entry) = reader.next_entry().map_err(failed)? {
         entry.path = renamed(name, rooted, &entry.path);
         if entry.kind == Kind::HardLink {
@@ -46,12 +45,8 @@ fn copy(name: &str, rooted: bool, input: impl Read, out: &mut dyn Write) -> Resu
         }
         writer.entry(&entry).map_err(failed)?;
         if entry.kind == Kind::File {
-            loop {
-                let read = reader.read(&mut buffer).map_err(|e| Error::io("cannot read an archive", e))?;
-                if read == 0 {
-                    break;
-                }
-                writer.data(&buffer[..read]).map_err(failed)?;
+            while let Some((_, piece)) = reader.data().map_err(failed)? {
+                writer.data(piece).map_err(failed)?;
             }
         }
     }

@@ -129,10 +129,10 @@ impl Image {
         sum
     }
 
-    /// When it was made, as it says itself: seconds since the epoch, 0 when it does not.
-    pub(crate) fn created(&self) -> i64 {
+    /// When it was made, as it says itself: seconds since the epoch and nanoseconds, 0 when it does not.
+    pub(crate) fn created(&self) -> (i64, u32) {
         let created = self.shown().and_then(|body| body.config.created.as_deref());
-        created.and_then(docker_types::time::parse_rfc3339).map_or(0, |(seconds, _)| seconds)
+        created.and_then(docker_types::time::parse_rfc3339).unwrap_or_default()
     }
 
     /// The image's labels.

@@ -41,7 +41,9 @@ impl Images {
         };
         let containers = containers_by_image(inner);
         let none = Names::default();
-        let mut out: Vec<ImageSummary> = images
+        let mut newest_first = images.clone();
+        newest_first.sort_by_cached_key(|image| (std::cmp::Reverse(image.created()), image.id()));
+        let mut out: Vec<ImageSummary> = newest_first
             .iter()
             .filter_map(|image| {
                 let names = test.pass(image, names.get(&image.id()).unwrap_or(&none))?;
@@ -52,7 +54,6 @@ impl Images {
         if options.shared_size {
             super::usage::fill_shared(&mut out, &images);
         }
-        out.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
         Ok(out)
     }
 }
@@ -65,7 +66,7 @@ pub(super) fn summary(image: &Image, names: &Names, users: &[(String, String)], 
     };
     ImageSummary {
         containers: signed(users.len() as u64),
-        created: image.created(),
+        created: image.created().0,
         id: image.id().to_string(),
         labels: image.labels().cloned(),
         descriptor: Some(oci_descriptor(&image.target, None)),
@@ -82,9 +83,9 @@ pub(super) fn summary(image: &Image, names: &Names, users: &[(String, String)], 
 struct Test<'a> {
     filters: &'a Filters,
     dangling: Option<bool>,
-    before: Option<i64>,
-    since: Option<i64>,
-    until: Option<i64>,
+    before: Option<(i64, u32)>,
+    since: Option<(i64, u32)>,
+    until: Option<(i64, u32)>,
 }
 
 impl<'a> Test<'a> {
@@ -96,10 +97,10 @@ impl<'a> Test<'a> {
             false => None,
             true => Some(filters.boolean("dangling", false).map_err(|values| bad_value("dangling", &values))?),
         };
-        let created = |key: &str| -> Result<Option<i64>> {
+        let created = |key: &str| -> Result<Option<(i64, u32)>> {
             let found = filters.get(key).map(|name| Ok(images.index().find(name)?.image.created()));
             // Several: the one that leaves most out, as all of them must hold.
-            found.collect::<Result<Vec<i64>>>().map(|all| match key {
+            found.collect::<Result<Vec<_>>>().map(|all| match key {
                 "before" => all.into_iter().min(),
                 _ => all.into_iter().max(),
             })
@@ -142,12 +143,11 @@ impl<'a> Test<'a> {
     }
 }
 
-/// The `until` filter in seconds since the epoch; of several the earliest.
-pub(super) fn until(filters: &Filters) -> Result<Option<i64>> {
+/// The `until` filter in seconds since the epoch and nanoseconds; of several the earliest.
+pub(super) fn until(filters: &Filters) -> Result<Option<(i64, u32)>> {
     let now = SystemTime::now();
     let parse = |text: &str| {
         docker_types::time::parse_when(text, now)
-            .map(|(seconds, _)| seconds)
             .map_err(|e| fail!(Invalid, "invalid filter 'until=[{text}]': {e}"))
     };
     Ok(filters.get("until").map(parse).collect::<Result<Vec<_>>>()?.into_iter().min())

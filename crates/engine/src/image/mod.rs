@@ -170,11 +170,6 @@ impl Images {
         })
     }
 
-    /// Ids of images that `name` may mean in a filter: none when there is no such image.
-    pub(crate) fn id_of(&self, name: &str) -> Option<String> {
-        self.index().find(name).ok().map(|found| found.image.id().to_string())
-    }
-
     /// Bytes of unpacked layers; 0 for one that is not here.
     pub(crate) fn unpacked_size(&self, layers: &[String]) -> u64 {
         let layers = parse_layers(layers).unwrap_or_default();

@@ -6,13 +6,14 @@ use distribution::{Credentials, LayerStatus, Progress, PullRequest};
 use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::message::JsonMessage;
 use store::model::Descriptor;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use types::Reference;
 
 use super::sink::Sink;
 use super::Images;
 use crate::AnyStream;
-use crate::archive::bridge::{self, AbortOnDrop};
+use crate::archive::bridge;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 use crate::facade::PullOptions;
@@ -41,27 +42,34 @@ impl Images {
         let (begin, begun) = oneshot::channel::<Result<()>>();
         let begin = Arc::new(Mutex::new(Some(begin)));
         let inner = Arc::clone(inner);
-        let task = tokio::spawn(async move {
+        // The client's future is not one that may move between threads: it gets a thread for itself.
+        let (leave, left) = oneshot::channel::<()>();
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || {
             let (told, mark) = (messages.clone(), Arc::clone(&begin));
-            let take = |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let result = pull(&inner, reference, options, move |progress| {
-                tell(&told, progress);
-                if let Some(begin) = take(&mark) {
-                    // Nobody waits any more: the client left, and this task is about to be stopped.
-                    let _ = begin.send(Ok(()));
+            let result = runtime.block_on(async {
+                let pulling = pull(&inner, reference, options, move |progress| {
+                    tell(&told, progress);
+                    if let Some(begin) = take(&mark) {
+                        // Nobody waits any more: the client left, and the pull is about to end.
+                        let _ = begin.send(Ok(()));
+                    }
+                });
+                tokio::select! {
+                    result = pulling => result,
+                    _ = left => Err(fail!(Cancelled, "context canceled")),
                 }
             });
-            if let Err(error) = result.await {
+            if let Err(error) = result {
                 match take(&begin) {
                     Some(begin) => drop(begin.send(Err(error))),
                     // A client that is gone needs no message.
-                    None => drop(messages.send(JsonMessage::error(error.to_string())).await),
+                    None => drop(messages.blocking_send(JsonMessage::error(error.to_string()))),
                 }
             }
         });
-        let abort = AbortOnDrop(task.abort_handle());
         begun.await.map_err(|_| fail!(Internal, "the pull ended unexpectedly; see the daemon's log"))??;
-        Ok(bridge::messages(received, Some(abort)))
+        Ok(bridge::messages(received, leave))
     }
 
     /// Check credentials with their registry.
@@ -76,6 +84,12 @@ impl Images {
             identity_token: login.identity_token.unwrap_or_default(),
         })
     }
+}
+
+type Begin = oneshot::Sender<Result<()>>;
+
+fn take(slot: &Mutex<Option<Begin>>) -> Option<Begin> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn credentials(auth: AuthConfig) -> Credentials {

@@ -45,12 +45,15 @@ pub(crate) struct Volumes {
 }
 
 impl Volumes {
-    /// The volumes that the database names.
+    /// The volumes that the database names, below `root`.
     ///
     /// # Errors
     /// When a stored document cannot be read.
     pub(crate) fn open(config: &EngineConfig, _state: Arc<State>, contents: &Contents) -> Result<Self> {
         let root = config.data_root.join("volumes");
+        use std::os::unix::fs::DirBuilderExt;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&root);
+        made.map_err(|e| Error::io(format!("cannot make the directory {}", root.display()), e))?;
         let mut known = BTreeMap::new();
         for (name, document) in &contents.volumes {
             let record = serde_json::from_str(document).map_err(|e| Error::io(format!("the record of volume {name}"), e))?;

@@ -73,7 +73,7 @@ impl Host {
             tar.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
         }
         let bytes = tar.into_inner().unwrap();
-        let options = ImportOptions { repo: "busybox".into(), tag: "latest".into(), ..ImportOptions::default() };
+        let options = ImportOptions { repo: Some("busybox".into()), tag: Some("latest".into()), ..ImportOptions::default() };
         let body = futures_util::stream::once(async move { Ok(bytes::Bytes::from(bytes)) });
         let mut messages = self.engine().image_import(options, Box::pin(body)).await.unwrap();
         while let Some(message) = messages.next().await {

@@ -5,6 +5,8 @@
 //! the header's field, so that no reader of ours sees members another would take for data; after an
 //! error the decoder is not used again.
 
+use std::collections::HashSet;
+
 use super::entry::Entry;
 use super::header::{self, Format};
 use super::sparse::{self, Front, Map};
@@ -38,6 +40,8 @@ pub struct Decoder {
     extension: Extension,
     entries: u64,
     total: u64,
+    /// Bytes taken past the end mark.
+    trailer: u64,
     ended: bool,
 }
 
@@ -103,6 +107,7 @@ impl Decoder {
             extension: Extension::default(),
             entries: 0,
             total: 0,
+            trailer: 0,
             ended: false,
         }
     }
@@ -197,7 +202,13 @@ impl Decoder {
                 self.state = if left == 0 { State::Header { zero: false } } else { State::Padding { left } };
                 Ok((take, Step::More))
             }
-            State::Trailer => Ok((input.len(), Step::End)),
+            State::Trailer => {
+                self.trailer = self.trailer.saturating_add(input.len() as u64);
+                if self.trailer > self.limits.trailer_bytes {
+                    return Err(Error::Limit { what: "bytes after the end mark", limit: self.limits.trailer_bytes });
+                }
+                Ok((input.len(), Step::End))
+            }
         }
     }
 
@@ -252,10 +263,7 @@ impl Decoder {
             }
             _ => {}
         }
-        self.entries += 1;
-        if self.entries > self.limits.entries {
-            return Err(Error::Limit { what: "members", limit: self.limits.entries });
-        }
+        self.count()?;
         let extension = std::mem::take(&mut self.extension);
         let pax = extension.pax.unwrap_or_default();
         let mut entry = Entry::new(base_path(block, format), Kind::File, 0);
@@ -369,8 +377,17 @@ impl Decoder {
                 if self.extension.long_name.is_some() || self.extension.long_link.is_some() {
                     self.extension.bytes += 1;
                 }
-                self.entries += 1;
+                self.count()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Counts a member, or a global header.
+    fn count(&mut self) -> Result<(), Error> {
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(Error::Limit { what: "members", limit: self.limits.entries });
         }
         Ok(())
     }
@@ -388,7 +405,6 @@ impl Decoder {
                 if name.is_empty() {
                     return Err(Error::Pax("an extended attribute without a name"));
                 }
-                out.xattrs.retain(|(known, _)| known != name);
                 out.xattrs.push((name.to_vec(), value.to_vec()));
                 continue;
             }
@@ -419,6 +435,11 @@ impl Decoder {
                 _ => {}
             }
         }
+        // The last record of a name counts.
+        let mut seen = HashSet::new();
+        out.xattrs.reverse();
+        out.xattrs.retain(|(name, _)| seen.insert(name.clone()));
+        out.xattrs.reverse();
         Ok(out)
     }
 }

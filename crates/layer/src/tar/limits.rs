@@ -21,6 +21,8 @@ pub struct Limits {
     pub sparse_regions: usize,
     /// Bytes of all extended attributes of one member.
     pub xattr_bytes: usize,
+    /// Bytes after the end mark, which are digested but mean nothing.
+    pub trailer_bytes: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +36,7 @@ impl Default for Limits {
             total_bytes: 1 << 40,
             sparse_regions: 65_536,
             xattr_bytes: 256 << 10,
+            trailer_bytes: 1 << 30,
         }
     }
 }

@@ -116,11 +116,14 @@ impl<R: Read> Reader<R> {
     /// Any [`Error`] of the members left.
     pub fn drain(&mut self) -> Result<(), Error> {
         while self.next_entry()?.is_some() {}
-        self.start = self.end;
-        while self.fill()? {
+        loop {
+            // Past the end mark the decoder only counts.
+            self.decoder.step(&self.buffer[self.start..self.end])?;
             self.start = self.end;
+            if !self.fill()? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// The underlying reader.

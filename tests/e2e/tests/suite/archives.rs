@@ -123,7 +123,7 @@ fn copying_a_hostile_archive_in_stays_inside() {
     daemon.busybox();
     let canary = tempfile::tempdir().unwrap();
     let outside = canary.path().to_str().unwrap();
-    daemon.docker().run(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+    daemon.docker().run(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]);
     let archives = [
         finish(&[file("../../../../../../tmp/dhow-escape", b"x")]),
         finish(&[header("door", b'2', 0, outside), file("door/file", b"x")]),
@@ -131,9 +131,9 @@ fn copying_a_hostile_archive_in_stays_inside() {
         finish(&[file("big", &[7; 9000])])[..3000].to_vec(),
     ];
     for bytes in archives {
-        let _ = daemon.docker().try_run_with(&["cp", "-", "c:/tmp"], &bytes);
+        let _ = daemon.docker().try_run_with(&["cp", "-", "c1:/tmp"], &bytes);
     }
     assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
     assert!(!Path::new("/tmp/dhow-escape").exists());
-    assert_eq!(daemon.docker().run(&["exec", "c", "echo", "alive"]), "alive");
+    assert_eq!(daemon.docker().run(&["exec", "c1", "echo", "alive"]), "alive");
 }

@@ -19,26 +19,26 @@ fn files_and_trees_go_in_and_out() {
                 "run",
                 "-d",
                 "--name",
-                "c",
+                "c1",
                 "busybox",
                 "sh",
                 "-c",
                 "mkdir -p /data; ln -s /data /alias; sleep 1000",
             ]);
             if !running {
-                client.run(&["stop", "-t", "0", "c"]);
+                client.run(&["stop", "-t", "0", "c1"]);
             }
-            client.run(&["cp", &at("tree"), "c:/data/"]);
-            client.run(&["cp", &at("tree/sub/file"), "c:/alias/renamed"]);
+            client.run(&["cp", &at("tree"), "c1:/data/"]);
+            client.run(&["cp", &at("tree/sub/file"), "c1:/alias/renamed"]);
             let out = at(if running { "out-running" } else { "out-stopped" });
-            client.run(&["cp", "c:/data/.", &out]);
+            client.run(&["cp", "c1:/data/.", &out]);
             assert_eq!(fs::read_to_string(format!("{out}/tree/sub/file")).unwrap(), "content");
             assert_eq!(fs::read_link(format!("{out}/tree/link")).unwrap().to_str(), Some("sub/file"));
             assert_eq!(fs::read_to_string(format!("{out}/renamed")).unwrap(), "content");
             client
-                .try_run(&["cp", "c:/nowhere", &out])
-                .expect_error(1, "Could not find the file /nowhere in container c");
-            client.run(&["rm", "-f", "c"]);
+                .try_run(&["cp", "c1:/nowhere", &out])
+                .expect_error(1, "Could not find the file /nowhere in container c1");
+            client.run(&["rm", "-f", "c1"]);
         }
     }
 }
@@ -48,13 +48,13 @@ fn a_stream_goes_through_standard_output_and_input() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     for client in daemon.clients() {
-        client.run(&["create", "--name", "c", "busybox"]);
-        let archive = client.try_run(&["cp", "c:/etc", "-"]);
+        client.run(&["create", "--name", "c1", "busybox"]);
+        let archive = client.try_run(&["cp", "c1:/etc", "-"]);
         archive.expect_code(0);
-        client.try_run_with(&["cp", "-", "c:/tmp"], &archive.stdout_bytes).expect_code(0);
-        let listing = client.try_run(&["cp", "c:/tmp/etc/passwd", "-"]);
+        client.try_run_with(&["cp", "-", "c1:/tmp"], &archive.stdout_bytes).expect_code(0);
+        let listing = client.try_run(&["cp", "c1:/tmp/etc/passwd", "-"]);
         assert!(listing.stdout.contains("root:x:0:0"), "{listing:?}");
-        client.run(&["rm", "c"]);
+        client.run(&["rm", "c1"]);
     }
 }
 
@@ -71,7 +71,7 @@ fn volumes_and_read_only_mounts_are_seen() {
             "run",
             "-d",
             "--name",
-            "c",
+            "c1",
             "-v",
             &bind,
             "-v",
@@ -81,20 +81,22 @@ fn volumes_and_read_only_mounts_are_seen() {
             "-c",
             "echo kept > /vol/file; sleep 1000",
         ]);
-        crate::eventually(5, "the file in the volume", || docker.try_run(&["exec", "c", "cat", "/vol/file"]).code == 0);
+        crate::eventually(5, "the file in the volume", || {
+            docker.try_run(&["exec", "c1", "cat", "/vol/file"]).code == 0
+        });
         if !running {
-            docker.run(&["stop", "-t", "0", "c"]);
+            docker.run(&["stop", "-t", "0", "c1"]);
         }
         let out = tempfile::tempdir().unwrap();
         let target = out.path().to_str().unwrap();
-        docker.run(&["cp", "c:/mnt/host/inside", target]);
-        docker.run(&["cp", "c:/vol/file", target]);
+        docker.run(&["cp", "c1:/mnt/host/inside", target]);
+        docker.run(&["cp", "c1:/vol/file", target]);
         assert_eq!(fs::read_to_string(out.path().join("inside")).unwrap(), "from the host");
         assert_eq!(fs::read_to_string(out.path().join("file")).unwrap(), "kept\n");
-        let refused = docker.try_run(&["cp", &format!("{target}/file"), "c:/mnt/host/new"]);
+        let refused = docker.try_run(&["cp", &format!("{target}/file"), "c1:/mnt/host/new"]);
         assert_ne!(refused.code, 0, "a read-only mount takes no files");
         assert!(!dir.path().join("new").exists());
-        docker.run(&["rm", "-f", "c"]);
+        docker.run(&["rm", "-f", "c1"]);
     }
 }
 
@@ -111,25 +113,25 @@ fn links_in_a_container_lead_nowhere_outside() {
             "run",
             "-d",
             "--name",
-            "c",
+            "c1",
             "busybox",
             "sh",
             "-c",
             &format!("ln -s {host} /escape; ln -s ../../../../../..{host} /up; sleep 1000"),
         ]);
-        crate::eventually(5, "the links", || docker.try_run(&["exec", "c", "ls", "-d", "/up"]).code == 0);
+        crate::eventually(5, "the links", || docker.try_run(&["exec", "c1", "ls", "-d", "/up"]).code == 0);
         if !running {
-            docker.run(&["stop", "-t", "0", "c"]);
+            docker.run(&["stop", "-t", "0", "c1"]);
         }
         let out = tempfile::tempdir().unwrap();
-        for path in ["c:/escape/secret", "c:/up/secret"] {
+        for path in ["c1:/escape/secret", "c1:/up/secret"] {
             assert_ne!(docker.try_run(&["cp", path, out.path().to_str().unwrap()]).code, 0);
         }
         let new = out.path().join("new");
         fs::write(&new, "x").unwrap();
-        let _ = docker.try_run(&["cp", new.to_str().unwrap(), "c:/escape/new"]);
-        let _ = docker.try_run(&["cp", new.to_str().unwrap(), "c:/up/new"]);
+        let _ = docker.try_run(&["cp", new.to_str().unwrap(), "c1:/escape/new"]);
+        let _ = docker.try_run(&["cp", new.to_str().unwrap(), "c1:/up/new"]);
         assert_eq!(fs::read_dir(canary.path()).unwrap().count(), 1, "nothing was written on the host");
-        docker.run(&["rm", "-f", "c"]);
+        docker.run(&["rm", "-f", "c1"]);
     }
 }

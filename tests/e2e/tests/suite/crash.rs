@@ -80,13 +80,13 @@ fn an_attached_client_loses_its_daemon_but_not_its_container() {
     let Some(mut daemon) = Daemon::start() else { return };
     daemon.busybox();
     let docker = daemon.docker();
-    let attached = docker.spawn(&["run", "--name", "c", "busybox", "sh", "-c", "sleep 1; echo after; sleep 1000"]);
-    eventually(10, "the start", || docker.try_run(&["inspect", "-f", "{{.State.Running}}", "c"]).stdout == "true\n");
+    let attached = docker.spawn(&["run", "--name", "c1", "busybox", "sh", "-c", "sleep 1; echo after; sleep 1000"]);
+    eventually(10, "the start", || docker.try_run(&["inspect", "-f", "{{.State.Running}}", "c1"]).stdout == "true\n");
     daemon.kill();
     let _ = attached.wait_with_output();
     daemon.launch();
-    eventually(10, "the line written without a daemon", || docker.run(&["logs", "c"]) == "after");
-    assert_eq!(docker.inspect("c")["State"]["Running"], true);
+    eventually(10, "the line written without a daemon", || docker.run(&["logs", "c1"]) == "after");
+    assert_eq!(docker.inspect("c1")["State"]["Running"], true);
 }
 
 #[test]

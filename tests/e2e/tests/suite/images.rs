@@ -30,10 +30,10 @@ fn an_image_in_use_is_not_removed() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     for client in daemon.clients() {
-        client.run(&["create", "--name", "c", "busybox"]);
+        client.run(&["create", "--name", "c1", "busybox"]);
         client.try_run(&["rmi", "busybox"]).expect_error(1, "conflict: unable to ");
         assert_eq!(client.run(&["images", "-q", "busybox"]).lines().count(), 1);
-        client.run(&["rm", "c"]);
+        client.run(&["rm", "c1"]);
     }
     daemon.docker().run(&["rmi", "busybox"]);
     assert_eq!(daemon.docker().run(&["images", "-aq"]), "");
@@ -101,14 +101,14 @@ fn export_and_import_make_a_flat_image() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     for client in daemon.clients() {
-        client.run(&["run", "--name", "c", "busybox", "sh", "-c", "echo x > /mark"]);
-        let tar = client.try_run(&["export", "c"]);
+        client.run(&["run", "--name", "c1", "busybox", "sh", "-c", "echo x > /mark"]);
+        let tar = client.try_run(&["export", "c1"]);
         tar.expect_code(0);
         client
             .try_run_with(&["import", "-c", "CMD [\"cat\", \"/mark\"]", "-", "flat:1"], &tar.stdout_bytes)
             .expect_code(0);
         assert_eq!(client.run(&["run", "--rm", "flat:1"]), "x");
-        client.run(&["rm", "c"]);
+        client.run(&["rm", "c1"]);
         client.run(&["rmi", "flat:1"]);
     }
 }
@@ -136,8 +136,8 @@ fn prune_takes_what_nobody_needs() {
     for client in daemon.clients() {
         client.run(&["run", "--name", "gone", "busybox", "true"]);
         client.run(&["run", "-d", "--name", "stays", "busybox", "sleep", "100"]);
-        client.run(&["run", "--name", "d", "busybox", "sh", "-c", "echo > /x"]);
-        client.run(&["commit", "d"]);
+        client.run(&["run", "--name", "d1", "busybox", "sh", "-c", "echo > /x"]);
+        client.run(&["commit", "d1"]);
         client.run(&["container", "prune", "-f"]);
         assert_eq!(client.run(&["ps", "-a", "--format", "{{.Names}}"]), "stays");
         client.run(&["image", "prune", "-f"]);

@@ -68,12 +68,12 @@ fn create_then_start_attached_gives_every_byte() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     for client in daemon.clients() {
-        client.run(&["create", "--name", "c", "busybox", "sh", "-c", "seq 1 20000; exit 4"]);
-        assert_eq!(client.inspect("c")["State"]["Status"], "created");
-        let output = client.try_run(&["start", "-a", "c"]);
+        client.run(&["create", "--name", "c1", "busybox", "sh", "-c", "seq 1 20000; exit 4"]);
+        assert_eq!(client.inspect("c1")["State"]["Status"], "created");
+        let output = client.try_run(&["start", "-a", "c1"]);
         output.expect_code(4);
         assert_eq!(output.stdout.lines().count(), 20000);
-        client.run(&["rm", "c"]);
+        client.run(&["rm", "c1"]);
     }
 }
 
@@ -124,10 +124,10 @@ fn exec_runs_beside_the_first_process() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     for client in daemon.clients() {
-        client.run(&["run", "-d", "--name", "c", "-e", "COLOR=blue", "busybox", "sleep", "1000"]);
-        assert_eq!(client.run(&["exec", "c", "sh", "-c", "echo $COLOR; hostname"]).lines().next(), Some("blue"));
-        client.try_run(&["exec", "c", "sh", "-c", "exit 42"]).expect_code(42);
-        let output = client.try_run_with(&["exec", "-i", "c", "cat"], b"through\nstdin");
+        client.run(&["run", "-d", "--name", "c1", "-e", "COLOR=blue", "busybox", "sleep", "1000"]);
+        assert_eq!(client.run(&["exec", "c1", "sh", "-c", "echo $COLOR; hostname"]).lines().next(), Some("blue"));
+        client.try_run(&["exec", "c1", "sh", "-c", "exit 42"]).expect_code(42);
+        let output = client.try_run_with(&["exec", "-i", "c1", "cat"], b"through\nstdin");
         assert_eq!(output.stdout, "through\nstdin");
         let output = client.try_run(&[
             "exec",
@@ -137,19 +137,19 @@ fn exec_runs_beside_the_first_process() {
             "/tmp",
             "-e",
             "A=1",
-            "c",
+            "c1",
             "sh",
             "-c",
             "id -u; pwd; echo $A",
         ]);
         assert_eq!(output.stdout, "65534\n/tmp\n1\n");
-        client.try_run(&["exec", "c", "nosuch"]).expect_error(127, "executable file not found in $PATH");
-        client.run(&["exec", "-d", "c", "sh", "-c", "echo detached > /tmp/mark"]);
+        client.try_run(&["exec", "c1", "nosuch"]).expect_error(127, "executable file not found in $PATH");
+        client.run(&["exec", "-d", "c1", "sh", "-c", "echo detached > /tmp/mark"]);
         eventually(5, "the detached exec", || {
-            client.try_run(&["exec", "c", "cat", "/tmp/mark"]).stdout == "detached\n"
+            client.try_run(&["exec", "c1", "cat", "/tmp/mark"]).stdout == "detached\n"
         });
-        client.run(&["rm", "-f", "c"]);
-        client.try_run(&["exec", "c", "true"]).expect_error(1, "No such container: c");
+        client.run(&["rm", "-f", "c1"]);
+        client.try_run(&["exec", "c1", "true"]).expect_error(1, "No such container: c");
     }
 }
 
@@ -162,7 +162,7 @@ fn stats_top_update_and_inspect_tell_the_truth() {
             "run",
             "-d",
             "--name",
-            "c",
+            "c1",
             "--memory",
             "64m",
             "--cpus",
@@ -173,21 +173,21 @@ fn stats_top_update_and_inspect_tell_the_truth() {
             "sleep",
             "1000",
         ]);
-        let stats = client.run(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", "c"]);
+        let stats = client.run(&["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", "c1"]);
         assert!(stats.starts_with("c ") && stats.contains("/ 64MiB") && stats.ends_with(" 1"), "{stats}");
-        let host = &client.inspect("c")["HostConfig"];
+        let host = &client.inspect("c1")["HostConfig"];
         assert_eq!(host["Memory"], 64 << 20);
         assert_eq!(host["NanoCpus"], 500_000_000);
         assert_eq!(
-            client.run(&["exec", "c", "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]),
+            client.run(&["exec", "c1", "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]),
             (64 << 20).to_string()
         );
-        client.run(&["update", "--memory", "128m", "--memory-swap", "256m", "c"]);
+        client.run(&["update", "--memory", "128m", "--memory-swap", "256m", "c1"]);
         assert_eq!(
-            client.run(&["exec", "c", "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]),
+            client.run(&["exec", "c1", "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]),
             (128 << 20).to_string()
         );
-        client.run(&["rm", "-f", "c"]);
+        client.run(&["rm", "-f", "c1"]);
     }
 }
 
@@ -223,23 +223,23 @@ fn commit_keeps_changes_and_diff_names_them() {
         client.run(&[
             "run",
             "--name",
-            "c",
+            "c1",
             "busybox",
             "sh",
             "-c",
             "echo new > /root/file; rm /etc/group; chmod 700 /tmp",
         ]);
-        let mut diff: Vec<String> = client.run(&["diff", "c"]).lines().map(str::to_owned).collect();
+        let mut diff: Vec<String> = client.run(&["diff", "c1"]).lines().map(str::to_owned).collect();
         diff.sort();
         assert_eq!(diff, ["A /root/file", "C /etc", "C /root", "C /tmp", "D /etc/group"]);
-        client.run(&["commit", "-m", "why", "-a", "me", "-c", "ENV K=V", "c", "changed:1"]);
+        client.run(&["commit", "-m", "why", "-a", "me", "-c", "ENV K=V", "c1", "changed:1"]);
         assert_eq!(
             client.run(&["run", "--rm", "changed:1", "sh", "-c", "cat /root/file; echo $K; ls /etc"]),
             "new\nV\npasswd"
         );
         let history = client.run(&["history", "--format", "{{.Comment}}", "changed:1"]);
         assert_eq!(history.lines().next(), Some("why"));
-        client.run(&["rm", "c"]);
+        client.run(&["rm", "c1"]);
         client.run(&["rmi", "changed:1"]);
     }
 }
@@ -249,14 +249,14 @@ fn update_and_rename_survive_a_daemon_restart() {
     let Some(mut daemon) = Daemon::start() else { return };
     daemon.busybox();
     let docker = daemon.docker();
-    docker.run(&["create", "--name", "a", "--label", "k=v", "busybox", "true"]);
-    docker.run(&["rename", "a", "b"]);
+    docker.run(&["create", "--name", "a1", "--label", "k=v", "busybox", "true"]);
+    docker.run(&["rename", "a1", "b1"]);
     docker.run(&["volume", "create", "keep"]);
     docker.run(&["tag", "busybox", "other:tag"]);
     daemon.stop();
     daemon.launch();
-    assert_eq!(docker.inspect("b")["Config"]["Labels"]["k"], "v");
+    assert_eq!(docker.inspect("b1")["Config"]["Labels"]["k"], "v");
     assert_eq!(docker.run(&["volume", "ls", "-q"]), "keep");
     assert_eq!(docker.run(&["images", "-q", "other:tag"]).lines().count(), 1);
-    assert_eq!(docker.run(&["start", "-a", "b"]), "");
+    assert_eq!(docker.run(&["start", "-a", "b1"]), "");
 }

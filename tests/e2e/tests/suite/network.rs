@@ -76,17 +76,17 @@ fn a_port_in_use_is_refused_and_freed_again() {
         let taken = port.local_addr().unwrap().port();
         let publish = format!("{taken}:80");
         client
-            .try_run(&["run", "-d", "--name", "a", "-p", &publish, "busybox", "sleep", "100"])
+            .try_run(&["run", "-d", "--name", "a1", "-p", &publish, "busybox", "sleep", "100"])
             .expect_error(125, "address already in use");
-        client.run(&["rm", "-f", "a"]);
+        client.run(&["rm", "-f", "a1"]);
         drop(port);
-        client.run(&["run", "-d", "--name", "a", "-p", &publish, "busybox", "sleep", "100"]);
+        client.run(&["run", "-d", "--name", "a1", "-p", &publish, "busybox", "sleep", "100"]);
         client
-            .try_run(&["run", "-d", "--name", "b", "-p", &publish, "busybox", "sleep", "100"])
+            .try_run(&["run", "-d", "--name", "b1", "-p", &publish, "busybox", "sleep", "100"])
             .expect_error(125, &format!("Bind for 0.0.0.0:{taken} failed: port is already allocated"));
-        client.run(&["rm", "-f", "a"]);
-        client.run(&["start", "b"]);
-        client.run(&["rm", "-f", "b"]);
+        client.run(&["rm", "-f", "a1"]);
+        client.run(&["start", "b1"]);
+        client.run(&["rm", "-f", "b1"]);
     }
 }
 
@@ -103,10 +103,10 @@ fn host_and_none_and_container_modes() {
         let mut networks: Vec<&str> = networks.lines().collect();
         networks.sort_unstable();
         assert_eq!(networks, ["bridge bridge", "host host", "none null"]);
-        client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "100"]);
+        client.run(&["run", "-d", "--name", "c1", "busybox", "sleep", "100"]);
         let seen = client.json(&["network", "inspect", "bridge"]);
         assert_eq!(seen[0]["Containers"].as_object().unwrap().len(), 1, "{seen}");
-        client.run(&["rm", "-f", "c"]);
+        client.run(&["rm", "-f", "c1"]);
     }
 }
 

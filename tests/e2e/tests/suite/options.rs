@@ -164,15 +164,15 @@ fn init_reaps_orphans() {
         "-d",
         "--init",
         "--name",
-        "c",
+        "c1",
         "busybox",
         "sh",
         "-c",
         "for i in 1 2 3 4 5; do (sleep 0.1 & ) ; done; sleep 100",
     ]);
     std::thread::sleep(std::time::Duration::from_millis(800));
-    let states = docker.run(&["exec", "c", "sh", "-c", "cat /proc/[0-9]*/stat | cut -d' ' -f3"]);
+    let states = docker.run(&["exec", "c1", "sh", "-c", "cat /proc/[0-9]*/stat | cut -d' ' -f3"]);
     assert!(!states.contains('Z'), "a zombie was left: {states}");
-    docker.run(&["stop", "-t", "5", "c"]);
-    assert_eq!(docker.inspect("c")["State"]["ExitCode"], 143);
+    docker.run(&["stop", "-t", "5", "c1"]);
+    assert_eq!(docker.inspect("c1")["State"]["ExitCode"], 143);
 }

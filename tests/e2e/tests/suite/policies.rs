@@ -9,13 +9,13 @@ fn on_failure_restarts_so_often_and_no_more() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     let docker = daemon.docker();
-    docker.run(&["run", "-d", "--name", "c", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo try; exit 3"]);
+    docker.run(&["run", "-d", "--name", "c1", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo try; exit 3"]);
     eventually(15, "the last try", || {
-        let state = docker.inspect("c");
+        let state = docker.inspect("c1");
         state["RestartCount"] == 2 && state["State"]["Status"] == "exited"
     });
-    assert_eq!(docker.run(&["logs", "c"]), "try\ntry\ntry");
-    assert_eq!(docker.inspect("c")["State"]["ExitCode"], 3);
+    assert_eq!(docker.run(&["logs", "c1"]), "try\ntry\ntry");
+    assert_eq!(docker.inspect("c1")["State"]["ExitCode"], 3);
     docker.run(&["run", "-d", "--name", "fine", "--restart", "on-failure", "busybox", "true"]);
     eventually(5, "the end", || docker.inspect("fine")["State"]["Status"] == "exited");
     assert_eq!(docker.inspect("fine")["RestartCount"], 0);
@@ -55,7 +55,7 @@ fn health_goes_from_starting_to_healthy_to_unhealthy() {
             "run",
             "-d",
             "--name",
-            "c",
+            "c1",
             "--health-cmd",
             "test -e /ok && echo fine",
             "--health-interval",
@@ -72,18 +72,18 @@ fn health_goes_from_starting_to_healthy_to_unhealthy() {
             "sleep",
             "1000",
         ]);
-        let health = || client.inspect("c")["State"]["Health"].clone();
+        let health = || client.inspect("c1")["State"]["Health"].clone();
         assert_eq!(health()["Status"], "starting");
-        client.run(&["exec", "c", "touch", "/ok"]);
+        client.run(&["exec", "c1", "touch", "/ok"]);
         eventually(10, "health", || health()["Status"] == "healthy");
         let log = health()["Log"].clone();
         assert_eq!(log.as_array().unwrap().last().unwrap()["Output"], "fine\n");
         assert!(client.run(&["ps", "--format", "{{.Status}}"]).ends_with("(healthy)"));
-        client.run(&["exec", "c", "rm", "/ok"]);
+        client.run(&["exec", "c1", "rm", "/ok"]);
         eventually(10, "illness", || health()["Status"] == "unhealthy");
         assert!(health()["FailingStreak"].as_u64().unwrap() >= 2);
         assert_eq!(client.run(&["ps", "-q", "--filter", "health=unhealthy"]).lines().count(), 1);
-        client.run(&["rm", "-f", "c"]);
+        client.run(&["rm", "-f", "c1"]);
     }
 }
 
@@ -96,7 +96,7 @@ fn a_probe_that_hangs_is_a_failure() {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "--health-cmd",
         "sleep 100",
         "--health-interval",
@@ -109,8 +109,8 @@ fn a_probe_that_hangs_is_a_failure() {
         "sleep",
         "1000",
     ]);
-    eventually(10, "illness", || docker.inspect("c")["State"]["Health"]["Status"] == "unhealthy");
-    let top = docker.run(&["top", "c"]);
-    eventually(5, "the end of hanging probes", || docker.run(&["top", "c"]).matches("sleep 100\n").count() <= 1);
+    eventually(10, "illness", || docker.inspect("c1")["State"]["Health"]["Status"] == "unhealthy");
+    let top = docker.run(&["top", "c1"]);
+    eventually(5, "the end of hanging probes", || docker.run(&["top", "c1"]).matches("sleep 100\n").count() <= 1);
     assert!(top.contains("sleep 1000"));
 }

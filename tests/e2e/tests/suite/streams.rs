@@ -15,37 +15,37 @@ fn logs_tail_since_until_timestamps_and_follow() {
         client.run(&[
             "run",
             "--name",
-            "c",
+            "c1",
             "busybox",
             "sh",
             "-c",
             "for i in 1 2 3 4 5; do echo line $i; done; echo problem >&2",
         ]);
-        assert_eq!(client.run(&["logs", "c"]), "line 1\nline 2\nline 3\nline 4\nline 5");
-        assert_eq!(client.try_run(&["logs", "c"]).stderr, "problem\n");
-        assert_eq!(client.run(&["logs", "--tail", "3", "c"]), "line 4\nline 5");
-        assert_eq!(client.run(&["logs", "--tail", "0", "c"]), "");
-        let stamped = client.run(&["logs", "-t", "--tail", "2", "c"]);
+        assert_eq!(client.run(&["logs", "c1"]), "line 1\nline 2\nline 3\nline 4\nline 5");
+        assert_eq!(client.try_run(&["logs", "c1"]).stderr, "problem\n");
+        assert_eq!(client.run(&["logs", "--tail", "3", "c1"]), "line 4\nline 5");
+        assert_eq!(client.run(&["logs", "--tail", "0", "c1"]), "");
+        let stamped = client.run(&["logs", "-t", "--tail", "2", "c1"]);
         let (stamp, text) = stamped.split_once(' ').unwrap();
         assert!(stamp.ends_with('Z') && stamp.len() >= 20 && text == "line 5", "{stamped}");
-        assert_eq!(client.run(&["logs", "--until", "2001-01-01T00:00:00Z", "c"]), "");
-        assert_eq!(client.run(&["logs", "--since", "2001-01-01T00:00:00Z", "c"]).lines().count(), 5);
-        assert_eq!(client.run(&["logs", "--since", stamp, "c"]), "line 5");
-        client.run(&["rm", "c"]);
+        assert_eq!(client.run(&["logs", "--until", "2001-01-01T00:00:00Z", "c1"]), "");
+        assert_eq!(client.run(&["logs", "--since", "2001-01-01T00:00:00Z", "c1"]).lines().count(), 5);
+        assert_eq!(client.run(&["logs", "--since", stamp, "c1"]), "line 5");
+        client.run(&["rm", "c1"]);
 
         client.run(&[
             "run",
             "-d",
             "--name",
-            "f",
+            "f1",
             "busybox",
             "sh",
             "-c",
             "i=0; while [ $i -lt 20 ]; do i=$((i+1)); echo $i; sleep 0.05; done",
         ]);
-        let followed = client.run(&["logs", "-f", "f"]);
+        let followed = client.run(&["logs", "-f", "f1"]);
         assert_eq!(followed.lines().count(), 20, "follow ends with the container and misses nothing");
-        client.run(&["rm", "-f", "f"]);
+        client.run(&["rm", "-f", "f1"]);
     }
 }
 
@@ -96,8 +96,8 @@ fn attach_joins_a_running_container() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     for client in daemon.clients() {
-        client.run(&["run", "-di", "--name", "c", "busybox", "sh", "-c", "while read x; do echo got $x; done"]);
-        let mut attached = client.spawn(&["attach", "--sig-proxy=false", "c"]);
+        client.run(&["run", "-di", "--name", "c1", "busybox", "sh", "-c", "while read x; do echo got $x; done"]);
+        let mut attached = client.spawn(&["attach", "--sig-proxy=false", "c1"]);
         std::thread::sleep(std::time::Duration::from_millis(300));
         attached.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
         let mut answer = [0; 16];
@@ -106,8 +106,8 @@ fn attach_joins_a_running_container() {
         drop(attached.stdin.take());
         let _ = attached.kill();
         attached.wait().unwrap();
-        eventually(5, "the log", || client.run(&["logs", "c"]) == "got one\ngot two");
-        client.run(&["rm", "-f", "c"]);
+        eventually(5, "the log", || client.run(&["logs", "c1"]) == "got one\ngot two");
+        client.run(&["rm", "-f", "c1"]);
     }
 }
 
@@ -140,7 +140,7 @@ fn rotated_logs_read_as_one() {
     docker.run(&[
         "run",
         "--name",
-        "c",
+        "c1",
         "--log-opt",
         "max-size=20k",
         "--log-opt",
@@ -150,7 +150,7 @@ fn rotated_logs_read_as_one() {
         "1",
         "1000",
     ]);
-    let lines: Vec<String> = docker.run(&["logs", "c"]).lines().map(str::to_owned).collect();
+    let lines: Vec<String> = docker.run(&["logs", "c1"]).lines().map(str::to_owned).collect();
     assert_eq!(lines.last().map(String::as_str), Some("1000"));
     let first: usize = lines[0].parse().unwrap();
     assert!(first > 1, "three files of 20 kB cannot hold everything");
@@ -162,6 +162,6 @@ fn log_driver_none_keeps_nothing() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     let docker = daemon.docker();
-    assert_eq!(docker.run(&["run", "--name", "c", "--log-driver", "none", "busybox", "echo", "hi"]), "hi");
-    docker.try_run(&["logs", "c"]).expect_error(1, "configured logging driver does not support reading");
+    assert_eq!(docker.run(&["run", "--name", "c1", "--log-driver", "none", "busybox", "echo", "hi"]), "hi");
+    docker.try_run(&["logs", "c1"]).expect_error(1, "configured logging driver does not support reading");
 }

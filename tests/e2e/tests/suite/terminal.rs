@@ -42,15 +42,15 @@ fn exec_it_and_interrupt() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     for client in daemon.clients() {
-        client.run(&["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+        client.run(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]);
         expect(
             &client,
             &format!(
-                "{MUST}spawn $client exec -it c sh\nmust \"#\"\nsend \"sleep 100\\r\"\nsleep 0.5\nsend \"\\003\"\n\
+                "{MUST}spawn $client exec -it c1 sh\nmust \"#\"\nsend \"sleep 100\\r\"\nsleep 0.5\nsend \"\\003\"\n\
                  send \"echo code=$?\\r\"\nmust \"code=130\"\nsend \"exit 0\\r\"\nexpect eof"
             ),
         );
-        client.run(&["rm", "-f", "c"]);
+        client.run(&["rm", "-f", "c1"]);
     }
 }
 
@@ -62,16 +62,16 @@ fn detach_keys_leave_the_container_running() {
         expect(
             &client,
             &format!(
-                "{MUST}spawn $client run -it --name c busybox sh\nmust \"#\"\nsend \"\\020\\021\"\nexpect eof\nlassign [wait] a b c code\nexit $code"
+                "{MUST}spawn $client run -it --name c1 busybox sh\nmust \"#\"\nsend \"\\020\\021\"\nexpect eof\nlassign [wait] a b c code\nexit $code"
             ),
         );
-        assert_eq!(client.inspect("c")["State"]["Running"], true);
+        assert_eq!(client.inspect("c1")["State"]["Running"], true);
         expect(
             &client,
             &format!(
-                "{MUST}spawn $client attach c\nsend \"echo back\\r\"\nmust \"back\\r\\nback\"\nsend \"exit\\r\"\nexpect eof"
+                "{MUST}spawn $client attach c1\nsend \"echo back\\r\"\nmust \"back\\r\\nback\"\nsend \"exit\\r\"\nexpect eof"
             ),
         );
-        client.run(&["rm", "-f", "c"]);
+        client.run(&["rm", "-f", "c1"]);
     }
 }

@@ -244,32 +244,32 @@ fn our_client_prints_what_docker_prints() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
     let docker = daemon.docker();
-    docker.run(&["run", "-d", "--name", "c", "-l", "a=b", "busybox", "sleep", "1000"]);
-    docker.run(&["run", "--name", "d", "busybox", "sh", "-c", "exit 3"]);
+    docker.run(&["run", "-d", "--name", "c1", "-l", "a=b", "busybox", "sleep", "1000"]);
+    docker.run(&["run", "--name", "d1", "busybox", "sh", "-c", "exit 3"]);
     docker.run(&["volume", "create", "vol"]);
     let questions: &[&[&str]] = &[
         &["ps", "-a", "--format", "{{.ID}}\t{{.Names}}\t{{.Image}}\t{{.Command}}\t{{.Labels}}\t{{.State}}"],
         &["ps", "-aq", "--no-trunc"],
-        &["ps", "-a", "--format", "json", "--filter", "name=d"],
+        &["ps", "-a", "--format", "json", "--filter", "name=d1"],
         &["images"],
         &["images", "--digests", "--no-trunc"],
-        &["inspect", "c", "d", "busybox"],
-        &["inspect", "-f", "{{.State.Pid}} {{json .Config.Labels}} {{range .Config.Env}}{{.}};{{end}}", "c"],
+        &["inspect", "c1", "d1", "busybox"],
+        &["inspect", "-f", "{{.State.Pid}} {{json .Config.Labels}} {{range .Config.Env}}{{.}};{{end}}", "c1"],
         &["volume", "ls"],
         &["volume", "inspect", "vol"],
         &["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"],
         &["history", "--no-trunc", "--format", "{{.ID}} {{.CreatedBy}} {{.Size}}", "busybox"],
-        &["top", "c", "-o", "pid,args"],
-        &["diff", "d"],
-        &["port", "c"],
+        &["top", "c1", "-o", "pid,args"],
+        &["diff", "d1"],
+        &["port", "c1"],
         &["version", "--format", "{{.Server.Version}} {{.Server.Os}}/{{.Server.Arch}}"],
-        &["logs", "d"],
+        &["logs", "d1"],
         &["inspect", "nosuch"],
         &["rm", "nosuch"],
         &["rmi", "nosuch"],
         &["start", "nosuch"],
         &["logs", "nosuch"],
-        &["exec", "d", "true"],
+        &["exec", "d1", "true"],
     ];
     for question in questions {
         let (theirs, ours) = (docker.try_run(question), daemon.dhow().try_run(question));

@@ -28,6 +28,8 @@ impl Tree {
     pub(super) fn open(source: &str, follow: bool) -> Result<Self> {
         let path = PathBuf::from(source);
         let follow = follow || source.ends_with('/') || source.ends_with("/.") || source == ".";
+        // The user's own path, followed because the user asked for it.
+        #[allow(clippy::disallowed_methods)]
         let path = if follow { fs::canonicalize(&path).map_err(Error::file("lstat", &path))? } else { path };
         let meta = fs::symlink_metadata(&path).map_err(Error::file("lstat", &path))?;
         if source.ends_with('/') && !meta.is_dir() {

@@ -40,7 +40,7 @@ pub(super) enum Operand {
 
 /// How a list of nodes ended.
 #[derive(Debug, PartialEq)]
-enum End {
+enum Stop {
     Eof,
     End,
     /// `else`, with the words after it.
@@ -50,9 +50,9 @@ enum End {
 pub(super) fn parse(template: &str) -> Result<Vec<Node>, Error> {
     let mut rest = pieces(template)?.into_iter();
     match nodes(&mut rest, 0)? {
-        (nodes, End::Eof) => Ok(nodes),
-        (_, End::End) => Err(fail("unexpected {{end}}")),
-        (_, End::Else(_)) => Err(fail("unexpected {{else}}")),
+        (nodes, Stop::Eof) => Ok(nodes),
+        (_, Stop::End) => Err(fail("unexpected {{end}}")),
+        (_, Stop::Else(_)) => Err(fail("unexpected {{else}}")),
     }
 }
 
@@ -60,7 +60,7 @@ fn fail(text: impl AsRef<str>) -> Error {
     Error(format!("template: :1: {}", text.as_ref()))
 }
 
-fn nodes(rest: &mut impl Iterator<Item = Piece>, depth: usize) -> Result<(Vec<Node>, End), Error> {
+fn nodes(rest: &mut impl Iterator<Item = Piece>, depth: usize) -> Result<(Vec<Node>, Stop), Error> {
     if depth > MAX_DEPTH {
         return Err(fail("blocks are nested too deeply"));
     }
@@ -78,8 +78,8 @@ fn nodes(rest: &mut impl Iterator<Item = Piece>, depth: usize) -> Result<(Vec<No
             continue;
         };
         match word.as_str() {
-            "end" => return Ok((out, End::End)),
-            "else" => return Ok((out, End::Else(tokens[1..].to_vec()))),
+            "end" => return Ok((out, Stop::End)),
+            "else" => return Ok((out, Stop::Else(tokens[1..].to_vec()))),
             "break" => out.push(Node::Break),
             "continue" => out.push(Node::Continue),
             "if" | "with" | "range" => out.push(block(word, &tokens[1..], rest, depth)?),
@@ -87,7 +87,7 @@ fn nodes(rest: &mut impl Iterator<Item = Piece>, depth: usize) -> Result<(Vec<No
             _ => out.push(Node::Print(pipeline(&tokens)?)),
         }
     }
-    Ok((out, End::Eof))
+    Ok((out, Stop::Eof))
 }
 
 fn block(word: &str, tokens: &[Token], rest: &mut impl Iterator<Item = Piece>, depth: usize) -> Result<Node, Error> {
@@ -100,13 +100,13 @@ fn block(word: &str, tokens: &[Token], rest: &mut impl Iterator<Item = Piece>, d
     }
     let (then, end) = nodes(rest, depth + 1)?;
     let other = match end {
-        End::End => Vec::new(),
-        End::Eof => return Err(fail("unexpected EOF")),
-        End::Else(words) => match words.first() {
+        Stop::End => Vec::new(),
+        Stop::Eof => return Err(fail("unexpected EOF")),
+        Stop::Else(words) => match words.first() {
             None => match nodes(rest, depth + 1)? {
-                (other, End::End) => other,
-                (_, End::Eof) => return Err(fail("unexpected EOF")),
-                (_, End::Else(_)) => return Err(fail("expected end; found {{else}}")),
+                (other, Stop::End) => other,
+                (_, Stop::Eof) => return Err(fail("unexpected EOF")),
+                (_, Stop::Else(_)) => return Err(fail("expected end; found {{else}}")),
             },
             // `else if` is a block of its own that shares this one's end.
             Some(Token::Word(next)) if next == word && word != "range" => {
