@@ -32,7 +32,7 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
     pub(crate) upgrade: Option<OnUpgrade>,
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Held,
 }
 
 impl Call {
@@ -51,9 +51,9 @@ impl Call {
         !self.body.is_end_stream()
     }
 
-    /// What is needed to hand the connection to a stream, and the engine.
-    pub(crate) fn into_carrier(self) -> (Engine, Carrier) {
-        (self.engine, Carrier { upgrade: self.upgrade, body: self.body, held: self.held })
+    /// What is needed to hand the connection to a stream.
+    pub(crate) fn into_carrier(self) -> Carrier {
+        Carrier { upgrade: self.upgrade, body: self.body, held: self.held }
     }
 
     /// The `filters` parameter.

@@ -26,15 +26,15 @@ pub(crate) enum Socket {
 }
 
 /// A client's connection as hyper sees it; notes when bytes of a request head begin to arrive.
+/// Once a stream has taken the socket, it is silent: nothing is read, written or closed through it.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) socket: Socket,
-    pub(crate) state: Arc<State>,
-}
+pub(crate) struct Connection(pub(crate) Arc<State>);
 
 /// What the limits need to know of a connection.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// `None` once a stream has taken it over.
+    socket: Mutex<Option<Socket>>,
     /// Requests in progress, and streams that took the connection over.
     busy: AtomicU32,
     /// Milliseconds since `Registry::epoch` at which the present head began to arrive; 0 for none.
@@ -47,7 +47,7 @@ pub(crate) struct State {
 
 /// Keeps a connection counted as busy.
 #[derive(Debug, Clone)]
-pub(crate) struct Held(#[allow(dead_code, reason = "held for its Drop")] Arc<Busy>);
+pub(crate) struct Held(Arc<Busy>);
 
 #[derive(Debug)]
 struct Busy(Arc<State>);
@@ -67,6 +67,20 @@ impl Held {
         state.head_since.store(0, Ordering::Relaxed);
         Held(Arc::new(Busy(Arc::clone(state))))
     }
+
+    /// Takes the socket away from HTTP: from now on it belongs to the caller alone.
+    pub(crate) fn take_socket(&self) -> Option<Socket> {
+        self.0.0.socket().take()
+    }
+
+    /// Ends the HTTP side of a connection whose socket was taken.
+    pub(crate) async fn end_http(&self) {
+        // The handle is set right after the task is spawned, which this may overtake.
+        while self.0.0.abort.get().is_none() {
+            tokio::task::yield_now().await;
+        }
+        self.0.0.abort();
+    }
 }
 
 impl Drop for Busy {
@@ -82,6 +96,10 @@ impl Drop for State {
 }
 
 impl State {
+    fn socket(&self) -> std::sync::MutexGuard<'_, Option<Socket>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
     }
@@ -143,9 +161,10 @@ impl Registry {
         }
     }
 
-    pub(crate) fn register(self: &Arc<Registry>, permit: OwnedSemaphorePermit) -> Arc<State> {
+    pub(crate) fn register(self: &Arc<Registry>, permit: OwnedSemaphorePermit, socket: Socket) -> Arc<State> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let state = Arc::new(State {
+            socket: Mutex::new(Some(socket)),
             busy: AtomicU32::new(0),
             head_since: AtomicU64::new(self.now()),
             abort: OnceLock::new(),
@@ -177,10 +196,10 @@ impl Registry {
     }
 }
 
-impl Connection {
+impl Socket {
     /// A second descriptor of the same socket, to look at its state without touching its bytes.
     pub(crate) fn try_clone_fd(&self) -> Option<OwnedFd> {
-        let fd = match &self.socket {
+        let fd = match self {
             Socket::Unix(s) => s.as_fd(),
             Socket::Tcp(s) => s.as_fd(),
         };
@@ -188,34 +207,29 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(match &mut self.socket {
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
             Socket::Unix(s) => Pin::new(s).poll_read(cx, buf),
             Socket::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-        })?;
-        if buf.filled().len() > before {
-            self.state.note_bytes();
         }
-        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
             Socket::Unix(s) => Pin::new(s).poll_write(cx, buf),
             Socket::Tcp(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
+        match self.get_mut() {
             Socket::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Socket::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
@@ -229,10 +243,57 @@ impl AsyncWrite for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
             Socket::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Socket::Tcp(s) => Pin::new(s).poll_shutdown(cx),
         }
+    }
+}
+
+impl Connection {
+    fn poll<T>(&self, poll: impl FnOnce(Pin<&mut Socket>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match self.0.socket().as_mut() {
+            Some(socket) => poll(Pin::new(socket)),
+            // The task that polls is about to be aborted.
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.poll(|socket| socket.poll_read(cx, buf)))?;
+        if buf.filled().len() > before {
+            self.0.note_bytes();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(|socket| socket.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(|socket| socket.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|socket| socket.poll_shutdown(cx))
     }
 }

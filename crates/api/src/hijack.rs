@@ -1,29 +1,25 @@
 //! Attach and exec streams over an HTTP connection.
 //!
-//! With `Connection: Upgrade` the answer is `101 UPGRADED` and the connection belongs to the
-//! stream; without, the answer is `200` whose chunked body is the output while the request's body
-//! is the input. Either direction ends on its own: a client that closes its sending side has ended
+//! With `Connection: Upgrade` the answer is `101 UPGRADED`, without it a bare `200`; in both cases
+//! the connection then belongs to the stream. Either direction ends on its own: a client that closes its sending side has ended
 //! standard input and still receives all output.
 
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::{StreamExt, future};
+use futures_util::future;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::oneshot;
-use tokio_util::io::ReaderStream;
 
 use crate::body::{self, Response};
-use crate::connection::{Connection, Held};
+use crate::connection::{Connection, Held, Socket};
 use crate::detach::Detector;
 
 /// Content type of a terminal's bytes.
@@ -31,6 +27,10 @@ pub(crate) const RAW_STREAM: &str = "application/vnd.docker.raw-stream";
 /// Content type of framed output (stdcopy).
 pub(crate) const MULTIPLEXED_STREAM: &str = "application/vnd.docker.multiplexed-stream";
 
+/// Largest body of an attach request, which is read and dropped.
+const MAX_BODY: usize = 1 << 20;
+/// Longest time for it to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes moved per system call towards the client.
 const OUTPUT_BUFFER: usize = 128 << 10;
 /// Bytes moved per system call towards the process.
@@ -40,12 +40,12 @@ const GONE_CHECK: Duration = Duration::from_secs(5);
 
 /// What a request offers for carrying a stream.
 pub(crate) struct Carrier {
-    /// Present when the client asked for the raw connection.
+    /// Present when the client asked for an upgrade.
     pub(crate) upgrade: Option<OnUpgrade>,
-    /// Input, when it did not.
+    /// What is left of the request's body; not part of the stream.
     pub(crate) body: Incoming,
-    /// Keeps the connection counted while the stream lives.
-    pub(crate) held: Option<Held>,
+    /// The client's connection.
+    pub(crate) held: Held,
 }
 
 /// Whether the client asks for the raw connection.
@@ -58,18 +58,29 @@ pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
 
 /// Answers with the stream of an attached container or process. `detector` watches the input for
 /// detach keys.
-pub(crate) fn carry<S>(carrier: Carrier, stream: S, content_type: &'static str, detector: Option<Detector>) -> Response
+pub(crate) async fn carry<S>(
+    carrier: Carrier,
+    stream: S,
+    content_type: &'static str,
+    detector: Option<Detector>,
+) -> Response
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let Carrier { upgrade, body, held } = carrier;
+    // Some clients repeat the query as a JSON body; it must not become the process's input.
+    let _ = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, MAX_BODY).collect()).await;
     let Some(upgrade) = upgrade else {
-        return without_upgrade(body, stream, content_type, detector);
+        return take_over(held, stream, content_type, detector).await;
     };
     tokio::spawn(async move {
-        let _held = held;
         match upgrade.await {
-            Ok(upgraded) => over_upgraded(upgraded, stream, detector).await,
+            Ok(upgraded) => {
+                let early = upgraded.downcast::<TokioIo<Connection>>().map(|parts| parts.read_buf);
+                if let (Ok(early), Some(socket)) = (early, held.take_socket()) {
+                    pump(socket, &early, stream, detector).await;
+                }
+            }
             Err(e) => tracing::debug!("a client left before its connection was upgraded: {e}"),
         }
     });
@@ -82,32 +93,32 @@ where
     response
 }
 
-async fn over_upgraded<S>(upgraded: Upgraded, stream: S, detector: Option<Detector>)
+/// Without an upgrade asked for, Docker's clients still expect the bare connection after a `200`
+/// that says nothing of a length, which no HTTP library writes; so the socket is taken from it.
+async fn take_over<S>(held: Held, stream: S, content_type: &'static str, detector: Option<Detector>) -> Response
 where
-    S: AsyncRead + AsyncWrite,
+    S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    // The socket itself moves bytes without hyper's indirection.
-    match upgraded.downcast::<TokioIo<Connection>>() {
-        Ok(parts) => {
-            let connection = parts.io.into_inner();
-            let probe = connection.try_clone_fd();
-            pump(connection, &parts.read_buf, stream, detector, probe.as_ref()).await;
+    // The answer below is never sent: HTTP has no socket any more, and its task ends.
+    let unsent = body::empty(StatusCode::OK);
+    let Some(mut socket) = held.take_socket() else { return unsent };
+    held.end_http().await;
+    tokio::spawn(async move {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n");
+        if socket.write_all(head.as_bytes()).await.is_ok() {
+            pump(socket, &[], stream, detector).await;
         }
-        Err(upgraded) => pump(TokioIo::new(upgraded), &[], stream, detector, None).await,
-    }
+        drop(held);
+    });
+    unsent
 }
 
 /// Moves bytes both ways until the output ends, the client is gone, or the detach keys are typed.
-async fn pump<C, S>(
-    client: C,
-    early: &[u8],
-    stream: S,
-    mut detector: Option<Detector>,
-    probe: Option<&std::os::fd::OwnedFd>,
-) where
-    C: AsyncRead + AsyncWrite,
+async fn pump<S>(client: Socket, early: &[u8], stream: S, mut detector: Option<Detector>)
+where
     S: AsyncRead + AsyncWrite,
 {
+    let probe = client.try_clone_fd();
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut output, mut input) = tokio::io::split(stream);
     let towards_client = async {
@@ -147,7 +158,7 @@ async fn pump<C, S>(
             }
             let _ = sink.shutdown().await;
         }
-        match probe {
+        match &probe {
             Some(probe) => gone(probe).await,
             None => future::pending().await,
         }
@@ -189,45 +200,4 @@ async fn gone(probe: &std::os::fd::OwnedFd) {
             return;
         }
     }
-}
-
-/// The form without an upgrade: request body in, response body out.
-fn without_upgrade<S>(body: Incoming, stream: S, content_type: &'static str, mut detector: Option<Detector>) -> Response
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let (output, mut input) = tokio::io::split(stream);
-    let (detached, is_detached) = oneshot::channel::<()>();
-    // A request without a body says nothing about standard input: it stays open until the client
-    // leaves, as on a raw connection.
-    let kept = if body.is_end_stream() {
-        Some((input, detached))
-    } else {
-        tokio::spawn(async move {
-            let mut body = body;
-            let mut sink = Some(&mut input);
-            while let Some(Ok(frame)) = body.frame().await {
-                let Ok(bytes) = frame.into_data() else { continue };
-                if feed(&mut sink, &bytes, &mut detector).await {
-                    let _ = detached.send(());
-                    return;
-                }
-            }
-            if let Some(sink) = sink {
-                let _ = sink.shutdown().await;
-            }
-        });
-        None
-    };
-    // Only a typed sequence ends the output early; a sender dropped with the input does not.
-    let is_detached = async move {
-        if is_detached.await.is_err() {
-            future::pending::<()>().await;
-        }
-    };
-    let frames = ReaderStream::with_capacity(output, OUTPUT_BUFFER).take_until(is_detached).map(move |item| {
-        let _ = &kept;
-        item.map_err(io::Error::other)
-    });
-    body::stream(StatusCode::OK, content_type, frames)
 }

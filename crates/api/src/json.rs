@@ -45,7 +45,8 @@ where
         return Ok(None);
     }
     check_content_type(headers)?;
-    parse(&bytes).map(Some)
+    // `null` stands for no body: docker's client encodes an absent configuration that way.
+    parse(&bytes)
 }
 
 async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, ApiError>

@@ -126,9 +126,8 @@ async fn accept_loop<H: Handler>(
                 continue;
             }
         };
-        let state = registry.register(permit);
-        let task =
-            connections.spawn(connection(Arc::clone(&handler), socket, transport, Arc::clone(&state), stop.clone()));
+        let state = registry.register(permit, socket);
+        let task = connections.spawn(connection(Arc::clone(&handler), transport, Arc::clone(&state), stop.clone()));
         let _ = state.abort.set(task);
     }
     listener.remove_file();
@@ -138,12 +137,11 @@ async fn accept_loop<H: Handler>(
 
 async fn connection<H: Handler>(
     handler: Arc<H>,
-    socket: Socket,
     transport: Transport,
     state: Arc<State>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let io = TokioIo::new(Connection { socket, state: Arc::clone(&state) });
+    let io = TokioIo::new(Connection(Arc::clone(&state)));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         let held = Held::new(&state);
@@ -216,10 +214,10 @@ mod tests {
                         let _ = write.write_all(b"bye").await;
                     });
                     let upgrade = hijack::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
-                    let held = request.extensions().get::<Held>().cloned();
+                    let held = request.extensions().get::<Held>().cloned().unwrap();
                     let detector = crate::detach::Detector::new(crate::detach::DetachKeys::parse(None).unwrap());
                     let carrier = hijack::Carrier { upgrade, body: request.into_body(), held };
-                    hijack::carry(carrier, ours, hijack::RAW_STREAM, Some(detector))
+                    hijack::carry(carrier, ours, hijack::RAW_STREAM, Some(detector)).await
                 }
                 _ => {
                     let collected = request.into_body().collect().await;
@@ -352,11 +350,27 @@ mod tests {
     #[tokio::test]
     async fn streams_without_upgrade() {
         let server = Server::start().await;
-        let answer = server
-            .ask(b"POST /attach HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
-            .await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        assert!(answer.contains("ABC") && answer.contains("bye"), "{answer}");
+        let mut client = UnixStream::connect(&server.path).await.unwrap();
+        // The body repeats the query, as dockerode's does; it is not input.
+        client
+            .write_all(b"POST /attach HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n{\"stream\":true}")
+            .await
+            .unwrap();
+        let got = read_until(&mut client, b"\r\n\r\n").await;
+        assert_eq!(
+            String::from_utf8_lossy(&got),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
+        );
+        client.write_all(b"abc").await.unwrap();
+        assert_eq!(read_until(&mut client, b"ABC").await, b"ABC");
+        client.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"bye");
+        // The daemon itself goes on.
+        assert!(
+            server.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200")
+        );
     }
 
     #[tokio::test]
@@ -369,14 +383,8 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let open = async |bytes: &[u8]| {
             let (mut client, served) = UnixStream::pair().unwrap();
-            let state = registry.register(registry.place().await);
-            let task = tokio::spawn(connection(
-                Arc::new(Sample),
-                Socket::Unix(served),
-                Transport::Unix,
-                Arc::clone(&state),
-                stopped.clone(),
-            ));
+            let state = registry.register(registry.place().await, Socket::Unix(served));
+            let task = tokio::spawn(connection(Arc::new(Sample), Transport::Unix, Arc::clone(&state), stopped.clone()));
             let _ = state.abort.set(task.abort_handle());
             client.write_all(bytes).await.unwrap();
             client

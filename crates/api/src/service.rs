@@ -41,6 +41,9 @@ impl Api {
             return Ok(body::empty(StatusCode::OK));
         }
         let upgrade = hijack::wants_upgrade(&parts.headers).then(|| parts.extensions.remove()).flatten();
+        let Some(held) = parts.extensions.remove::<Held>() else {
+            return Err(ApiError::of(types::Kind::Internal, "internal error: a request outside of any connection"));
+        };
         let call = Call {
             engine: self.engine.clone(),
             method: parts.method,
@@ -49,7 +52,7 @@ impl Api {
             headers: parts.headers,
             body,
             upgrade,
-            held: parts.extensions.remove::<Held>(),
+            held,
         };
         // A task of its own: a client that leaves must not stop an operation between two steps,
         // and a panic is this request's failure alone.

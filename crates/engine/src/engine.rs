@@ -135,7 +135,10 @@ impl Inner {
         }
         let shim = Program::open(&config.shim).map_err(|e| {
             Error::io(
-                format!("cannot find the program {} that runs containers; install it beside dhowd", config.shim.display()),
+                format!(
+                    "cannot find the program {} that runs containers; install it beside dhowd",
+                    config.shim.display()
+                ),
                 e,
             )
         })?;
@@ -241,7 +244,8 @@ impl Inner {
         {
             let _writing = container.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let record = container.record();
-            let doc = serde_json::to_string(&*record).map_err(|e| Error::io("cannot encode a container's record", e))?;
+            let doc =
+                serde_json::to_string(&*record).map_err(|e| Error::io("cannot encode a container's record", e))?;
             let op = Op::PutContainer { id: record.id.clone(), name: record.name.clone(), doc };
             self.state.commit_with(
                 vec![op],

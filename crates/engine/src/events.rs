@@ -21,8 +21,20 @@ const KEPT: usize = 1024;
 
 /// Filter keys of `GET /events`.
 const FILTERS: &[&str] = &[
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
-    "service", "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 /// Which events.
@@ -52,7 +64,13 @@ impl Bus {
     }
 
     /// Tell everybody. `kind` is `container`, `image`, `volume`, `network` or `daemon`.
-    pub(crate) fn publish(&self, kind: &str, action: impl Into<String>, id: &str, attributes: BTreeMap<String, String>) {
+    pub(crate) fn publish(
+        &self,
+        kind: &str,
+        action: impl Into<String>,
+        id: &str,
+        attributes: BTreeMap<String, String>,
+    ) {
         let now = clock::now_ns();
         let event = Arc::new(EventMessage {
             kind: kind.to_owned(),
@@ -240,7 +258,8 @@ mod tests {
         ] {
             assert!(matches(&event, &filters(&[yes])), "{yes:?}");
         }
-        for no in [("event", "health"), ("container", "x"), ("image", "app"), ("label", "tier=back"), ("type", "image")] {
+        for no in [("event", "health"), ("container", "x"), ("image", "app"), ("label", "tier=back"), ("type", "image")]
+        {
             assert!(!matches(&event, &filters(&[no])), "{no:?}");
         }
     }

@@ -105,9 +105,8 @@ impl Networks {
         if let Some(key) = filters.unknown_key(&["dangling", "driver", "id", "label", "name", "scope", "type"]) {
             return Err(fail!(Invalid, "invalid filter '{key}'"));
         }
-        let dangling = filters
-            .boolean("dangling", false)
-            .map_err(|v| fail!(Invalid, "invalid filter 'dangling={v:?}'"))?;
+        let dangling =
+            filters.boolean("dangling", false).map_err(|v| fail!(Invalid, "invalid filter 'dangling={v:?}'"))?;
         for kind in filters.get("type") {
             if !matches!(kind, "builtin" | "custom") {
                 return Err(fail!(Invalid, "invalid filter: 'type'='{kind}'"));
@@ -196,8 +195,9 @@ fn setup(config: &EngineConfig, name: &str, running: &[Endpoint]) -> Result<Brid
                 .ok_or_else(|| fail!(Invalid, "invalid bridge subnet {text:?}: it must look like 172.30.0.1/16"))?;
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
             let base = std::net::Ipv4Addr::from(u32::from(address) & mask);
-            let subnet =
-                format!("{base}/{prefix}").parse().map_err(|e| fail!(Invalid, "invalid bridge subnet {text:?}: {e}"))?;
+            let subnet = format!("{base}/{prefix}")
+                .parse()
+                .map_err(|e| fail!(Invalid, "invalid bridge subnet {text:?}: {e}"))?;
             (Some(subnet), (base != address).then_some(address))
         }
     };

@@ -59,8 +59,8 @@ impl ShimLink {
     pub(crate) fn start(socket: FdSocket) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Event>)> {
         let doing = "cannot watch the shim's socket";
         socket.set_nonblocking(true).map_err(|e| Error::io(doing, e))?;
-        let socket = watched::watch(socket, Interest::READABLE | Interest::WRITABLE)
-            .map_err(|e| Error::io(doing, e))?;
+        let socket =
+            watched::watch(socket, Interest::READABLE | Interest::WRITABLE).map_err(|e| Error::io(doing, e))?;
         let peer = Arc::new(Peer { socket, sequence: AtomicU64::new(1), pending: Mutex::new(Some(HashMap::new())) });
         let (events, receiver) = mpsc::unbounded_channel();
         let link = Arc::clone(&peer);

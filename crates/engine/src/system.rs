@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use docker_types::ApiVersion;
 use docker_types::system::{
     Commit, ComponentVersion, IndexInfo, PlatformName, PluginsInfo, RegistryServiceConfig, RuntimeInfo, SwarmInfo,
     SystemInfo, Version,
 };
-use docker_types::ApiVersion;
 use types::Platform;
 
 use crate::clock;
@@ -154,7 +154,8 @@ fn proxy(name: &str) -> String {
 }
 
 fn os_release(key: &str) -> Option<String> {
-    let text = std::fs::read_to_string("/etc/os-release").or_else(|_| std::fs::read_to_string("/usr/lib/os-release")).ok()?;
+    let text =
+        std::fs::read_to_string("/etc/os-release").or_else(|_| std::fs::read_to_string("/usr/lib/os-release")).ok()?;
     text.lines().find_map(|l| Some(l.strip_prefix(key)?.strip_prefix('=')?.trim_matches('"').to_owned()))
 }
 

@@ -100,8 +100,12 @@ async fn paths_below_mounts_lead_to_what_is_mounted() {
     let bind = |target: &str, what: &str| format!("{}:{target}", host.dir.path().join(what).display());
     let id = host
         .create(&["sleep", "1000"], |_, host_config| {
-            host_config.binds =
-                Some(vec!["named:/vol".into(), bind("/host", "bound"), bind("/ro:ro", "bound"), bind("/etc/one", "single")]);
+            host_config.binds = Some(vec![
+                "named:/vol".into(),
+                bind("/host", "bound"),
+                bind("/ro:ro", "bound"),
+                bind("/etc/one", "single"),
+            ]);
             host_config.readonly_rootfs = true;
         })
         .await;
@@ -116,7 +120,9 @@ async fn paths_below_mounts_lead_to_what_is_mounted() {
         assert_eq!(get(&host, &id, "/etc/one").await["one"], "one file");
         assert_eq!(host.engine().container_archive_stat(&id, "/etc/one").await.unwrap().name, "one");
         assert_eq!(host.engine().container_archive_stat(&id, "/vol").await.unwrap().name, "vol");
-        for (path, text) in [("/ro", "mounted volume is marked read-only"), ("/data", "container rootfs is marked read-only")] {
+        for (path, text) in
+            [("/ro", "mounted volume is marked read-only"), ("/data", "container rootfs is marked read-only")]
+        {
             let error = put(&host, &id, path, "x", "y").await.unwrap_err();
             assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Invalid, text));
         }
@@ -157,7 +163,10 @@ async fn a_new_volume_gets_what_the_image_has() {
     assert_eq!(run("fresh:/data", "cat /data/added").await.1, "more\n", "it outlives its container");
     assert_eq!(run("plain:/data:nocopy", "ls /data").await.1, "", "unless the copy is refused");
     let error = host.engine().volume_remove("fresh", false).await.unwrap_err();
-    assert!(error.kind() == Kind::Conflict && error.to_string().starts_with("remove fresh: volume is in use - ["), "{error}");
+    assert!(
+        error.kind() == Kind::Conflict && error.to_string().starts_with("remove fresh: volume is in use - ["),
+        "{error}"
+    );
     host.engine().container_prune(types::Filters::new()).await.unwrap();
     host.engine().volume_remove("fresh", false).await.unwrap();
     assert!(!host.config.data_root.join("volumes/fresh").exists());

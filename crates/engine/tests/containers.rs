@@ -1,6 +1,7 @@
 //! Containers through the façade and the real shim. Needs root, `/bin/busybox` and a built
 //! `dhow-shim`; says so and passes where they are missing.
 
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod common;
 
 use common::{demultiplex, host, read_attached};
@@ -29,10 +30,12 @@ async fn a_command_runs_and_leaves_its_code_and_output() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_attached_before_the_start_misses_nothing() {
     let Some(host) = host().await else { return };
-    let id = host.create(&["sh", "-c", "seq 100000; cat"], |c, h| {
-        (c.open_stdin, c.stdin_once, c.attach_stdin) = (true, true, true);
-        h.auto_remove = true;
-    }).await;
+    let id = host
+        .create(&["sh", "-c", "seq 100000; cat"], |c, h| {
+            (c.open_stdin, c.stdin_once, c.attach_stdin) = (true, true, true);
+            h.auto_remove = true;
+        })
+        .await;
     let mut attached = host.engine().container_attach(&id, ALL).await.unwrap();
     let wait = host.engine().container_wait(&id, WaitCondition::Removed).unwrap();
     host.engine().container_start(&id, None).await.unwrap();
@@ -149,13 +152,18 @@ async fn surroundings_are_as_docker_makes_them() {
     let Some(host) = host().await else { return };
     let script = "id; hostname; echo $HOME $TERM $PATH; cat /etc/hostname; ls /dev; cat /proc/1/comm; \
                   grep -E 'CapEff|CapBnd|Seccomp:|NoNewPrivs' /proc/self/status; echo x 2>&1 >/proc/sys/kernel/hostname";
-    let (code, out, _) = host.run(&["sh", "-c", script], |c, _| {
-        c.hostname = "box".into();
-        c.user = "user:extra".into();
-    }).await;
+    let (code, out, _) = host
+        .run(&["sh", "-c", script], |c, _| {
+            c.hostname = "box".into();
+            c.user = "user:extra".into();
+        })
+        .await;
     assert_ne!(code, 0, "writing below /proc/sys must fail");
     assert!(out.starts_with("uid=1000(user) gid=44(extra)"), "{out}");
-    assert!(out.contains("\nbox\n/home/user /usr/local/sbin") || out.contains("\nbox\n/home/user  /usr/local/sbin"), "{out}");
+    assert!(
+        out.contains("\nbox\n/home/user /usr/local/sbin") || out.contains("\nbox\n/home/user  /usr/local/sbin"),
+        "{out}"
+    );
     for device in ["null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "fd", "stdin"] {
         assert!(out.lines().any(|l| l == device), "{device} is missing: {out}");
     }
@@ -172,11 +180,13 @@ async fn mounts_of_every_kind() {
     std::fs::write(source.join("f"), "bound\n").unwrap();
     let script = "cat /b/f; echo x >/b/new 2>/dev/null || echo read-only; echo y >/v/file && cat /v/file; \
                   cat /data/file; mount | grep -E ' /(t|dev/shm) ' ; touch /t/ok && ls /t";
-    let (code, out, err) = host.run(&["sh", "-c", script], |c, h| {
-        h.binds = Some(vec![format!("{}:/b:ro", source.display()), "named-volume:/v".into()]);
-        h.tmpfs.insert("/t".into(), "size=1m".into());
-        c.volumes = Some([("/data".to_owned(), Default::default())].into());
-    }).await;
+    let (code, out, err) = host
+        .run(&["sh", "-c", script], |c, h| {
+            h.binds = Some(vec![format!("{}:/b:ro", source.display()), "named-volume:/v".into()]);
+            h.tmpfs.insert("/t".into(), "size=1m".into());
+            c.volumes = Some([("/data".to_owned(), Default::default())].into());
+        })
+        .await;
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.starts_with("bound\nread-only\ny\nfrom the image\n"), "{out}");
     assert!(out.contains("tmpfs on /t type tmpfs (rw,nosuid,nodev,noexec") && out.ends_with("ok\n"), "{out}");
@@ -189,10 +199,12 @@ async fn mounts_of_every_kind() {
 async fn policies_restart_and_a_stop_ends_them() {
     let Some(host) = host().await else { return };
     let engine = host.engine();
-    let id = host.create(&["sh", "-c", "echo run; exit 1"], |_, h| {
-        h.restart_policy.name = "on-failure".into();
-        h.restart_policy.maximum_retry_count = 2;
-    }).await;
+    let id = host
+        .create(&["sh", "-c", "echo run; exit 1"], |_, h| {
+            h.restart_policy.name = "on-failure".into();
+            h.restart_policy.maximum_retry_count = 2;
+        })
+        .await;
     engine.container_start(&id, None).await.unwrap();
     let mut state = engine.container_inspect(&id, false).await.unwrap();
     for _ in 0..500 {

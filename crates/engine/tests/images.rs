@@ -10,9 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 use common::{Host, host};
 use docker_types::message::JsonMessage;
-use engine::{
-    AnyStream, ByteStream, CommitOptions, ImageListOptions, ImportOptions, PullOptions, RemoveOptions,
-};
+use engine::{AnyStream, ByteStream, CommitOptions, ImageListOptions, ImportOptions, PullOptions, RemoveOptions};
 use futures_util::StreamExt;
 use types::{Filters, Kind};
 
@@ -65,7 +63,10 @@ fn content(host: &Host) -> BTreeSet<String> {
         let entries = std::fs::read_dir(path).unwrap().flatten();
         entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
     };
-    [list(&data.join("content/blobs/sha256")), list(&data.join("content/ingest")), list(&data.join("layers"))].concat().into_iter().collect()
+    [list(&data.join("content/blobs/sha256")), list(&data.join("content/ingest")), list(&data.join("layers"))]
+        .concat()
+        .into_iter()
+        .collect()
 }
 
 async fn names(host: &Host) -> Vec<String> {
@@ -189,9 +190,8 @@ async fn a_container_outlives_its_image_and_can_be_committed() {
     let config = inspect.config.unwrap();
     assert!(config.env.unwrap().contains(&"A=b".to_owned()));
     host.engine().container_remove(&container, RemoveOptions::default()).await.unwrap();
-    let (code, out, err) = host
-        .run(&["sh", "-c", "cat /made; ls /data; echo $A"], |config, _| config.image = "made".into())
-        .await;
+    let (code, out, err) =
+        host.run(&["sh", "-c", "cat /made; ls /data; echo $A"], |config, _| config.image = "made".into()).await;
     assert_eq!((code, out.as_str(), err.as_str()), (0, "new\nb\n", ""));
 }
 

@@ -1,6 +1,7 @@
 //! What a new engine makes of the containers of the last one. Needs root, `/bin/busybox` and a built
 //! `dhow-shim`; says so and passes where they are missing.
 
+#[allow(dead_code, reason = "each file of tests uses a part of it")]
 mod common;
 
 use std::time::Duration;

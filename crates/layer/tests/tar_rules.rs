@@ -359,3 +359,27 @@ fn sparse_extension_blocks() {
         [0, 1000, 2000, 3000, 4000, 5000]
     );
 }
+
+#[test]
+fn floods() {
+    // Global headers are counted like members: they cost as much.
+    let global = member("g", b'g', &record("comment", "x"));
+    let few = Limits { entries: 10, ..Limits::default() };
+    let flood = [global.repeat(11), end()].concat();
+    assert!(matches!(read_with(&flood, few), Err(Error::Limit { what: "members", .. })));
+    assert!(read_with(&[global.repeat(10), end()].concat(), few).is_ok());
+    // What follows the end mark is read for its digest, but not for ever.
+    let short = Limits { trailer_bytes: 4096, ..Limits::default() };
+    for (size, fits) in [(0, true), (4096, true), (4097, false), (1 << 20, false)] {
+        let bytes = [member("f", b'0', b"x"), end(), vec![7; size]].concat();
+        let mut reader = Reader::new(&bytes[..], short);
+        assert_eq!(reader.drain().is_ok(), fits, "{size} bytes after the end");
+    }
+    // The last attribute of a name counts, in its place.
+    let key = |name: &str| format!("SCHILY.xattr.{name}");
+    let records = [("user.a", "1"), ("user.b", "2"), ("user.a", "3")].map(|(name, value)| (key(name), value));
+    let records: Vec<(&str, &str)> = records.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let entries = read(&archive(&[pax(&records), member("f", b'0', b"")])).unwrap();
+    let expected = [(b"user.b".to_vec(), b"2".to_vec()), (b"user.a".to_vec(), b"3".to_vec())];
+    assert_eq!(entries[0].0.xattrs, expected);
+}

@@ -16,7 +16,7 @@ use crate::procfs::{PrivateProc, sysctl_namespace};
 use crate::report::Reporter;
 use crate::root::Root;
 use crate::spawn::{Fds, Stdio};
-use crate::{cgroup, devices, init, masks, mounts};
+use crate::{cgroup, devices, init, masks, mounts, procfs};
 
 /// Becomes the container's first process.
 pub(crate) fn container(plan: &LaunchPlan, fds: Fds<'_>, stdio: Stdio<'_>, reporter: &Reporter) -> Failure {
@@ -46,7 +46,7 @@ fn try_container(
     stdio: Stdio<'_>,
     reporter: &Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
-    begin()?;
+    let oom_score = begin(&plan.process)?;
     refuse_foreign_settings(plan, fds)?;
     cgroup::join(&plan.cgroup, fds)?;
     enter_namespaces(plan, fds)?;
@@ -59,7 +59,7 @@ fn try_container(
         root.ensure_dir(cwd)
             .map_err(|errno| Failure::new(FailureStage::Cwd, errno, format!("mkdir {}: {errno}", plan.process.cwd)))?;
     }
-    let proc = private_proc(&plan.process, !plan.sysctls.is_empty())?;
+    let proc = private_proc(&plan.process, oom_score, !plan.sysctls.is_empty())?;
     if let Some(proc) = &proc {
         proc.apply_sysctls(&plan.sysctls, reporter)?;
     }
@@ -69,7 +69,7 @@ fn try_container(
             .at(FailureStage::RootFs, || "make the root read-only".to_owned())?;
     }
     drop(root);
-    finish(&plan.process, proc, slave, plan.init, reporter)
+    finish(&plan.process, oom_score, proc, slave, plan.init, reporter)
 }
 
 fn try_exec(
@@ -79,7 +79,7 @@ fn try_exec(
     stdio: Stdio<'_>,
     reporter: &Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
-    begin()?;
+    let oom_score = begin(&plan.process)?;
     cgroup::join(&plan.cgroup, fds)?;
     let all = flags::NEWNS | flags::NEWNET | flags::NEWIPC | flags::NEWUTS | flags::NEWCGROUP;
     sys::clone::setns(target, all).map_err(|errno| {
@@ -88,20 +88,22 @@ fn try_exec(
     })?;
     join_keyring(&plan.exec_id, reporter);
     let root = Root::open().at(FailureStage::RootFs, || "open the container's root".to_owned())?;
-    let proc = private_proc(&plan.process, false)?;
+    let proc = private_proc(&plan.process, oom_score, false)?;
     let slave = connect(stdio, &root, false, reporter)?;
     drop(root);
-    finish(&plan.process, proc, slave, false, reporter)
+    finish(&plan.process, oom_score, proc, slave, false, reporter)
 }
 
-/// What every new process does first.
-fn begin() -> Result<(), Failure> {
+/// What every new process does first. Gives the score for when memory runs out, where it has to change:
+/// the engine may be protected, which is not for what it runs.
+fn begin(process: &Process) -> Result<Option<i32>, Failure> {
     sys::creds::set_dumpable(false).at(FailureStage::Clone, || "hide the new process".to_owned())?;
     sys::process::reset_signals();
     rustix::process::setsid().at(FailureStage::Clone, || "start a session".to_owned())?;
     // Modes below are exact.
     rustix::process::umask(rustix::fs::Mode::empty());
-    Ok(())
+    // The host's /proc is still there. Where the score cannot be read it is set.
+    Ok(process.oom_score_adj.or_else(|| (procfs::inherited_oom_score() != Some(0)).then_some(0)))
 }
 
 /// Names and sysctls may only be set where they belong to the container alone: whatever the plan says,
@@ -185,8 +187,12 @@ fn join_keyring(id: &str, reporter: &Reporter) {
     }
 }
 
-fn private_proc(process: &Process, sysctls: bool) -> Result<Option<PrivateProc>, Failure> {
-    if sysctls || process.oom_score_adj.is_some() || process.apparmor.is_some() {
+fn private_proc(
+    process: &Process,
+    oom_score: Option<i32>,
+    sysctls: bool,
+) -> Result<Option<PrivateProc>, Failure> {
+    if sysctls || oom_score.is_some() || process.apparmor.is_some() {
         PrivateProc::open().map(Some)
     } else {
         Ok(None)
@@ -229,12 +235,13 @@ fn connect(stdio: Stdio<'_>, root: &Root, console: bool, reporter: &Reporter) ->
 /// Everything after the surroundings stand: limits, credentials, confinement, the program.
 fn finish(
     process: &Process,
+    oom_score: Option<i32>,
     proc: Option<PrivateProc>,
     slave: Option<OwnedFd>,
     with_init: bool,
     reporter: &Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
-    if let (Some(proc), Some(score)) = (&proc, process.oom_score_adj) {
+    if let (Some(proc), Some(score)) = (&proc, oom_score) {
         proc.set_oom_score(score, reporter);
     }
     confine::set_limits(&process.rlimits)?;

@@ -68,6 +68,15 @@ impl PrivateProc {
     }
 }
 
+/// The calling process's own score, of the `/proc` that is mounted; for use in the host's surroundings only.
+pub(crate) fn inherited_oom_score() -> Option<i32> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open("/proc/self/oom_score_adj", flags, Mode::empty()).ok()?;
+    let mut text = [0u8; 16];
+    let len = rustix::io::read(&file, &mut text).ok()?;
+    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+}
+
 /// The kind of namespace a sysctl belongs to; `None` for those the host has only once.
 pub(crate) fn sysctl_namespace(key: &str) -> Option<&'static str> {
     let path = sysctl_path(key).ok()?;

@@ -352,7 +352,7 @@ impl Server {
     pub(crate) fn fail(&mut self, to: (u32, u64), failure: Failure) {
         let Failure { stage, errno, mut detail } = failure;
         // A longer one would not fit into a message, and the answer be lost with it.
-        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
+        let _ = (detail.floor_char_boundary(MAX_DETAIL));
         self.reply(to, Response::Failed { stage, errno, detail }, None);
     }
 
@@ -440,6 +440,12 @@ impl Server {
         if std::mem::take(&mut self.unwatched) {
             let starting = |task: &&Task| matches!(task.phase, Phase::Starting(_));
             let starting: Vec<u32> = self.tasks.iter().filter(starting).map(|task| task.id).collect();
+            let with_output = |task: &&Task| matches!(task.phase, Phase::Running { .. } | Phase::Draining { .. });
+            let with_output: Vec<u32> = self.tasks.iter().filter(with_output).map(|task| task.id).collect();
+            for id in with_output {
+                self.read_output(id, Stream::Stdout);
+                self.read_output(id, Stream::Stderr);
+            }
             for id in starting {
                 self.follow_start(id);
                 // Still at it, and perhaps still not watched.

@@ -118,6 +118,7 @@ impl Error {
             Self::Tar(layer::tar::Error::Io(source)) => stream_kind(source),
             Self::Tar(_) => Kind::Invalid,
             Self::InUse(_) => Kind::Conflict,
+            Self::Write { source, .. } if is_content(source) => Kind::Invalid,
             Self::Write { source, .. } | Self::Mount { source, .. } | Self::Io { source, .. } => io_kind(source),
         }
     }
@@ -137,6 +138,16 @@ impl From<layer::tar::Error> for Error {
     fn from(error: layer::tar::Error) -> Self {
         Self::Tar(error)
     }
+}
+
+/// Whether a member could not be made for what the archive says, not for the state of the disk.
+fn is_content(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error.kind() == io::ErrorKind::InvalidData
+        || matches!(
+            Errno::from_io_error(error),
+            Some(Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::TOOBIG | Errno::MLINK)
+        )
 }
 
 fn io_kind(error: &io::Error) -> Kind {

@@ -151,6 +151,17 @@ impl Overlay {
 /// Directory of the store that mounts pass through on older kernels.
 pub(crate) const SCRATCH: &str = "content/mount";
 
+/// Makes the scratch directory, and takes away what an engine that died between mount and unmount left.
+pub(crate) fn sweep(root: &Root, path: &Path) -> io::Result<()> {
+    let scratch = root.create_dir_all(SCRATCH, Mode::RWXU)?;
+    for entry in scratch.list()? {
+        // No mount is there on newer kernels. Never emptied: what is below may be a container's.
+        let _ = unmount(path.join(SCRATCH).join(&entry.name), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+        let _ = scratch.rmdir(&entry.name);
+    }
+    Ok(())
+}
+
 /// Features that would put more than plain files, whiteouts and opaque directories into the upper.
 const UPPER_OPTIONS: [(&str, &str); 3] = [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")];
 

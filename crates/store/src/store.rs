@@ -22,7 +22,7 @@ pub struct Store {
     root: Root,
     blobs: Blobs,
     layers: Layers,
-    ingest: Dir,
+    ingest: Arc<Dir>,
     pins: Pins,
     /// Held for as long as the store is open.
     _lock: File,
@@ -59,13 +59,13 @@ impl Store {
             Err(e) => return Err(fail()(e.into())),
         }
         let blobs = Blobs { dir: root.create_dir_all("content/blobs/sha256", private).map_err(fail())? };
-        let ingest = root.create_dir_all("content/ingest", private).map_err(fail())?;
+        let ingest = Arc::new(root.create_dir_all("content/ingest", private).map_err(fail())?);
         for entry in ingest.list().map_err(fail())? {
             ingest.remove_tree(&entry.name).map_err(fail())?;
         }
         let layers = Layers::open(&root, path)?;
         root.create_dir_all("containers", private).map_err(fail())?;
-        root.create_dir_all(crate::overlay::SCRATCH, private).map_err(fail())?;
+        crate::overlay::sweep(&root, path).map_err(fail())?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
             root,
@@ -136,7 +136,7 @@ impl Store {
         &self.root
     }
 
-    pub(crate) fn ingest_dir(&self) -> &Dir {
+    pub(crate) fn ingest_dir(&self) -> &Arc<Dir> {
         &self.ingest
     }
 

@@ -160,7 +160,9 @@ pub fn run(rounds: usize) -> Result<()> {
     rows.push(row(&format!("{PARALLEL} parallel `run -d`, bridge ({few} rounds)"), 8.0, &peer_up, &our_up));
     rows.push(row(&format!("`rm -f` of the {PARALLEL} ({few} rounds)"), 8.0, &peer_down, &our_down));
 
-    let lines = daemon.dir.join("lines");
+    // Below the directory for temporary files, which the peers' private root shares with the host.
+    let scratch = tempfile::tempdir()?;
+    let lines = scratch.path().join("lines");
     fs::write(&lines, format!("{}\n", "x".repeat(99)).repeat(LOG_LINES))?;
     let (mut peer_write, mut peer_read, mut our_write, mut our_read) =
         (Sample::default(), Sample::default(), Sample::default(), Sample::default());
@@ -183,6 +185,7 @@ pub fn run(rounds: usize) -> Result<()> {
 fn row(work: &str, goal: f64, peer: &Sample, ours: &Sample) -> Row {
     let ratio = ratio(peer, ours);
     let verdict = if ratio >= goal { "met" } else { "not met" };
+    eprintln!("  {work}: dockerd {}, dhow {}, {ratio:.1}×", peer.shown(), ours.shown());
     Row {
         work: work.to_owned(),
         goal: format!("{goal}×"),

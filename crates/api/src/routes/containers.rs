@@ -210,8 +210,7 @@ pub(crate) async fn attach(call: Call, id: &str) -> Answer {
     let content_type = if call.upgrade.is_some() { stream_type(attached.tty, call.version) } else { RAW_STREAM };
     // Only a terminal has keys; the bytes of a pipe are data.
     let detector = (attached.tty && stdin).then(|| Detector::new(keys));
-    let (_, carrier) = call.into_carrier();
-    Ok(hijack::carry(carrier, attached.stream, content_type, detector))
+    Ok(hijack::carry(call.into_carrier(), attached.stream, content_type, detector).await)
 }
 
 pub(crate) async fn remove(call: Call, id: &str) -> Answer {

@@ -51,8 +51,7 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Answer {
     } else {
         None
     };
-    let (_, carrier) = call.into_carrier();
-    Ok(hijack::carry(carrier, attached.stream, content_type, detector))
+    Ok(hijack::carry(call.into_carrier(), attached.stream, content_type, detector).await)
 }
 
 pub(crate) async fn resize(call: Call, id: &str) -> Answer {

@@ -43,7 +43,10 @@ struct Prefix {
 #[derive(Debug)]
 enum Live {
     /// Not started yet; the sender is kept by the container. `shut`: the client ended its input already.
-    Waiting { connection: oneshot::Receiver<OwnedFd>, shut: bool },
+    Waiting {
+        connection: oneshot::Receiver<OwnedFd>,
+        shut: bool,
+    },
     Connected(UnixStream),
     Ended,
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use docker_types::container::{ContainerConfig, ContainerCreateBody, ContainerCreateResponse, HealthConfig, HostConfig};
+use docker_types::container::{
+    ContainerConfig, ContainerCreateBody, ContainerCreateResponse, HealthConfig, HostConfig,
+};
 use docker_types::image::ImageConfig;
 use docker_types::volume::VolumeCreateBody;
 use state::Durability;
@@ -53,7 +55,10 @@ pub(crate) async fn create(
     }
     resolve_container_modes(inner, &mut host)?;
     let endpoints = endpoints(&host, networking_config.and_then(|n| n.endpoints_config).unwrap_or_default())?;
-    let wanted = mounts::collect(&host, &config, |donor| Ok(inner.containers.get(donor)?.record()))?;
+    let wanted = mounts::collect(&host, &config, |donor| {
+        let container = inner.containers.get(donor).map_err(|e| e.with_kind(types::Kind::Invalid))?;
+        Ok(container.record())
+    })?;
 
     let name = reserve(inner, name, &id)?;
     let record = Record {
@@ -74,11 +79,12 @@ pub(crate) async fn create(
         Err(error) => {
             inner.containers.release_name(&name, &id);
             let dir = inner.container_dir(&id);
-            inner.blocking("remove the directory of a failed creation", move || {
-                remove_quietly(&dir);
-                Ok(())
-            })
-            .await?;
+            inner
+                .blocking("remove the directory of a failed creation", move || {
+                    remove_quietly(&dir);
+                    Ok(())
+                })
+                .await?;
             return Err(error);
         }
     };
@@ -110,7 +116,12 @@ fn reserve(inner: &Inner, name: Option<String>, id: &str) -> Result<String> {
 }
 
 /// Volumes, directory, database row.
-async fn build(inner: &Arc<Inner>, mut record: Record, wanted: Vec<Wanted>, image: &Resolved) -> Result<Arc<Container>> {
+async fn build(
+    inner: &Arc<Inner>,
+    mut record: Record,
+    wanted: Vec<Wanted>,
+    image: &Resolved,
+) -> Result<Arc<Container>> {
     let mut made_volumes = Vec::new();
     let result = async {
         let mut copies = Vec::new();
@@ -204,7 +215,8 @@ fn resolve_container_modes(inner: &Inner, host: &mut HostConfig) -> Result<()> {
             match inner.containers.get(name) {
                 Ok(container) => *mode = format!("container:{}", container.id()),
                 // A missing network donor is reported at start, as Docker does.
-                Err(error) if strict => return Err(error),
+                // Not "not found": clients would go and pull the image.
+                Err(error) if strict => return Err(error.with_kind(types::Kind::Invalid)),
                 Err(_) => {}
             }
         }
@@ -225,10 +237,7 @@ fn endpoints(
         }
         let asks_address = settings.ipam_config.as_ref().is_some_and(|c| !c.ipv4_address.is_empty());
         if asks_address && matches!(name.as_str(), "bridge" | "host" | "none") {
-            return Err(fail!(
-                Invalid,
-                "user specified IP address is supported on user defined networks only"
-            ));
+            return Err(fail!(Invalid, "user specified IP address is supported on user defined networks only"));
         }
         map.insert(name, settings);
     }
@@ -335,7 +344,10 @@ mod tests {
         let mut user = ContainerConfig { env: Some(vec!["A=user".into()]), ..ContainerConfig::default() };
         merge(&mut user, &image());
         assert_eq!(user.env.as_deref(), Some(&["A=user".to_owned(), "PATH=/bin".into()][..]));
-        assert_eq!((user.entrypoint, user.cmd, user.working_dir.as_str()), (words(&["/entry"]), words(&["serve"]), "/srv"));
+        assert_eq!(
+            (user.entrypoint, user.cmd, user.working_dir.as_str()),
+            (words(&["/entry"]), words(&["serve"]), "/srv")
+        );
     }
 
     #[test]

@@ -141,7 +141,7 @@ async fn probe(inner: &Arc<Inner>, container: &Arc<Container>, check: &Check) ->
         ..ExecCreateBody::default()
     };
     let name = container.record().name.clone();
-    let exec = match exec::create(inner, container, &name, body) {
+    let exec = match exec::create(inner, container, &name, body).await {
         Ok(exec) => exec,
         Err(error) => return (-1, error.to_string()),
     };
@@ -166,9 +166,13 @@ async fn probe(inner: &Arc<Inner>, container: &Arc<Container>, check: &Check) ->
         Ok(result) => result,
         Err(_) => {
             exec.kill().await;
-            (-1, format!("Health check exceeded timeout ({})", types::GoDuration(
-                i64::try_from(check.timeout.as_nanos()).unwrap_or(i64::MAX),
-            )))
+            (
+                -1,
+                format!(
+                    "Health check exceeded timeout ({})",
+                    types::GoDuration(i64::try_from(check.timeout.as_nanos()).unwrap_or(i64::MAX),)
+                ),
+            )
         }
     };
     // Its exit event, if still to come, finds nobody and is dropped.
@@ -217,7 +221,10 @@ mod tests {
     #[test]
     fn defaults_and_forms() {
         let config = |test: &[&str]| ContainerConfig {
-            healthcheck: Some(HealthConfig { test: test.iter().map(|s| (*s).to_owned()).collect(), ..HealthConfig::default() }),
+            healthcheck: Some(HealthConfig {
+                test: test.iter().map(|s| (*s).to_owned()).collect(),
+                ..HealthConfig::default()
+            }),
             ..ContainerConfig::default()
         };
         let check = Check::of(&config(&["CMD-SHELL", "true"])).unwrap();

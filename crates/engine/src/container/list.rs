@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use docker_types::container::{
-    ContainerSummary, HealthSummary, SummaryHostConfig, SummaryNetworkSettings,
-};
+use docker_types::container::{ContainerSummary, HealthSummary, SummaryHostConfig, SummaryNetworkSettings};
 use docker_types::network::PortSummary;
 use types::{ExposedPort, Filters, PortRange};
 
@@ -29,8 +27,22 @@ pub struct ListOptions {
 }
 
 const FILTERS: &[&str] = &[
-    "ancestor", "annotation", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name",
-    "network", "publish", "since", "status", "volume",
+    "ancestor",
+    "annotation",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 /// The containers that match, newest first.
@@ -125,9 +137,9 @@ impl<'a> Matcher<'a> {
                 .get(key)
                 .map(|text| {
                     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-                    PortRange::parse(range)
-                        .map(|range| (range, protocol.to_owned()))
-                        .ok_or_else(|| fail!(Invalid, "invalid filter '{key}={text}': it must look like 80/tcp or 80-90"))
+                    PortRange::parse(range).map(|range| (range, protocol.to_owned())).ok_or_else(|| {
+                        fail!(Invalid, "invalid filter '{key}={text}': it must look like 80/tcp or 80-90")
+                    })
                 })
                 .collect()
         };
@@ -162,8 +174,7 @@ impl<'a> Matcher<'a> {
                 record.host_config.annotations.get(key).is_some_and(|v| value.is_none_or(|want| v == want))
             })
             && f.exact_match("status", state.phase.as_str())
-            && (self.exited.is_empty()
-                || (state.phase == Phase::Exited && self.exited.contains(&state.exit_code)))
+            && (self.exited.is_empty() || (state.phase == Phase::Exited && self.exited.contains(&state.exit_code)))
             && f.any_match("health", |want| {
                 let live = container.live();
                 live.health.as_ref().map_or("none", |h| h.status.as_str()) == want
@@ -171,9 +182,10 @@ impl<'a> Matcher<'a> {
             && self.before_ns.is_none_or(|t| record.created_ns < t)
             && self.since_ns.is_none_or(|t| record.created_ns > t)
             && f.any_match("volume", |want| {
-                record.mounts.iter().any(|m| {
-                    m.name == want || m.destination == want || (m.kind == MountType::Bind && m.source == want)
-                })
+                record
+                    .mounts
+                    .iter()
+                    .any(|m| m.name == want || m.destination == want || (m.kind == MountType::Bind && m.source == want))
             })
             && f.any_match("network", |want| {
                 let mode = &record.host_config.network_mode;
@@ -185,9 +197,10 @@ impl<'a> Matcher<'a> {
                     let Ok(port) = key.parse::<ExposedPort>() else { return false };
                     let protocol = port.protocol.as_str();
                     in_ranges(&self.publish, port.port, protocol)
-                        || bindings.iter().flatten().any(|b| {
-                            b.host_port.parse().is_ok_and(|p| in_ranges(&self.publish, p, protocol))
-                        })
+                        || bindings
+                            .iter()
+                            .flatten()
+                            .any(|b| b.host_port.parse().is_ok_and(|p| in_ranges(&self.publish, p, protocol)))
                 }))
             && (self.expose.is_empty()
                 || record.config.exposed_ports.iter().flat_map(|p| p.keys()).any(|key| {
@@ -234,8 +247,8 @@ pub(crate) fn until(filters: &Filters) -> Result<Option<i64>> {
     if values.next().is_some() {
         return Err(fail!(Invalid, "more than one until filter specified"));
     }
-    let (seconds, nanos) = docker_types::time::parse_when(text, std::time::SystemTime::now())
-        .map_err(|e| fail!(Invalid, "{e}"))?;
+    let (seconds, nanos) =
+        docker_types::time::parse_when(text, std::time::SystemTime::now()).map_err(|e| fail!(Invalid, "{e}"))?;
     Ok(Some(seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos))))
 }
 

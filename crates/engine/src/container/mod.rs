@@ -102,8 +102,12 @@ pub(crate) struct Container {
 impl Container {
     pub(crate) fn new(record: Record) -> Arc<Self> {
         let running = record.state.phase.is_live();
-        let outcome =
-            Outcome { running, exit_code: record.state.exit_code, error: record.state.error.clone(), ..Outcome::default() };
+        let outcome = Outcome {
+            running,
+            exit_code: record.state.exit_code,
+            error: record.state.error.clone(),
+            ..Outcome::default()
+        };
         Arc::new(Self {
             id: record.id.clone(),
             record: ArcSwap::from_pointee(record),

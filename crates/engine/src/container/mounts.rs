@@ -299,7 +299,10 @@ fn parse_mount(m: &Mount) -> Result<Wanted> {
 
 fn parse_tmpfs(target: &str, options: &str) -> Result<Wanted> {
     let invalid = |why: String| {
-        fail!(Invalid, "invalid tmpfs specification '{target}:{options}': invalid mount config for type \"tmpfs\": {why}")
+        fail!(
+            Invalid,
+            "invalid tmpfs specification '{target}:{options}': invalid mount config for type \"tmpfs\": {why}"
+        )
     };
     let destination = destination(target).map_err(&invalid)?;
     let parsed = tmpfs_options(options).map_err(invalid)?;
@@ -359,10 +362,7 @@ mod tests {
     use super::*;
 
     fn binds(list: &[&str]) -> Result<Vec<Wanted>> {
-        let host = HostConfig {
-            binds: Some(list.iter().map(|s| (*s).to_owned()).collect()),
-            ..HostConfig::default()
-        };
+        let host = HostConfig { binds: Some(list.iter().map(|s| (*s).to_owned()).collect()), ..HostConfig::default() };
         collect(&host, &ContainerConfig::default(), |r| Err(crate::Error::no_such_container(r)))
     }
 

@@ -156,7 +156,6 @@ pub(crate) struct State {
     pub ports: PortMap,
 }
 
-
 impl Record {
     /// The command line: entrypoint, then command.
     pub(crate) fn command_line(&self) -> Vec<String> {

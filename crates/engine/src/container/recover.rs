@@ -70,9 +70,16 @@ async fn adopt(inner: &Arc<Inner>, container: &Arc<Container>, run_dir: &std::pa
     let Ok((link, events)) = ShimLink::start(socket) else { return false };
     let asked = tokio::time::timeout(std::time::Duration::from_secs(5), link.request(Request::State, &[])).await;
     let Ok(Ok(reply)) = asked else { return false };
-    let Response::State(Snapshot { version, container_id, pid, exit, execs, .. }) = reply.response else { return false };
+    let Response::State(Snapshot { version, container_id, pid, exit, execs, .. }) = reply.response else {
+        return false;
+    };
     if container_id != container.id() || version != WIRE_VERSION {
-        tracing::error!(container = container.id(), version, container_id, "a shim of another kind answers; it is left alone");
+        tracing::error!(
+            container = container.id(),
+            version,
+            container_id,
+            "a shim of another kind answers; it is left alone"
+        );
         return false;
     }
     if exit.is_some() || pid == 0 {
@@ -108,9 +115,7 @@ async fn apply_policy(inner: &Arc<Inner>, container: &Arc<Container>) {
         Phase::Restarting => stop::resume_restart(inner, container),
         Phase::Removing | Phase::Dead => remove::after_exit(inner, container).await,
         Phase::Exited if record.host_config.auto_remove => remove::after_exit(inner, container).await,
-        Phase::Exited
-            if policy.starts_with_engine(state.stopped_by_user, state.exit_code, state.restart_count) =>
-        {
+        Phase::Exited if policy.starts_with_engine(state.stopped_by_user, state.exit_code, state.restart_count) => {
             if let Err(error) = start::start(inner, container).await {
                 tracing::warn!(container = container.id(), %error, "a restart policy could not start the container");
             }

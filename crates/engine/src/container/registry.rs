@@ -83,8 +83,7 @@ impl Registry {
         if let Some(found) = maps.names.get(name).and_then(|id| maps.by_id.get(id)) {
             return Ok(Arc::clone(found));
         }
-        let mut matching =
-            maps.by_id.range(name.to_owned()..).map(|(_, c)| c).take_while(|c| c.id().starts_with(name));
+        let mut matching = maps.by_id.range(name.to_owned()..).map(|(_, c)| c).take_while(|c| c.id().starts_with(name));
         match (matching.next(), matching.next()) {
             (Some(found), None) => Ok(Arc::clone(found)),
             (Some(_), Some(_)) => Err(fail!(Invalid, "multiple IDs found with provided prefix: {reference}")),

@@ -40,7 +40,9 @@ pub(crate) async fn remove(inner: &Arc<Inner>, container: &Arc<Container>, optio
     let refuse = |why: &str| Err(fail!(Conflict, "cannot remove container \"{name}\": {why}"));
     if !options.force {
         match container.phase() {
-            Phase::Running => return refuse("container is running: stop the container before removing or force remove"),
+            Phase::Running => {
+                return refuse("container is running: stop the container before removing or force remove");
+            }
             Phase::Paused => return refuse("container is paused and must be unpaused first"),
             Phase::Restarting => {
                 return refuse("container is restarting: stop the container before removing or force remove");
@@ -72,7 +74,11 @@ async fn remove_marked(inner: &Arc<Inner>, container: &Arc<Container>, options: 
     let mut lifecycle = container.lifecycle.lock().await;
     if container.phase().is_live() {
         // Somebody started it between the kill and the lock.
-        return Err(fail!(Conflict, "cannot remove container \"{}\": it was started meanwhile", container.record().name));
+        return Err(fail!(
+            Conflict,
+            "cannot remove container \"{}\": it was started meanwhile",
+            container.record().name
+        ));
     }
     let record = container.record();
     if let Some(cleanup) = lifecycle.cleanup.take() {
@@ -124,9 +130,10 @@ async fn remove_marked(inner: &Arc<Inner>, container: &Arc<Container>, options: 
 
 /// Delete a directory tree that no path in it can lead out of.
 pub(crate) fn sweep(path: &Path) {
-    let result = path.parent().zip(path.file_name()).map_or(Ok(()), |(parent, name)| {
-        sys::path::Root::open(parent).and_then(|root| root.remove_tree(name))
-    });
+    let result = path
+        .parent()
+        .zip(path.file_name())
+        .map_or(Ok(()), |(parent, name)| sys::path::Root::open(parent).and_then(|root| root.remove_tree(name)));
     if let Err(error) = result {
         tracing::warn!(path = %path.display(), %error, "a removed container's files could not all be deleted");
     }
@@ -164,7 +171,8 @@ pub(crate) async fn prune(inner: &Arc<Inner>, filters: &Filters) -> Result<Conta
             continue;
         }
         let dir = inner.container_dir(container.id()).join("upper");
-        let size = inner.blocking("measure a container", move || Ok(super::inspect::tree_bytes(&dir))).await.unwrap_or(0);
+        let size =
+            inner.blocking("measure a container", move || Ok(super::inspect::tree_bytes(&dir))).await.unwrap_or(0);
         match remove(inner, &container, RemoveOptions::default()).await {
             Ok(()) => {
                 report.containers_deleted.get_or_insert_default().push(container.id().to_owned());

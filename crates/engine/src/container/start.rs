@@ -98,7 +98,6 @@ async fn failed(inner: &Arc<Inner>, container: &Arc<Container>, failure: Failure
     container.outcome.send_modify(|o| {
         o.running = false;
         o.exit_code = code;
-        o.error = text;
     });
     if record.host_config.auto_remove {
         let (inner, container) = (Arc::clone(inner), Arc::clone(container));
@@ -184,18 +183,27 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
 fn prepare(inner: &Inner, record: &Record) -> Result<Ready> {
     let run_dir = inner.run_dir(record);
     make_run_dir(&run_dir)?;
+    let ready = prepare_in(inner, record);
+    if ready.is_err() {
+        plan::mount_sources::drop_shared(&run_dir);
+        // Empty or half-filled: what cannot be removed now is swept at the next start of the engine.
+        let _ = std::fs::remove_dir_all(&run_dir);
+    }
+    ready
+}
+
+fn prepare_in(inner: &Inner, record: &Record) -> Result<Ready> {
     // The shim starts up on the other processor while we prepare the rest.
     let (socket, theirs) = shim_link::socket_pair()?;
-    let child = inner
-        .shim
-        .start(&[record.id.get(..12).unwrap_or(&record.id)], theirs)
-        .map_err(|e| Error::io("cannot start the container's shim", e))?;
-    let built = build(inner, record);
-    match built {
-        Ok((assembled, endpoint, cgroup, warnings)) => Ok(Ready { socket, child, assembled, endpoint, cgroup, warnings }),
+    let name = record.id.get(..12).unwrap_or(&record.id);
+    let mut child =
+        inner.shim.start(&[name], theirs).map_err(|e| Error::io("cannot start the container's shim", e))?;
+    match build(inner, record) {
+        Ok((assembled, endpoint, cgroup, warnings)) => {
+            Ok(Ready { socket, child, assembled, endpoint, cgroup, warnings })
+        }
         Err(error) => {
             drop(socket);
-            let mut child = child;
             // Without its socket the shim leaves at once.
             if let Err(e) = child.wait() {
                 tracing::warn!(error = %e, "a shim could not be waited for");
@@ -375,7 +383,8 @@ async fn launch(
     let Assembled { plan, fds } = assembled;
     let program = plan.process.args.first().map(|a| String::from_utf8_lossy(a).into_owned()).unwrap_or_default();
     let bytes = plan.encode().map_err(|e| Error::io("cannot encode a launch plan", e))?;
-    let memfd = sys::memfd::sealed("launch-plan", &bytes).map_err(|e| Error::io("cannot hand over a launch plan", e))?;
+    let memfd =
+        sys::memfd::sealed("launch-plan", &bytes).map_err(|e| Error::io("cannot hand over a launch plan", e))?;
     let (link, events) = ShimLink::start(socket)?;
     connect_pending(container, &link).await?;
     let mut passed = vec![memfd.as_fd()];
@@ -412,6 +421,9 @@ async fn connect_pending(container: &Container, link: &ShimLink) -> Result<()> {
 /// Docker's words for a launch that failed, and the exit code that goes with them.
 fn describe(stage: FailureStage, errno: i32, detail: &str, program: &str) -> Failure {
     let (text, code, known) = launch_error(stage, errno, detail, program);
+    if text.starts_with("Cannot mkdir") {
+        return Failure { error: fail!(Internal, "{text}"), code };
+    }
     let message = format!(
         "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: {text}"
     );
@@ -432,12 +444,18 @@ pub(crate) fn launch_error(stage: FailureStage, errno: i32, detail: &str, progra
     };
     if stage == FailureStage::Exec {
         return match errno {
-            2 if program.contains('/') => (format!("exec: \"{program}\": stat {program}: no such file or directory"), 127, true),
+            2 if program.contains('/') => {
+                (format!("exec: \"{program}\": stat {program}: no such file or directory"), 127, true)
+            }
             2 => (format!("exec: \"{program}\": executable file not found in $PATH"), 127, true),
             8 => (format!("exec {program}: exec format error"), 126, true),
             1 | 13 | 20 | 21 => (format!("exec: \"{program}\": {reason}"), 126, true),
             _ => (format!("exec: \"{program}\": {reason}"), 128, false),
         };
+    }
+    if stage == FailureStage::Cwd && errno == 20 {
+        let path = detail.strip_prefix("mkdir ").unwrap_or(detail).split(": ").next().unwrap_or(detail);
+        return (format!("Cannot mkdir: {path} is not a directory"), 126, true);
     }
     if stage == FailureStage::Cwd {
         return (format!("chdir to cwd ({detail:?}) set in config.json failed: {reason}"), 126, true);

@@ -35,7 +35,9 @@ async fn send(inner: &Arc<Inner>, container: &Arc<Container>, signal: Signal) ->
     match reply.map(|r| r.response) {
         Ok(Response::Done) => Ok(()),
         // It ended meanwhile: what was wanted.
-        Ok(Response::Failed { stage: launch::FailureStage::NotRunning | launch::FailureStage::NoSuchExec, .. }) => Ok(()),
+        Ok(Response::Failed { stage: launch::FailureStage::NotRunning | launch::FailureStage::NoSuchExec, .. }) => {
+            Ok(())
+        }
         Ok(Response::Failed { errno, .. }) => {
             Err(fail!(Internal, "cannot send {signal} to the container: {}", std::io::Error::from_raw_os_error(errno)))
         }
@@ -159,12 +161,7 @@ async fn cancel_restart(inner: &Arc<Inner>, container: &Arc<Container>) -> Resul
 ///
 /// # Errors
 /// Conflict when the container does not run.
-pub(crate) async fn kill(
-    inner: &Arc<Inner>,
-    container: &Arc<Container>,
-    name: &str,
-    signal: Signal,
-) -> Result<()> {
+pub(crate) async fn kill(inner: &Arc<Inner>, container: &Arc<Container>, name: &str, signal: Signal) -> Result<()> {
     let prefix = || format!("cannot kill container: {name}");
     match container.phase() {
         Phase::Restarting => return cancel_restart(inner, container).await,
@@ -219,7 +216,11 @@ pub(crate) async fn pause(inner: &Arc<Inner>, container: &Arc<Container>) -> Res
         Phase::Running => {}
         Phase::Paused => return Err(fail!(Conflict, "Container {} is already paused", container.id())),
         Phase::Restarting => {
-            return Err(fail!(Conflict, "Container {} is restarting, wait until the container is running", container.id()));
+            return Err(fail!(
+                Conflict,
+                "Container {} is restarting, wait until the container is running",
+                container.id()
+            ));
         }
         _ => return Err(container.not_running()),
     }
@@ -264,11 +265,9 @@ pub(crate) async fn resize(container: &Arc<Container>, exec_id: &str, rows: u16,
     let reply = link.request(Request::Resize { exec_id: exec_id.to_owned(), rows, cols }, &[]).await?;
     match reply.response {
         Response::Done => Ok(()),
-        Response::Failed { errno, detail, .. } => Err(fail!(
-            Internal,
-            "cannot resize the terminal: {detail}: {}",
-            std::io::Error::from_raw_os_error(errno)
-        )),
+        Response::Failed { errno, detail, .. } => {
+            Err(fail!(Internal, "cannot resize the terminal: {detail}: {}", std::io::Error::from_raw_os_error(errno)))
+        }
         other => Err(fail!(Internal, "the container's shim answered {other:?} to a resize")),
     }
 }

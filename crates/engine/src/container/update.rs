@@ -61,10 +61,14 @@ pub(crate) async fn update(
 /// Put the set values over `host`.
 fn merge(host: &mut HostConfig, body: &ContainerUpdateBody) -> std::result::Result<(), String> {
     if body.nano_cpus > 0 && (host.cpu_period > 0 || host.cpu_quota > 0) {
-        return Err("Conflicting options: Nano CPUs cannot be updated as CPU Period or Quota has already been set".into());
+        return Err(
+            "Conflicting options: Nano CPUs cannot be updated as CPU Period or Quota has already been set".into()
+        );
     }
     if (body.cpu_period > 0 || body.cpu_quota > 0) && host.nano_cpus > 0 {
-        return Err("Conflicting options: CPU Period or Quota cannot be updated as NanoCPUs has already been set".into());
+        return Err(
+            "Conflicting options: CPU Period or Quota cannot be updated as NanoCPUs has already been set".into()
+        );
     }
     if body.memory != 0 {
         if body.memory > host.memory_swap && host.memory_swap > 0 && body.memory_swap == 0 {
@@ -88,9 +92,7 @@ fn merge(host: &mut HostConfig, body: &ContainerUpdateBody) -> std::result::Resu
             *mine = theirs;
         }
     }
-    for (mine, theirs) in
-        [(&mut host.cpuset_cpus, &body.cpuset_cpus), (&mut host.cpuset_mems, &body.cpuset_mems)]
-    {
+    for (mine, theirs) in [(&mut host.cpuset_cpus, &body.cpuset_cpus), (&mut host.cpuset_mems, &body.cpuset_mems)] {
         if !theirs.is_empty() {
             mine.clone_from(theirs);
         }
@@ -144,10 +146,7 @@ pub(crate) async fn rename(inner: &Arc<Inner>, container: &Arc<Container>, new: 
     if container.live().removing {
         return Err(fail!(Conflict, "container {} is being removed", container.id()));
     }
-    inner
-        .containers
-        .reserve_name(&name, container.id())
-        .map_err(|e| e.context("Error when allocating new name"))?;
+    inner.containers.reserve_name(&name, container.id()).map_err(|e| e.context("Error when allocating new name"))?;
     container.change(|r| r.name.clone_from(&name));
     if let Err(error) = inner.persist(container, Durability::Process).await {
         container.change(|r| r.name.clone_from(&old));

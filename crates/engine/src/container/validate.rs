@@ -26,9 +26,8 @@ pub(crate) struct HostFacts {
 
 impl HostFacts {
     pub(crate) fn read(cgroup_v2: bool, bridge: bool) -> Self {
-        let list = |path: &str| {
-            std::fs::read_to_string(path).map_or_else(|_| "0".to_owned(), |text| text.trim().to_owned())
-        };
+        let list =
+            |path: &str| std::fs::read_to_string(path).map_or_else(|_| "0".to_owned(), |text| text.trim().to_owned());
         let cpu_list = list("/sys/devices/system/cpu/online");
         let cpus = parse_list(&cpu_list).map_or(1, |l| l.len() as u32).max(1);
         Self {
@@ -58,8 +57,7 @@ pub(crate) const MASKED_PATHS: &[&str] = &[
     "/sys/firmware",
 ];
 
-pub(crate) const READONLY_PATHS: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Names of resource limits (getrlimit(2)) and their numbers.
 pub(crate) const ULIMITS: &[(&str, u32)] = &[
@@ -184,11 +182,7 @@ pub(crate) fn host_config(host: &HostConfig, config: &ContainerConfig, facts: &H
     }
     log_driver(host)?;
     if !(-1000..=1000).contains(&host.oom_score_adj) {
-        return Err(fail!(
-            Invalid,
-            "Invalid value {}, range for oom score adj is [-1000, 1000]",
-            host.oom_score_adj
-        ));
+        return Err(fail!(Invalid, "Invalid value {}, range for oom score adj is [-1000, 1000]", host.oom_score_adj));
     }
     if host.shm_size < 0 {
         return Err(fail!(Invalid, "SHM size can not be less than 0"));
@@ -196,7 +190,7 @@ pub(crate) fn host_config(host: &HostConfig, config: &ContainerConfig, facts: &H
     for (key, value) in &host.sysctls {
         sysctl(key, value, host)?;
     }
-    for request in host.device_requests.iter().flatten() {
+    if let Some(request) = host.device_requests.iter().flatten().next() {
         let what = request.capabilities.iter().flatten().map(|c| c.join("+")).collect::<Vec<_>>().join(",");
         return Err(fail!(
             Internal,
@@ -217,8 +211,7 @@ pub(crate) fn host_config(host: &HostConfig, config: &ContainerConfig, facts: &H
         return Err(fail!(Invalid, "invalid userns mode: {}", host.userns_mode));
     }
     warnings.extend(resources(&host.resources(), facts, false)?);
-    if host.network_mode == "host"
-        && host.port_bindings.as_ref().is_some_and(|p| p.values().flatten().next().is_some())
+    if host.network_mode == "host" && host.port_bindings.as_ref().is_some_and(|p| p.values().flatten().next().is_some())
     {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
@@ -340,8 +333,8 @@ fn log_driver(host: &HostConfig) -> Result<()> {
                         _ => return Err(fail!(Invalid, "max-file cannot be less than 1")),
                     },
                     "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "compress" | "mode"
-                    | "max-buffer-size" | "cache-disabled" | "cache-max-size" | "cache-max-file"
-                    | "cache-compress" => {}
+                    | "max-buffer-size" | "cache-disabled" | "cache-max-size" | "cache-max-file" | "cache-compress" => {
+                    }
                     other => return Err(fail!(Invalid, "unknown log opt '{other}' for json-file log driver")),
                 }
             }
@@ -364,8 +357,14 @@ fn sysctl(key: &str, value: &str, host: &HostConfig) -> Result<()> {
     let refused = |why: &str| Err(fail!(Invalid, "sysctl '{key}' is not allowed {why}"));
     let ipc = matches!(
         key.as_str(),
-        "kernel.msgmax" | "kernel.msgmnb" | "kernel.msgmni" | "kernel.sem" | "kernel.shmall" | "kernel.shmmax"
-            | "kernel.shmmni" | "kernel.shm_rmid_forced"
+        "kernel.msgmax"
+            | "kernel.msgmnb"
+            | "kernel.msgmni"
+            | "kernel.sem"
+            | "kernel.shmall"
+            | "kernel.shmmax"
+            | "kernel.shmmni"
+            | "kernel.shm_rmid_forced"
     ) || key.starts_with("fs.mqueue.");
     if ipc {
         return if host.ipc_mode == "host" { refused("in the host ipc namespace") } else { Ok(()) };
@@ -427,13 +426,19 @@ pub(crate) fn resources(r: &Resources, facts: &HostFacts, update: bool) -> Resul
         return Err(fail!(Invalid, "invalid CPU shares ({}): value must be a positive integer", r.cpu_shares));
     }
     if r.cpu_period != 0 && !(1000..=1_000_000).contains(&r.cpu_period) {
-        return Err(fail!(Invalid, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"));
+        return Err(fail!(
+            Invalid,
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
+        ));
     }
     if r.cpu_quota > 0 && r.cpu_quota < 1000 {
         return Err(fail!(Invalid, "CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
     if r.cpu_realtime_period != 0 || r.cpu_realtime_runtime != 0 {
-        return Err(fail!(Unsupported, "real-time scheduling limits (--cpu-rt-period, --cpu-rt-runtime) are not supported"));
+        return Err(fail!(
+            Unsupported,
+            "real-time scheduling limits (--cpu-rt-period, --cpu-rt-runtime) are not supported"
+        ));
     }
     if r.cpu_count != 0 || r.cpu_percent != 0 || r.io_maximum_iops != 0 || r.io_maximum_bandwidth != 0 {
         return Err(fail!(Invalid, "CPUCount, CPUPercent, IOMaximumIOps and IOMaximumBandwidth are Windows settings"));
@@ -568,13 +573,7 @@ mod tests {
     use super::*;
 
     fn facts() -> HostFacts {
-        HostFacts {
-            cpus: 2,
-            cpu_list: "0-1".into(),
-            mem_list: "0".into(),
-            cgroup_v2: false,
-            default_network: "bridge",
-        }
+        HostFacts { cpus: 2, cpu_list: "0-1".into(), mem_list: "0".into(), cgroup_v2: false, default_network: "bridge" }
     }
 
     fn refusal(change: impl FnOnce(&mut HostConfig, &mut ContainerConfig)) -> String {
@@ -621,15 +620,18 @@ mod tests {
             refusal(|h, _| h.oom_score_adj = 5000),
             "Invalid value 5000, range for oom score adj is [-1000, 1000]"
         );
-        assert!(refusal(|h, _| {
-            h.sysctls.insert("kernel.panic".into(), "1".into());
-        })
-        .starts_with("sysctl 'kernel.panic' is not allowed"));
+        assert!(
+            refusal(|h, _| {
+                h.sysctls.insert("kernel.panic".into(), "1".into());
+            })
+            .starts_with("sysctl 'kernel.panic' is not allowed")
+        );
     }
 
     #[test]
     fn defaults_are_dockers() {
-        let (mut host, mut config) = (HostConfig { memory: 64 << 20, ..HostConfig::default() }, ContainerConfig::default());
+        let (mut host, mut config) =
+            (HostConfig { memory: 64 << 20, ..HostConfig::default() }, ContainerConfig::default());
         assert_eq!(host_config(&host, &config, &facts()).unwrap(), Vec::<String>::new());
         fill_defaults(&mut host, &mut config, &"ab".repeat(32), &facts(), &crate::EngineConfig::default());
         assert_eq!((host.memory_swap, host.shm_size), (128 << 20, 64 << 20));

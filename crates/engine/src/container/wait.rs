@@ -46,7 +46,9 @@ pub(crate) fn wait(container: &Arc<Container>, condition: WaitCondition) -> Wait
         };
         let outcome =
             outcome.wait_for(met).await.map_err(|_| fail!(Unavailable, "the container is gone before it ended"))?;
-        let error = (!outcome.error.is_empty()).then(|| WaitExitError { message: outcome.error.clone() });
+        // Who waits for the removal hears of a failed removal only, never of the start that failed before.
+        let told = condition != WaitCondition::Removed && !outcome.error.is_empty();
+        let error = told.then(|| WaitExitError { message: outcome.error.clone() });
         Ok(ContainerWaitResponse { error, status_code: i64::from(outcome.exit_code) })
     }))
 }

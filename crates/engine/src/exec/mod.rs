@@ -153,11 +153,11 @@ impl Execs {
 }
 
 fn report_end(inner: &Arc<Inner>, exec: &Arc<Exec>, code: i32) {
-    inner.publish_container(
-        &exec.container,
-        "exec_die",
-        [("execID", exec.id.clone()), ("exitCode", code.to_string())],
-    );
+    inner.publish_container(&exec.container, "exec_die", [("execID", exec.id.clone()), ("exitCode", code.to_string())]);
+    forget_later(inner, exec);
+}
+
+fn forget_later(inner: &Arc<Inner>, exec: &Exec) {
     let (inner, id) = (Arc::downgrade(inner), exec.id.clone());
     tokio::spawn(async move {
         tokio::time::sleep(REMEMBERED).await;
@@ -183,7 +183,12 @@ fn check_running(container: &Container, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// Conflict when the container does not run; Invalid without a command.
-pub(crate) fn create(inner: &Arc<Inner>, container: &Arc<Container>, name: &str, body: ExecCreateBody) -> Result<Arc<Exec>> {
+pub(crate) async fn create(
+    inner: &Arc<Inner>,
+    container: &Arc<Container>,
+    name: &str,
+    body: ExecCreateBody,
+) -> Result<Arc<Exec>> {
     check_running(container, name)?;
     if body.cmd.as_ref().is_none_or(|c| c.is_empty()) {
         return Err(fail!(Invalid, "No exec command specified"));
@@ -197,6 +202,15 @@ pub(crate) fn create(inner: &Arc<Inner>, container: &Arc<Container>, name: &str,
             "the working directory '{}' is invalid, it needs to be an absolute path",
             body.working_dir
         ));
+    }
+    if !body.user.is_empty()
+        && let Some(pid) = container.pid()
+    {
+        let (record, spec) = (container.record(), body.user.clone());
+        inner
+            .blocking("resolve the user of an exec", move || plan::check_user(&record, pid, &spec))
+            .await
+            .map_err(|e| e.with_kind(types::Kind::Invalid))?;
     }
     let exec = Arc::new(Exec {
         id: random_id(),
@@ -232,15 +246,19 @@ impl Exec {
 ///
 /// # Errors
 /// Conflict when it was started before or the container no longer runs.
-pub(crate) async fn start(inner: &Arc<Inner>, exec: &Arc<Exec>, options: &ExecStartOptions) -> Result<Option<Attached>> {
+pub(crate) async fn start(
+    inner: &Arc<Inner>,
+    exec: &Arc<Exec>,
+    options: &ExecStartOptions,
+) -> Result<Option<Attached>> {
     let container = &exec.container;
     {
         let mut progress = exec.progress();
         if progress.running {
-            return Err(fail!(Conflict, "Error: Exec command {} is already running", exec.id));
+            return Err(fail!(Conflict, "exec command {} is already running", exec.id));
         }
         if progress.started {
-            return Err(fail!(Conflict, "Error: Exec command {} has already run", exec.id));
+            return Err(fail!(Conflict, "exec command {} has already run", exec.id));
         }
         check_running(container, &container.record().name)?;
         progress.started = true;
@@ -256,8 +274,9 @@ pub(crate) async fn start(inner: &Arc<Inner>, exec: &Arc<Exec>, options: &ExecSt
         Ok(Some(fd)) => Ok(Some(Attached { tty, stream: AttachStream::connected(fd)? })),
         Ok(None) => Ok(Some(Attached { tty, stream: AttachStream::ended() })),
         Err((error, code)) => {
+            // Nothing ran, so nothing dies: the exit code alone tells of it.
             if exec.finish(code) {
-                report_end(inner, exec, code);
+                forget_later(inner, exec);
             }
             if options.detach {
                 return Err(error);
@@ -313,14 +332,10 @@ async fn run(
         sys::memfd::sealed("exec-plan", &bytes).map_err(|e| failed(Error::io("cannot hand over an exec plan", e)))?;
     let mut passed = vec![memfd.as_fd()];
     passed.extend(plan::borrow(&fds));
-    let streams = Streams {
-        stdin: exec.body.attach_stdin,
-        stdout: exec.body.attach_stdout,
-        stderr: exec.body.attach_stderr,
-    };
+    let streams =
+        Streams { stdin: exec.body.attach_stdin, stdout: exec.body.attach_stdout, stderr: exec.body.attach_stderr };
     let wanted = !options.detach && (streams.stdin || streams.stdout || streams.stderr);
-    let reply =
-        link.request(Request::Exec { attach: wanted.then_some(streams) }, &passed).await.map_err(failed)?;
+    let reply = link.request(Request::Exec { attach: wanted.then_some(streams) }, &passed).await.map_err(failed)?;
     match reply.response {
         Response::ExecStarted { pid } => {
             exec.progress().pid = pid;
@@ -342,7 +357,7 @@ async fn run(
 /// Conflict before it was started or after it ended.
 pub(crate) async fn resize(exec: &Exec, rows: u16, cols: u16) -> Result<()> {
     if !exec.progress().running {
-        return Err(fail!(Conflict, "exec {} is not running", exec.id));
+        return Err(fail!(Invalid, "exec process is not started"));
     }
     stop::resize(&exec.container, &exec.id, rows, cols).await
 }

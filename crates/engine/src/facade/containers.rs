@@ -13,6 +13,7 @@ use launch::{Request, Response, Streams};
 use tokio::sync::{mpsc, oneshot, watch};
 use types::{Filters, Platform, Signal};
 
+use crate::AnyStream;
 use crate::container::attach::{AttachStream, Attached};
 use crate::container::list::ListOptions;
 use crate::container::record::Phase;
@@ -26,7 +27,6 @@ use crate::engine::Engine;
 use crate::error::{Result, fail};
 use crate::logs::{self, LogOptions};
 use crate::plan::log::log_path;
-use crate::AnyStream;
 
 /// What a client attaches to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -190,8 +190,7 @@ impl Engine {
         // What was logged must be read before what comes, and none of it twice: read to the present
         // end, then connect.
         let prefix = options.logs.then(|| {
-            let options =
-                LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
+            let options = LogOptions { stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
             log_path(&record, &self.inner.container_dir(&record.id))
                 .map(|path| logs::stream(path, options, !tty, watch::Sender::new(false).subscribe()))
         });
@@ -280,8 +279,7 @@ impl Engine {
         }
         let group = self.inner.cgroup(&container.record())?;
         let arguments = if ps_args.is_empty() { "-ef".to_owned() } else { ps_args.to_owned() };
-        let table =
-            self.inner.blocking("list processes", move || top::table(&group.pids()?, &arguments)).await?;
+        let table = self.inner.blocking("list processes", move || top::table(&group.pids()?, &arguments)).await?;
         Ok(ContainerTop { titles: table.titles, processes: table.rows })
     }
 

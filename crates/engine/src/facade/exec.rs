@@ -19,7 +19,7 @@ impl Engine {
     /// Conflict when the container does not run.
     pub async fn exec_create(&self, reference: &str, body: ExecCreateBody) -> Result<IdResponse> {
         let container = self.inner.containers.get(reference)?;
-        let exec = exec::create(&self.inner, &container, reference, body)?;
+        let exec = exec::create(&self.inner, &container, reference, body).await?;
         Ok(IdResponse { id: exec.id().to_owned() })
     }
 

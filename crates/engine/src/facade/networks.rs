@@ -36,11 +36,7 @@ impl Engine {
     /// Conflict for a built-in name, else Unsupported.
     pub async fn network_create(&self, body: NetworkCreateBody) -> Result<NetworkCreateResponse> {
         if matches!(body.name.as_str(), "bridge" | "host" | "none" | "default") {
-            return Err(fail!(
-                Forbidden,
-                "operation is not permitted on predefined {} network",
-                body.name
-            ));
+            return Err(fail!(Forbidden, "operation is not permitted on predefined {} network", body.name));
         }
         Err(unsupported())
     }

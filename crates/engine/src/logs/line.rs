@@ -164,7 +164,8 @@ mod tests {
         let mut out = Vec::new();
         unescape(line.text, &mut out);
         assert_eq!(out, b"hello\n");
-        let line = parse(br#"{"log":"x","stream":"stderr","attrs":{"a":"}\"b"},"time":"2026-11-23T15:04:05Z"}"#).unwrap();
+        let line =
+            parse(br#"{"log":"x","stream":"stderr","attrs":{"a":"}\"b"},"time":"2026-11-23T15:04:05Z"}"#).unwrap();
         assert!(line.stderr && !line.escaped);
         assert_eq!(line.attrs, br#""a":"}\"b""#);
         for bad in [

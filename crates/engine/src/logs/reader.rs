@@ -438,7 +438,7 @@ mod tests {
         std::fs::write(&path, (1..4).map(entry).collect::<String>() + "garbage\n").unwrap();
         let options = LogOptions { stdout: true, timestamps: true, tail: Some(3), ..LogOptions::default() };
         let got = all(&mut Reader::open(&path, options, true).unwrap());
-        assert_eq!(got, "\u{1}\0\0\0\0\0\0\u{26}2026-01-01T00:00:02.500000000Z line 2\n".replace("\u{26}", "\u{26}"));
+        assert_eq!(got, "\u{1}\0\0\0\0\0\0\u{26}2026-01-01T00:00:02.500000000Z line 2\n");
         let at = |s: i64| Some(1_767_225_600_000_000_000 + s * 1_000_000_000);
         let options = LogOptions { since: at(2), until: at(3), ..both() };
         let mut reader = Reader::open(&path, options, false).unwrap();

@@ -25,7 +25,11 @@ fn fs(fstype: &str, target: &str, attrs: u64, options: &[(&str, &str)]) -> Mount
 pub(crate) fn default_mounts(host: &HostConfig) -> Vec<Mount> {
     let read_only = if host.privileged { 0 } else { attr::RDONLY };
     let writable_cgroups = host.privileged
-        || host.security_opt.iter().flatten().any(|o| matches!(o.as_str(), "writable-cgroups=true" | "writable-cgroups"));
+        || host
+            .security_opt
+            .iter()
+            .flatten()
+            .any(|o| matches!(o.as_str(), "writable-cgroups=true" | "writable-cgroups"));
     let mut list = vec![
         fs("proc", "/proc", SAFE, &[]),
         fs("tmpfs", "/dev", attr::NOSUID | attr::STRICTATIME, &[("mode", "755"), ("size", "65536k")]),
@@ -51,5 +55,10 @@ pub(crate) fn default_mounts(host: &HostConfig) -> Vec<Mount> {
 
 /// The container's own `/dev/shm` of `size` bytes.
 pub(crate) fn shm(size: i64) -> Mount {
-    fs("tmpfs", "/dev/shm", SAFE, &[("mode", "1777"), ("size", &size.to_string())])
+    let mut mount = fs("tmpfs", "/dev/shm", SAFE, &[("mode", "1777"), ("size", &size.to_string())]);
+    if let MountKind::Fs { source, .. } = &mut mount.kind {
+        // As the mount table of every container names it.
+        *source = "shm".into();
+    }
+    mount
 }

@@ -57,7 +57,8 @@ pub(crate) fn resolve(host: &HostConfig) -> Result<(Vec<DeviceNode>, Vec<DeviceR
     }
     for rule in host.device_cgroup_rules.iter().flatten() {
         rules.push(
-            DeviceRule::parse_allow(rule).ok_or_else(|| fail!(Invalid, "invalid device cgroup rule format: '{rule}'"))?,
+            DeviceRule::parse_allow(rule)
+                .ok_or_else(|| fail!(Invalid, "invalid device cgroup rule format: '{rule}'"))?,
         );
     }
     Ok((nodes, rules))
@@ -116,8 +117,21 @@ fn walk(source: &Path, target: &str, top: bool, found: &mut Vec<DeviceNode>) {
         if top
             && matches!(
                 name.as_str(),
-                "pts" | "shm" | "fd" | "mqueue" | ".lxc" | ".lxd-mounts" | ".udev" | "console" | "ptmx" | "null"
-                    | "zero" | "full" | "random" | "urandom" | "tty"
+                "pts"
+                    | "shm"
+                    | "fd"
+                    | "mqueue"
+                    | ".lxc"
+                    | ".lxd-mounts"
+                    | ".udev"
+                    | "console"
+                    | "ptmx"
+                    | "null"
+                    | "zero"
+                    | "full"
+                    | "random"
+                    | "urandom"
+                    | "tty"
             )
         {
             continue;
@@ -137,8 +151,11 @@ mod tests {
     use super::*;
 
     fn with(path: &str, access: &str) -> Result<(Vec<DeviceNode>, Vec<DeviceRule>)> {
-        let device =
-            DeviceMapping { path_on_host: path.into(), path_in_container: "/dev/x".into(), cgroup_permissions: access.into() };
+        let device = DeviceMapping {
+            path_on_host: path.into(),
+            path_in_container: "/dev/x".into(),
+            cgroup_permissions: access.into(),
+        };
         resolve(&HostConfig { devices: Some(vec![device]), ..HostConfig::default() })
     }
 

@@ -91,12 +91,10 @@ mod tests {
 
     #[test]
     fn loopback_servers_are_left_out() {
-        let host = "# x\nnameserver 127.0.0.53\nnameserver 10.0.0.2 # y\nsearch a b\nsearch c\noptions edns0 trust-ad\n";
+        let host =
+            "# x\nnameserver 127.0.0.53\nnameserver 10.0.0.2 # y\nsearch a b\nsearch c\noptions edns0 trust-ad\n";
         let none = DnsChoice::default();
-        assert_eq!(
-            resolv_conf(host, &none, false),
-            "nameserver 10.0.0.2\nsearch c\noptions edns0 trust-ad\n"
-        );
+        assert_eq!(resolv_conf(host, &none, false), "nameserver 10.0.0.2\nsearch c\noptions edns0 trust-ad\n");
         assert!(resolv_conf(host, &none, true).starts_with("nameserver 127.0.0.53\nnameserver 10.0.0.2\n"));
         assert_eq!(resolv_conf("", &none, false), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
         let dns = ["1.1.1.1".to_owned()];

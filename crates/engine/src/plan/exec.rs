@@ -74,3 +74,12 @@ pub(crate) fn exec_plan(
     };
     Ok((plan, fds.into_inner()))
 }
+
+/// Whether `spec` can be resolved in the running container now: told when the exec is created.
+///
+/// # Errors
+/// In Docker's words for unknown users.
+pub(crate) fn check_user(record: &Record, pid: i32, spec: &str) -> Result<()> {
+    let root = Root::open(format!("/proc/{pid}/root")).map_err(|e| Error::io("cannot look into the container", e))?;
+    super::resolve_user(&root, spec, record.host_config.group_add.as_deref().unwrap_or_default()).map(drop)
+}

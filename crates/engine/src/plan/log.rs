@@ -25,7 +25,12 @@ pub(super) fn log_config(record: &Record, dir: &Path) -> Result<LogConfig> {
         Some(text) => types::ram_in_bytes(text).map_err(|e| fail!(Invalid, "invalid max-size {text:?}: {e}"))?,
     };
     let max_files = options.get("max-file").and_then(|n| n.parse().ok()).unwrap_or(1).max(1);
-    Ok(LogConfig::JsonFile { path: path_text(path.as_path())?, max_size, max_files, attrs_json: attributes(record, options) })
+    Ok(LogConfig::JsonFile {
+        path: path_text(path.as_path())?,
+        max_size,
+        max_files,
+        attrs_json: attributes(record, options),
+    })
 }
 
 /// The labels and variables that `labels` and `env` name, as a JSON object, or nothing.

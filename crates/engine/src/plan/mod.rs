@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use cgroup::Cgroup;
-pub(crate) use exec::exec_plan;
+pub(crate) use exec::{check_user, exec_plan};
 use launch::{CgroupHandle, FdIndex, IoMode, LaunchPlan, Process, RootFs, Sysctl, Terminal};
 pub(crate) use limits::cgroup_resources;
 use network::Endpoint;
@@ -78,23 +78,17 @@ pub(crate) fn assemble(inner: &Inner, prepared: Prepared<'_>) -> Result<Assemble
     let mut fds = Fds::default();
     let dir = inner.container_dir(&record.id);
 
-    let root = Root::from_fd(
-        rootfs.try_clone().map_err(|e| Error::io("cannot keep the container's root open", e))?,
-    );
+    let root = Root::from_fd(rootfs.try_clone().map_err(|e| Error::io("cannot keep the container's root open", e))?);
     let user = resolve_user(&root, &config.user, host.group_add.as_deref().unwrap_or_default())?;
 
     let endpoint = slot.as_ref().map(|(_, endpoint)| endpoint.clone());
     let namespaces = namespaces::resolve(inner, record, slot.map(|(netns, _)| netns), &mut fds)?;
     let files = write_etc_files(inner, record, &dir, endpoint.as_ref())?;
-    let mounts = mount_sources::mounts(inner, record, &files, &mut fds)?;
+    let mounts = mount_sources::mounts(inner, record, &root, &files, &mut fds)?;
     let overridden_dev = record.mounts.iter().any(|m| m.destination == "/dev");
 
     let process = process(inner, record, &user, &config.env.clone().unwrap_or_default())?;
-    let hostname = if host.uts_mode == "host" || host.network_mode == "host" && host.uts_mode == "host" {
-        String::new()
-    } else {
-        namespaces::hostname(inner, record)
-    };
+    let hostname = if host.uts_mode == "host" { String::new() } else { namespaces::hostname(inner, record) };
     let rootfs_index = fds.push(rootfs);
     let oom_fd = cgroup.oom_fd()?.map(|fd| fds.push(fd));
     let plan = LaunchPlan {
@@ -220,7 +214,11 @@ pub(crate) fn bounding(inner: &Inner, record: &Record) -> Result<u64> {
     let wanted = capabilities::resolve(&list(&host.cap_add), &list(&host.cap_drop), host.privileged)?;
     let missing = wanted & !inner.caps_held;
     if missing != 0 && !host.privileged {
-        tracing::warn!(container = record.id, missing = format!("{missing:#x}"), "capabilities asked for are not ours to give");
+        tracing::warn!(
+            container = record.id,
+            missing = format!("{missing:#x}"),
+            "capabilities asked for are not ours to give"
+        );
     }
     Ok(wanted & inner.caps_held)
 }

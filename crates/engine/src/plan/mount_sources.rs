@@ -21,12 +21,18 @@ const MS_PRIVATE: u64 = 1 << 18;
 const MS_SLAVE: u64 = 1 << 19;
 const MS_SHARED: u64 = 1 << 20;
 
-pub(super) fn mounts(inner: &Inner, record: &Record, files: &EtcFiles, fds: &mut Fds) -> Result<Vec<Mount>> {
+pub(super) fn mounts(
+    inner: &Inner,
+    record: &Record,
+    root: &Root,
+    files: &EtcFiles,
+    fds: &mut Fds,
+) -> Result<Vec<Mount>> {
     let taken = |target: &str| record.mounts.iter().any(|m| m.destination == target);
     let own_dev = taken("/dev");
     let mut list: Vec<Mount> = default_mounts::default_mounts(&record.host_config)
         .into_iter()
-        .filter(|m| !taken(&m.target) && !(own_dev && m.target.starts_with("/dev/")))
+        .filter(|m| !(taken(&m.target) || own_dev && m.target.starts_with("/dev/")))
         .collect();
     if !taken("/dev/shm") && !own_dev {
         list.extend(shared_memory(inner, record, fds)?);
@@ -49,7 +55,7 @@ pub(super) fn mounts(inner: &Inner, record: &Record, files: &EtcFiles, fds: &mut
         });
     }
     for mount in &record.mounts {
-        own.push(user_mount(inner, mount, fds)?);
+        own.push(user_mount(inner, mount, root, fds)?);
     }
     // Parents before children, whatever the order they were asked for.
     own.sort_by_key(|m| m.target.matches('/').count());
@@ -57,7 +63,7 @@ pub(super) fn mounts(inner: &Inner, record: &Record, files: &EtcFiles, fds: &mut
     Ok(list)
 }
 
-fn user_mount(inner: &Inner, mount: &MountRecord, fds: &mut Fds) -> Result<Mount> {
+fn user_mount(inner: &Inner, mount: &MountRecord, root: &Root, fds: &mut Fds) -> Result<Mount> {
     let base = Mount {
         kind: MountKind::Cgroup,
         target: mount.destination.clone(),
@@ -68,7 +74,11 @@ fn user_mount(inner: &Inner, mount: &MountRecord, fds: &mut Fds) -> Result<Mount
     };
     match mount.kind {
         MountType::Tmpfs => {
-            let parsed = tmpfs_options(&mount.options).map_err(|e| fail!(Invalid, "{e}"))?;
+            let mut parsed = tmpfs_options(&mount.options).map_err(|e| fail!(Invalid, "{e}"))?;
+            // Over a directory of the image the mode is that directory's; a new one is for everybody.
+            if !parsed.options.iter().any(|(key, _)| key == "mode") && root.stat(&mount.destination).is_err() {
+                parsed.options.push(("mode".into(), Some("1777".into())));
+            }
             let attrs = parsed.attrs | if mount.rw { 0 } else { attr::RDONLY };
             let kind = MountKind::Fs { fstype: "tmpfs".into(), source: "tmpfs".into(), options: parsed.options };
             Ok(Mount { kind, attrs, recursive: false, propagation: 0, ..base })
@@ -111,9 +121,9 @@ fn open_volume(mount: &MountRecord) -> Result<(OwnedFd, bool)> {
         return Ok((fd, true));
     }
     let root = Root::open(&mount.source).map_err(|e| failed(&e))?;
-    let path = root.open_at(&mount.subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| {
-        fail!(Invalid, "cannot access path {} of volume {}: {e}", mount.subpath, mount.name)
-    })?;
+    let path = root
+        .open_at(&mount.subpath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| fail!(Invalid, "cannot access path {} of volume {}: {e}", mount.subpath, mount.name))?;
     let stat = rustix::fs::fstat(&path).map_err(|e| failed(&e))?;
     let fd = sys::mount::clone_tree(path.as_fd(), Path::new(""), true).map_err(|e| failed(&e))?;
     Ok((fd, stat.st_mode & 0o170_000 == 0o040_000))
@@ -176,7 +186,8 @@ fn make_shared(dir: &Path, size: i64) -> Result<()> {
     let options = [("mode".to_owned(), Some("1777".to_owned())), ("size".to_owned(), Some(size.to_string()))];
     let fs = sys::mount::new_fs("tmpfs", "shm", &options, attr::NOSUID | attr::NODEV | attr::NOEXEC)
         .map_err(|e| Error::io(doing, e))?;
-    let target = rustix::fs::open(dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| Error::io(doing, e))?;
+    let target =
+        rustix::fs::open(dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|e| Error::io(doing, e))?;
     sys::mount::attach(fs.as_fd(), target.as_fd()).map_err(|e| Error::io(doing, e))
 }
 

@@ -10,12 +10,7 @@ use crate::container::record::Record;
 use crate::engine::Inner;
 use crate::error::{Result, fail};
 
-pub(super) fn resolve(
-    inner: &Inner,
-    record: &Record,
-    netns: Option<OwnedFd>,
-    fds: &mut Fds,
-) -> Result<NamespaceSet> {
+pub(super) fn resolve(inner: &Inner, record: &Record, netns: Option<OwnedFd>, fds: &mut Fds) -> Result<NamespaceSet> {
     let host = &record.host_config;
     let mode = |mode: &str, kind: &str, fds: &mut Fds| -> Result<NamespaceSource> {
         match mode {
@@ -48,17 +43,13 @@ fn open(inner: &Inner, donor: &str, kind: &str) -> Result<OwnedFd> {
     };
     let container = inner.containers.get(donor).map_err(|e| e.context(what))?;
     if kind == "ipc" && !matches!(container.record().host_config.ipc_mode.as_str(), "shareable" | "host") {
-        return Err(fail!(
-            Invalid,
-            "{what}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
-        ));
+        return Err(fail!(Invalid, "{what}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"));
     }
     let pid = container
         .pid()
         .ok_or_else(|| fail!(Conflict, "cannot join network namespace of a non running container: {donor}"))?;
     let path = format!("/proc/{pid}/ns/{kind}");
-    let fd = std::fs::File::open(&path)
-        .map_err(|e| fail!(Conflict, "{what}: container {donor} is ending: {e}"))?;
+    let fd = std::fs::File::open(&path).map_err(|e| fail!(Conflict, "{what}: container {donor} is ending: {e}"))?;
     // The process may have ended and its number been taken while we opened the file.
     if container.pid() != Some(pid) {
         return Err(fail!(Conflict, "{what}: container {donor} has ended"));

@@ -44,7 +44,8 @@ impl Filters {
     /// # Errors
     /// Invalid for a profile that cannot be read or compiled.
     pub(crate) fn resolve(&self, options: &[String], privileged: bool, caps: u64) -> Result<Option<Vec<u8>>> {
-        let chosen = options.iter().rev().find_map(|o| o.strip_prefix("seccomp=").or_else(|| o.strip_prefix("seccomp:")));
+        let chosen =
+            options.iter().rev().find_map(|o| o.strip_prefix("seccomp=").or_else(|| o.strip_prefix("seccomp:")));
         match chosen {
             Some("unconfined") => Ok(None),
             None if privileged => Ok(None),
@@ -53,8 +54,8 @@ impl Filters {
                 if json.len() > MAX_PROFILE {
                     return Err(fail!(Invalid, "seccomp profile is too large: {} bytes", json.len()));
                 }
-                let profile: Profile = serde_json::from_str(json)
-                    .map_err(|e| fail!(Invalid, "Decoding seccomp profile failed: {e}"))?;
+                let profile: Profile =
+                    serde_json::from_str(json).map_err(|e| fail!(Invalid, "Decoding seccomp profile failed: {e}"))?;
                 let program = seccomp::compile(&profile, &self.context(caps)?).map_err(|e| fail!(Invalid, "{e}"))?;
                 Ok((!program.is_empty()).then_some(program))
             }

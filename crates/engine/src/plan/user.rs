@@ -117,6 +117,11 @@ pub(crate) fn resolve(spec: &str, additional: &[String], passwd_file: &[u8], gro
             .ok_or_else(|| fail!(Internal, "unable to find group {group}: no matching entries in group file"))?;
         push_unique(&mut user.groups, gid);
     }
+    // The primary group belongs to the list: without it a program could give it up and pass a check
+    // that denies its members.
+    let gid = user.gid;
+    user.groups.retain(|g| *g != gid);
+    user.groups.insert(0, gid);
     for id in [user.uid, user.gid] {
         if id > MAX_ID {
             return Err(fail!(Invalid, "uids and gids must be in range 0-{MAX_ID}"));
@@ -150,16 +155,16 @@ mod tests {
     #[test]
     fn names_numbers_groups() {
         let root = user("", &[]).unwrap();
-        assert_eq!((root.uid, root.gid, root.home.as_str(), root.groups), (0, 0, "/root", vec![4]));
+        assert_eq!((root.uid, root.gid, root.home.as_str(), root.groups), (0, 0, "/root", vec![0, 4]));
         let www = user("www", &["1234", "adm"]).unwrap();
-        assert_eq!((www.uid, www.gid, www.home.as_str(), www.groups), (33, 33, "/var/www", vec![4, 999, 1234]));
+        assert_eq!((www.uid, www.gid, www.home.as_str(), www.groups), (33, 33, "/var/www", vec![33, 4, 999, 1234]));
         let number = user("33:4", &[]).unwrap();
-        assert_eq!((number.uid, number.gid, number.groups), (33, 4, vec![]));
+        assert_eq!((number.uid, number.gid, number.groups), (33, 4, vec![4]));
         // An entry named 7 wins over uid 7.
         assert_eq!(user("7", &[]).unwrap().uid, 70);
         let unknown = user("1000", &[]).unwrap();
         assert_eq!((unknown.uid, unknown.gid, unknown.home.as_str()), (1000, 0, "/"));
-        assert_eq!(resolve("", &[], b"", b"").unwrap(), User { home: "/".into(), ..User::default() });
+        assert_eq!(resolve("", &[], b"", b"").unwrap(), User { home: "/".into(), groups: vec![0], ..User::default() });
     }
 
     #[test]

@@ -24,7 +24,10 @@ fn shim() -> Option<PathBuf> {
 }
 
 fn skip(why: &str) -> Option<Host> {
-    println!("skipped: {why}");
+    #[allow(clippy::print_stdout, reason = "a skipped test says why")]
+    {
+        println!("skipped: {why}");
+    }
     None
 }
 
@@ -65,7 +68,10 @@ impl Host {
         add("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n");
         add("etc/group", 0o644, b"root:x:0:\nuser:x:1000:\nextra:x:44:user\n");
         add("data/file", 0o600, b"from the image\n");
-        for applet in ["sh", "echo", "sleep", "cat", "id", "true", "false", "env", "ls", "stty", "tty", "touch", "hostname", "mount", "grep", "kill", "head", "dd", "seq", "yes"] {
+        for applet in [
+            "sh", "echo", "sleep", "cat", "id", "true", "false", "env", "ls", "stty", "tty", "touch", "hostname",
+            "mount", "grep", "kill", "head", "dd", "seq", "yes",
+        ] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_mode(0o777);
@@ -73,7 +79,8 @@ impl Host {
             tar.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
         }
         let bytes = tar.into_inner().unwrap();
-        let options = ImportOptions { repo: Some("busybox".into()), tag: Some("latest".into()), ..ImportOptions::default() };
+        let options =
+            ImportOptions { repo: Some("busybox".into()), tag: Some("latest".into()), ..ImportOptions::default() };
         let body = futures_util::stream::once(async move { Ok(bytes::Bytes::from(bytes)) });
         let mut messages = self.engine().image_import(options, Box::pin(body)).await.unwrap();
         while let Some(message) = messages.next().await {

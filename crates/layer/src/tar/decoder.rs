@@ -264,6 +264,7 @@ impl Decoder {
             _ => {}
         }
         self.count()?;
+        let block = &self.block;
         let extension = std::mem::take(&mut self.extension);
         let pax = extension.pax.unwrap_or_default();
         let mut entry = Entry::new(base_path(block, format), Kind::File, 0);

@@ -4,6 +4,7 @@
 //! present is kept from garbage collection until then. Dropped without [`Ingest::commit`], it leaves
 //! nothing. Several threads may bring layers at once.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,9 +61,11 @@ pub struct Ingest {
 
 #[derive(Debug, Default)]
 struct Pending {
-    blobs: Vec<PendingBlob>,
-    layers: Vec<PendingLayer>,
-    pins: Vec<Digest>,
+    blobs: HashMap<Digest, PendingBlob>,
+    layers: HashMap<DiffId, PendingLayer>,
+    pins: HashSet<Digest>,
+    /// Blobs that were found to be these layers: an image may name the same one any number of times.
+    verified: HashSet<(Digest, DiffId)>,
 }
 
 impl Ingest {
@@ -80,13 +83,13 @@ impl Ingest {
     /// Whether the blob is stored or pending; a stored one is kept from collection from here on.
     pub fn has_blob(&self, digest: &Digest) -> bool {
         self.pin(digest);
-        self.lock().blobs.iter().any(|blob| blob.digest == *digest) || self.store.blobs().has(digest)
+        self.lock().blobs.contains_key(digest) || self.store.blobs().has(digest)
     }
 
     /// Whether the layer is unpacked or pending; a present one is kept from collection from here on.
     pub fn has_layer(&self, diff_id: &DiffId) -> bool {
         self.pin(&diff_id.0);
-        self.lock().layers.iter().any(|layer| layer.diff_id == *diff_id) || self.store.layers().has(diff_id)
+        self.lock().layers.contains_key(diff_id) || self.store.layers().has(diff_id)
     }
 
     /// Takes a small document whole.
@@ -177,6 +180,7 @@ impl Ingest {
         check_diff_id(found, diff_id)?;
         pending.complete(found, size, opaque)?;
         self.add_layer(pending);
+        self.lock().verified.insert((*digest, found));
         Ok(LayerInfo { diff_id: found, size, blob: *digest, blob_size, codec })
     }
 
@@ -185,7 +189,7 @@ impl Ingest {
     /// # Errors
     /// [`Error::Digest`] when it is another; those of decompressing.
     pub fn verify_layer(&self, digest: &Digest, diff_id: &DiffId) -> Result<()> {
-        if diff_id.0 == *digest {
+        if diff_id.0 == *digest || self.lock().verified.contains(&(*digest, *diff_id)) {
             return Ok(());
         }
         let failed = |error: io::Error| Error::Tar(error.into());
@@ -193,7 +197,18 @@ impl Ingest {
         let plain = Decompress::new(self.open_blob(digest)?, limit).map_err(failed)?;
         let mut reader = DigestReader::new(plain);
         io::copy(&mut reader, &mut io::sink()).map_err(failed)?;
-        check_diff_id(DiffId(Digest::sha256(reader.finish().0)), Some(diff_id))
+        check_diff_id(DiffId(Digest::sha256(reader.finish().0)), Some(diff_id))?;
+        self.lock().verified.insert((*digest, *diff_id));
+        Ok(())
+    }
+
+    /// Size in bytes of a stored or pending blob.
+    ///
+    /// # Errors
+    /// [`Error::NoBlob`].
+    pub fn blob_size(&self, digest: &Digest) -> Result<u64> {
+        let pending = self.lock().blobs.get(digest).map(|blob| blob.size);
+        pending.map_or_else(|| self.store.blobs().size(digest), Ok)
     }
 
     /// Reads a stored or pending document whole.
@@ -228,12 +243,12 @@ impl Ingest {
         if any_layer || blobs.len() > SYNC_ALL {
             self.store.layers().sync_file_system()?;
         } else {
-            blobs.iter().try_for_each(PendingBlob::sync)?;
+            blobs.values().try_for_each(PendingBlob::sync)?;
         }
-        for blob in blobs {
+        for blob in blobs.into_values() {
             blob.publish(&self.store.blobs().dir)?;
         }
-        for layer in layers {
+        for layer in layers.into_values() {
             self.store.layers().publish(layer)?;
         }
         if any_blob {
@@ -254,24 +269,18 @@ impl Ingest {
     pub(crate) fn add_blob(&self, blob: PendingBlob) -> Digest {
         let digest = blob.digest;
         self.pin(&digest);
-        let mut pending = self.lock();
-        if !pending.blobs.iter().any(|other| other.digest == digest) {
-            pending.blobs.push(blob);
-        }
+        self.lock().blobs.entry(digest).or_insert(blob);
         digest
     }
 
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<File> {
-        let reopened = self.lock().blobs.iter().find(|blob| blob.digest == *digest).map(PendingBlob::reopen);
+        let reopened = self.lock().blobs.get(digest).map(PendingBlob::reopen);
         reopened.unwrap_or_else(|| self.store.blobs().open(digest).map(super::Blob::into_file))
     }
 
     fn add_layer(&self, layer: PendingLayer) {
         self.pin(&layer.diff_id.0);
-        let mut pending = self.lock();
-        if !pending.layers.iter().any(|other| other.diff_id == layer.diff_id) {
-            pending.layers.push(layer);
-        }
+        self.lock().layers.entry(layer.diff_id).or_insert(layer);
     }
 
     /// Decompresses, digests and applies; the digest is `None` when nothing was compressed.
@@ -310,8 +319,10 @@ impl Ingest {
     }
 
     fn pin(&self, digest: &Digest) {
-        self.store.pins().add(*digest);
-        self.lock().pins.push(*digest);
+        let mut pending = self.lock();
+        if pending.pins.insert(*digest) {
+            self.store.pins().add(*digest);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {

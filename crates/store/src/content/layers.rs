@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use sys::path::{Dir, Root};
@@ -31,7 +32,7 @@ const REMOVED: &str = ".rm-";
 #[derive(Debug)]
 pub struct Layers {
     path: PathBuf,
-    dir: Dir,
+    dir: Arc<Dir>,
 }
 
 /// A layer being unpacked; dropped before it is published, it is removed.
@@ -45,7 +46,7 @@ pub(crate) struct PendingLayer {
 impl Layers {
     pub(crate) fn open(root: &Root, path: &Path) -> Result<Self> {
         let fail = || Error::io("cannot open the layers directory");
-        let dir = root.create_dir_all("layers", Mode::RWXU).map_err(fail())?;
+        let dir = Arc::new(root.create_dir_all("layers", Mode::RWXU).map_err(fail())?);
         root.create_dir_all(
             Path::new("layers").join(EMPTY),
             Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
@@ -135,7 +136,7 @@ impl Layers {
     pub(crate) fn create(&self) -> Result<(PendingLayer, Root)> {
         let fail = || Error::io("cannot create a layer");
         let name = random_name(TEMPORARY).map_err(fail())?;
-        let dir = self.dir.try_clone().map_err(fail())?;
+        let dir = Arc::clone(&self.dir);
         dir.mkdir(&name, Mode::RWXU).map_err(fail())?;
         let temporary = Temporary { dir, name, armed: true };
         let top = temporary.dir.open_dir(&temporary.name).map_err(fail())?;

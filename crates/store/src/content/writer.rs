@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use layer::DigestWriter;
 use rustix::fs::Mode;
@@ -28,14 +29,13 @@ pub struct BlobWriter {
 pub(crate) struct PendingBlob {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    file: File,
     temporary: Temporary,
 }
 
 /// A name in a directory that goes away unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Temporary {
-    pub(crate) dir: Dir,
+    pub(crate) dir: Arc<Dir>,
     pub(crate) name: OsString,
     pub(crate) armed: bool,
 }
@@ -50,10 +50,10 @@ impl Drop for Temporary {
 }
 
 impl BlobWriter {
-    pub(crate) fn new(dir: &Dir) -> Result<Self> {
+    pub(crate) fn new(dir: &Arc<Dir>) -> Result<Self> {
         let fail = || Error::io("cannot create a blob");
         let name = random_name("blob-").map_err(fail())?;
-        let dir = dir.try_clone().map_err(fail())?;
+        let dir = Arc::clone(dir);
         let file = File::from(dir.create_file(&name, Mode::RUSR | Mode::WUSR).map_err(fail())?);
         Ok(Self { out: DigestWriter::new(file), temporary: Temporary { dir, name, armed: true }, limit: None })
     }
@@ -72,8 +72,9 @@ impl BlobWriter {
     }
 
     pub(crate) fn finish(self) -> PendingBlob {
-        let (file, digest, size) = self.out.into_parts();
-        PendingBlob { digest: Digest::sha256(digest), size, file, temporary: self.temporary }
+        // The file is closed: an archive may have more members than a process descriptors.
+        let (_, digest, size) = self.out.into_parts();
+        PendingBlob { digest: Digest::sha256(digest), size, temporary: self.temporary }
     }
 }
 
@@ -95,7 +96,7 @@ impl Write for BlobWriter {
 
 impl PendingBlob {
     pub(crate) fn sync(&self) -> Result<()> {
-        rustix::fs::fsync(&self.file).map_err(|e| Error::io("cannot sync a blob")(e.into()))
+        rustix::fs::fsync(self.reopen()?).map_err(|e| Error::io("cannot sync a blob")(e.into()))
     }
 
     /// Opens the bytes again from the beginning.

@@ -8,15 +8,13 @@ use layer::Codec;
 use serde::Deserialize;
 use types::{Digest, Platform};
 
-use super::load::{Loaded, Member, Members, parse_name, small, unpack};
+use super::load::{Loaded, MAX_IMAGES, MAX_NAMES, Member, Members, parse_name, small, unpack};
 use crate::content::Ingest;
 use crate::error::{Error, Result};
 use crate::model::{Descriptor, Image, MAX_CONFIG, MAX_LAYERS, MAX_MANIFEST, Manifest, media_type, strict};
 
 /// Links from member to member that are followed.
 const MAX_LINKS: usize = 16;
-/// Most images in one archive.
-const MAX_IMAGES: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -83,6 +81,9 @@ fn items(members: &Members) -> Result<Vec<Item>> {
     let items: Vec<Item> = strict::parse_list("manifest.json", &bytes, MAX_MANIFEST)?;
     if items.len() > MAX_IMAGES {
         return Err(Error::Archive(format!("manifest.json names more than {MAX_IMAGES} images")));
+    }
+    if items.iter().flat_map(|item| &item.repo_tags).map(Vec::len).sum::<usize>() > MAX_NAMES {
+        return Err(Error::Archive(format!("manifest.json has more than {MAX_NAMES} names")));
     }
     Ok(items)
 }

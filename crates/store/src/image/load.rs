@@ -4,7 +4,7 @@
 //! Members may come in any order, so each is kept as a pending blob until the archive's table of contents
 //! is known; what it does not name is dropped. Nothing is visible before the caller commits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _};
 
 use layer::Decompress;
@@ -18,7 +18,15 @@ use crate::error::{Error, Result};
 use crate::model::{Descriptor, Document, Index, MAX_MANIFEST, media_type};
 
 /// Most members of an image archive.
-const MAX_MEMBERS: u64 = 200_000;
+const MAX_MEMBERS: u64 = 100_000;
+/// Most bytes of a member's path: digests and the names around them.
+const MAX_PATH: usize = 512;
+/// Most images in one archive.
+pub(super) const MAX_IMAGES: usize = 1_000;
+/// Most names of all images in one archive.
+pub(super) const MAX_NAMES: usize = 10_000;
+/// Most manifests and indexes of one archive that are looked at.
+const MAX_DOCUMENTS: usize = 100_000;
 /// Annotation with an image's full name, as containerd writes it.
 pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// Annotation with an image's tag or name (OCI image-spec, "Pre-Defined Annotation Keys").
@@ -52,7 +60,7 @@ pub(super) type Members = HashMap<String, Member>;
 /// [`Error::Archive`] for one that is no image archive; [`Error::Digest`] for a blob that is not what its
 /// name says; those of unpacking.
 pub fn load(ingest: &Ingest, reader: impl io::Read, platform: &Platform) -> Result<Vec<Loaded>> {
-    let limits = Limits { entries: MAX_MEMBERS, ..Limits::default() };
+    let limits = Limits { entries: MAX_MEMBERS, path_bytes: MAX_PATH, ..Limits::default() };
     let reader = Decompress::new(reader, limits.total_bytes.saturating_mul(2)).map_err(|e| Error::Tar(e.into()))?;
     let mut archive = Reader::new(reader, limits);
     let mut members = Members::new();
@@ -82,6 +90,10 @@ fn member<R: io::Read>(ingest: &Ingest, entry: &Entry, archive: &mut Reader<R>, 
         .map_err(|_| Error::Archive(format!("member {:?} has a name that is not UTF-8", entry.display_path())))?;
     let member = match entry.kind {
         Kind::Directory => return Ok(()),
+        // Its holes would be written out as zeros: a few bytes could fill the disk.
+        Kind::File if entry.sparse.is_some() => {
+            return Err(Error::Archive(format!("member {path:?} is a sparse file")));
+        }
         Kind::File => {
             let mut writer = ingest.blob_writer()?;
             archive.copy_data(entry.size, &mut writer)?;
@@ -164,8 +176,15 @@ fn oci_layout(ingest: &Ingest, mut members: Members, platform: &Platform) -> Res
         }
     }
     let mut out = Vec::new();
+    let mut left = MAX_DOCUMENTS;
+    if top_entries(&index).count() > MAX_IMAGES {
+        return Err(Error::Archive(format!("index.json names more than {MAX_IMAGES} images")));
+    }
     for entry in top_entries(&index) {
-        out.extend(oci_image(ingest, &mut blobs, entry, &tags, platform)?);
+        out.extend(oci_image(ingest, &mut blobs, entry, &tags, platform, &mut left)?);
+        if out.len() > MAX_NAMES {
+            return Err(Error::Archive(format!("it has more than {MAX_NAMES} names")));
+        }
     }
     if out.is_empty() {
         return Err(Error::Archive("index.json names no image".to_owned()));
@@ -185,24 +204,35 @@ fn oci_image(
     entry: &Descriptor,
     tags: &HashMap<Digest, Vec<String>>,
     platform: &Platform,
+    left: &mut usize,
 ) -> Result<Vec<Loaded>> {
-    let mut adopt = |digest: &Digest| -> bool {
-        match blobs.remove(digest) {
-            Some(blob) => {
-                ingest.add_blob(blob);
-                true
-            }
-            None => ingest.has_blob(digest),
+    // Sizes are added up and shown: one that is not the blob's is refused here.
+    let mut adopt = |descriptor: &Descriptor| -> Result<bool> {
+        if let Some(blob) = blobs.remove(&descriptor.digest) {
+            ingest.add_blob(blob);
+        } else if !ingest.has_blob(&descriptor.digest) {
+            return Ok(false);
         }
+        let actual = ingest.blob_size(&descriptor.digest)?;
+        if actual != descriptor.size {
+            return Err(Error::Size { what: "blob of the archive", expected: descriptor.size, actual });
+        }
+        Ok(true)
     };
-    if !adopt(&entry.digest) {
+    if !adopt(entry)? {
         return Err(Error::Archive(format!("blob {} of index.json is missing", entry.digest)));
     }
     let target = Descriptor { annotations: None, ..entry.clone() };
     // Documents first: what they lead to is not known before they are read.
     let mut pending = vec![(target.clone(), 0)];
-    let mut names = Vec::new();
+    let (mut names, mut seen, mut configs) = (Vec::new(), HashSet::new(), HashSet::new());
     while let Some((descriptor, depth)) = pending.pop() {
+        if !seen.insert(descriptor.digest) {
+            continue;
+        }
+        *left = left
+            .checked_sub(1)
+            .ok_or_else(|| Error::Archive(format!("its indexes lead to more than {MAX_DOCUMENTS} manifests")))?;
         match read(ingest, &descriptor)? {
             Document::Index(index) => {
                 if depth > 3 {
@@ -210,17 +240,19 @@ fn oci_image(
                 }
                 for child in index.manifests {
                     let known = media_type::is_index(&child.media_type) || media_type::is_manifest(&child.media_type);
-                    if known && adopt(&child.digest) {
+                    if known && !seen.contains(&child.digest) && adopt(&child)? {
                         pending.push((child, depth + 1));
                     }
                 }
             }
             Document::Manifest(manifest) => {
-                adopt(&manifest.config.digest);
+                adopt(&manifest.config)?;
                 for layer in &manifest.layers {
-                    adopt(&layer.digest);
+                    adopt(layer)?;
                 }
-                names.extend(tags.get(&manifest.config.digest).into_iter().flatten().cloned());
+                if configs.insert(manifest.config.digest) {
+                    names.extend(tags.get(&manifest.config.digest).into_iter().flatten().cloned());
+                }
             }
         }
     }

@@ -14,6 +14,8 @@ use crate::store::Store;
 
 /// Indexes within indexes that are followed.
 const MAX_DEPTH: usize = 4;
+/// Entries that are looked at to find a platform's image.
+const MAX_CANDIDATES: usize = 1_000;
 /// Documents of one image that are looked at.
 const MAX_DOCUMENTS: usize = 10_000;
 
@@ -56,7 +58,7 @@ pub struct Resolved {
 /// # Errors
 /// [`Error::NoPlatform`]; [`Error::NoBlob`] for a document that is missing; [`Error::Document`].
 pub fn resolve(from: &impl Read, target: &Descriptor, platform: &Platform) -> Result<Resolved> {
-    find(from, target, platform, 0)?.ok_or_else(|| Error::NoPlatform(platform.to_string()))
+    find(from, target, platform, 0, &mut HashSet::new())?.ok_or_else(|| Error::NoPlatform(platform.to_string()))
 }
 
 /// Every manifest and index behind `target` that is present, itself first, with its parsed form.
@@ -130,7 +132,15 @@ pub(crate) fn read_image(from: &impl Read, manifest: &Manifest) -> Result<Image>
     Ok(image)
 }
 
-fn find(from: &impl Read, target: &Descriptor, platform: &Platform, depth: usize) -> Result<Option<Resolved>> {
+/// `seen` are the documents looked at already: an index may name the same one any number of times, and so
+/// may those it names.
+fn find(
+    from: &impl Read,
+    target: &Descriptor,
+    platform: &Platform,
+    depth: usize,
+    seen: &mut HashSet<Digest>,
+) -> Result<Option<Resolved>> {
     if depth > MAX_DEPTH {
         return Err(Error::document("image index", "nested too deeply"));
     }
@@ -152,7 +162,16 @@ fn find(from: &impl Read, target: &Descriptor, platform: &Platform, depth: usize
         if entry.is_attestation() || !(nested || media_type::is_manifest(&entry.media_type) && offered) {
             continue;
         }
-        match find(from, entry, platform, depth + 1) {
+        if !seen.insert(entry.digest) {
+            continue;
+        }
+        if seen.len() > MAX_CANDIDATES {
+            return Err(Error::document(
+                "image index",
+                format!("more than {MAX_CANDIDATES} candidates for a platform"),
+            ));
+        }
+        match find(from, entry, platform, depth + 1, seen) {
             Ok(Some(found)) => return Ok(Some(found)),
             Ok(None) => {}
             Err(Error::NoBlob(digest)) => missing = Some(digest),

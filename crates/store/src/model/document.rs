@@ -180,6 +180,8 @@ mod tests {
             r#"{"schemaVersion":2,"manifests":[],"Manifests":[]}"#.to_owned(),
             r#"{"schemaVersion":2,"manifests":[],"annotations":{"a":"1","a":"2"}}"#.to_owned(),
             r#"{"schemaVersion":2,"manifests":[]} x"#.to_owned(),
+            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, DESCRIPTOR.replace("\"size\"", "\"Digest\":\"x\",\"size\"")),
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, DESCRIPTOR.replace("\"size\"", "\"SIZE\":3,\"size\"")),
             "\u{feff}{\"schemaVersion\":2,\"manifests\":[]}".to_owned(),
             r#"{"schemaVersion":1,"fsLayers":[]}"#.to_owned(),
             r#"{"schemaVersion":2}"#.to_owned(),

@@ -10,21 +10,78 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Map
 
 use crate::error::{Error, Result};
 
-/// Keys of the top level that decide what a document is.
-const KNOWN: [&str; 12] = [
-    "schemaVersion",
-    "mediaType",
-    "artifactType",
-    "config",
-    "layers",
-    "manifests",
-    "subject",
-    "annotations",
-    "rootfs",
-    "history",
-    "architecture",
-    "os",
-];
+/// Where in a document an object is, as far as its keys decide what is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Manifest, index or configuration.
+    Top,
+    /// Entry of `manifest.json`.
+    Item,
+    Descriptor,
+    /// `config`: a descriptor in a manifest, what to run in a configuration.
+    Config,
+    RootFs,
+    Platform,
+    /// Anything else: names there are free, those of labels for one.
+    Free,
+}
+
+impl Place {
+    /// Keys that must be written exactly so.
+    fn known(self) -> &'static [&'static str] {
+        const DESCRIPTOR: &[&str] = &["mediaType", "digest", "size", "urls", "annotations", "platform", "artifactType"];
+        match self {
+            Self::Top => &[
+                "schemaVersion",
+                "mediaType",
+                "artifactType",
+                "config",
+                "layers",
+                "manifests",
+                "subject",
+                "annotations",
+                "rootfs",
+                "history",
+                "architecture",
+                "os",
+                "variant",
+            ],
+            Self::Item => &["Config", "RepoTags", "Layers"],
+            Self::Descriptor => DESCRIPTOR,
+            Self::Config => &[
+                "mediaType",
+                "digest",
+                "size",
+                "urls",
+                "User",
+                "ExposedPorts",
+                "Env",
+                "Entrypoint",
+                "Cmd",
+                "Volumes",
+                "WorkingDir",
+                "Labels",
+                "StopSignal",
+                "Healthcheck",
+                "Shell",
+            ],
+            Self::RootFs => &["type", "diff_ids"],
+            Self::Platform => &["architecture", "os", "variant"],
+            Self::Free => &[],
+        }
+    }
+
+    /// The place of the value of `key`.
+    fn below(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::Top, "config") => Self::Config,
+            (Self::Top, "layers" | "manifests" | "subject") => Self::Descriptor,
+            (Self::Top, "rootfs") => Self::RootFs,
+            (Self::Descriptor, "platform") => Self::Platform,
+            _ => Self::Free,
+        }
+    }
+}
 
 /// Parses `bytes` as a `T` after the checks of this file.
 pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64) -> Result<T> {
@@ -46,7 +103,7 @@ fn checked<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64, li
         return Err(Error::document(what, "an array where an object is expected"));
     }
     let mut check = serde_json::Deserializer::from_slice(bytes);
-    Check { top: true }
+    Check { place: if list { Place::Item } else { Place::Top } }
         .deserialize(&mut check)
         .and_then(|()| check.end())
         .map_err(|error| Error::document(what, error.to_string()))?;
@@ -55,7 +112,7 @@ fn checked<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: u64, li
 
 #[derive(Clone, Copy)]
 struct Check {
-    top: bool,
+    place: Place,
 }
 
 impl<'de> DeserializeSeed<'de> for Check {
@@ -98,17 +155,18 @@ impl<'de> Visitor<'de> for Check {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Check { top: false })?.is_some() {}
+        while seq.next_element_seed(self)?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            if self.top && KNOWN.iter().any(|known| key != *known && key.eq_ignore_ascii_case(known)) {
+            let twin = |known: &&str| key != **known && key.eq_ignore_ascii_case(known);
+            if self.place.known().iter().any(twin) {
                 return Err(A::Error::custom(format!("key {key:?} differs from a known one in case only")));
             }
-            map.next_value_seed(Check { top: false })?;
+            map.next_value_seed(Check { place: self.place.below(&key) })?;
             if let Some(key) = seen.replace(key) {
                 return Err(A::Error::custom(format!("duplicate key {key:?}")));
             }

@@ -22,6 +22,13 @@ use sys::path::{Dir, Root};
 use super::{OPAQUE_XATTR, OVERLAY_XATTRS, is_whiteout};
 use crate::error::{Error, Result};
 
+/// Bytes of paths of directories whose times are waiting to be set. Past it they are set at once: the
+/// memory of unpacking must not depend on what is unpacked.
+const WAITING_BYTES: usize = 32 << 20;
+/// Parent directories that are made without being members, counted by the components of their paths. One
+/// member can imply two thousand, which no bound on members covers.
+const IMPLIED_MAX: usize = 4_000_000;
+
 /// How an archive is applied.
 #[derive(Debug, Clone, Default)]
 pub struct ApplyOptions {
@@ -68,6 +75,8 @@ pub fn apply<R: Read>(root: &Root, archive: &mut Reader<R>, options: &ApplyOptio
         applied: Applied::default(),
         parent: None,
         directory_times: HashMap::new(),
+        waiting: 0,
+        implied: 0,
         base: options.base.as_os_str().as_bytes().to_vec(),
     };
     while let Some(entry) = archive.next_entry()? {
@@ -86,6 +95,10 @@ struct Applier<'a> {
     parent: Option<(Vec<u8>, Dir)>,
     /// Times of directories, set last because members change them.
     directory_times: HashMap<Vec<u8>, Mtime>,
+    /// Bytes of their paths.
+    waiting: usize,
+    /// Components of parents that were missing.
+    implied: usize,
     base: Vec<u8>,
 }
 
@@ -153,7 +166,7 @@ impl Applier<'_> {
                 }
                 let directory = parent.open_dir(name).map_err(fail)?;
                 self.attributes(entry, directory.as_fd()).map_err(fail)?;
-                self.directory_times.insert(path, entry.mtime);
+                self.set_later(path, entry.mtime)?;
             }
             Kind::Symlink => {
                 parent.symlink(OsStr::from_bytes(&entry.link), name).map_err(fail)?;
@@ -188,7 +201,7 @@ impl Applier<'_> {
             let fail = |e: io::Error| write_error(entry, e);
             let directory = self.root.open_dir(self.base_path()).map_err(fail)?;
             self.attributes(entry, directory.as_fd()).map_err(fail)?;
-            self.directory_times.insert(self.base.clone(), entry.mtime);
+            self.set_later(self.base.clone(), entry.mtime)?;
         }
         Ok(())
     }
@@ -298,7 +311,17 @@ impl Applier<'_> {
             return Ok(dir);
         }
         let open = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        self.root.create_dir_all(Path::new(OsStr::from_bytes(&path)), open)
+        let place = if path.is_empty() { Path::new("/") } else { Path::new(OsStr::from_bytes(&path)) };
+        match self.root.open_dir(place) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        self.implied += parents.len();
+        if self.implied > IMPLIED_MAX {
+            let text = format!("archive refused: more than {IMPLIED_MAX} directories that are no members of it");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        self.root.create_dir_all(place, open)
     }
 
     fn remove(&mut self, parent: &Dir, name: &OsStr, path: &[u8]) -> io::Result<()> {
@@ -364,8 +387,23 @@ impl Applier<'_> {
         if self.base.is_empty() { PathBuf::from("/") } else { PathBuf::from(OsString::from_vec(self.base.clone())) }
     }
 
+    /// Remembers the time of a directory until its members are there.
+    fn set_later(&mut self, path: Vec<u8>, mtime: Mtime) -> Result<()> {
+        let bytes = path.len();
+        if self.directory_times.insert(path, mtime).is_none() {
+            self.waiting += bytes + size_of::<(Vec<u8>, Mtime)>();
+        }
+        if self.waiting > WAITING_BYTES { self.set_directory_times() } else { Ok(()) }
+    }
+
     fn finish(mut self) -> Result<Applied> {
         self.parent = None;
+        self.set_directory_times()?;
+        Ok(self.applied)
+    }
+
+    fn set_directory_times(&mut self) -> Result<()> {
+        self.waiting = 0;
         for (path, mtime) in std::mem::take(&mut self.directory_times) {
             let path = if path.is_empty() { &b"/"[..] } else { &path[..] };
             // Only what still is a directory: a running container may have changed it meanwhile.
@@ -379,7 +417,7 @@ impl Applier<'_> {
                 Err(source) => return Err(Error::Write { path: String::from_utf8_lossy(path).into_owned(), source }),
             }
         }
-        Ok(self.applied)
+        Ok(())
     }
 }
 

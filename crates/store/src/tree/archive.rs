@@ -9,16 +9,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use layer::tar::{Entry, Kind, Mtime, Writer};
+use layer::tar::{Entry, Kind, Limits, Mtime, Writer};
 use layer::whiteout;
 use rustix::fs::{FileType, Stat};
 use sys::path::{Dir, Listed, Root};
 
-use super::{OPAQUE_XATTR, OVERLAY_XATTRS, is_whiteout};
+use super::descent::Descent;
+use super::{OPAQUE_XATTR, OVERLAY_XATTRS, PATH_MAX, is_whiteout};
 use crate::error::{Error, Result};
-
-/// Longest path of a member, as the reader's limit.
-const PATH_MAX: usize = 4096;
 
 /// Writes the whole tree, without its root, as `docker export` does. `one_device` leaves out what is
 /// mounted inside.
@@ -60,7 +58,6 @@ pub(super) struct Archiver<W: Write> {
 }
 
 struct Level {
-    dir: Dir,
     prefix: Vec<u8>,
     /// Names still to do, last first.
     pending: Vec<Listed>,
@@ -79,15 +76,18 @@ impl<W: Write> Archiver<W> {
 
     /// Writes what is in `dir`, each path prefixed with `prefix`; no recursion, whatever the depth.
     pub(super) fn children(&mut self, dir: Dir, prefix: Vec<u8>) -> Result<()> {
-        let mut levels = vec![level(dir, prefix)?];
-        while let Some(top) = levels.last_mut() {
+        let fail = || Error::io("cannot walk the tree");
+        let first = level(&dir, prefix)?;
+        let mut descent = Descent::new(dir, first).map_err(fail())?;
+        while let Some((dir, top)) = descent.top() {
             let Some(next) = top.pending.pop() else {
-                levels.pop();
+                descent.pop().map_err(fail())?;
                 continue;
             };
             let path = [&top.prefix[..], next.name.as_bytes()].concat();
-            if let Some(child) = self.member(&top.dir, &next.name, &path)? {
-                levels.push(level(child, [&path[..], b"/"].concat())?);
+            if let Some(child) = self.member(dir, &next.name, &path)? {
+                let below = level(&child, [&path[..], b"/"].concat())?;
+                descent.push(child, below).map_err(fail())?;
             }
         }
         Ok(())
@@ -100,12 +100,14 @@ impl<W: Write> Archiver<W> {
         if path.len() >= PATH_MAX {
             return Err(fail()(rustix::io::Errno::NAMETOOLONG.into()));
         }
-        let stat = match dir.lstat(name) {
-            Ok(stat) => stat,
+        // Looked up once: what the handle stands for stays the same, whoever renames in the directory.
+        let handle = match dir.open_handle(name) {
+            Ok(handle) => handle,
             // Removed meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(fail()(e)),
         };
+        let stat = rustix::fs::fstat(&handle).map_err(|e| fail()(e.into()))?;
         if self.layer && is_whiteout(&stat) {
             let parent = &path[..path.len() - name.len()];
             let mut entry = Entry::new([parent, whiteout::PREFIX, name.as_bytes()].concat(), Kind::File, 0);
@@ -135,21 +137,13 @@ impl<W: Write> Archiver<W> {
         }
         match kind {
             Kind::File => {
-                let file = match dir.open_file(name) {
-                    Ok(file) => file,
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(e) => return Err(fail()(e)),
-                };
+                let file = sys::path::reopen_file(&handle).map_err(fail())?;
                 self.xattrs(&file, &mut entry, &fail)?;
                 self.file(std::fs::File::from(file), entry, &fail)?;
                 Ok(None)
             }
             Kind::Directory => {
-                let child = match dir.open_dir(name) {
-                    Ok(child) => child,
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(e) => return Err(fail()(e)),
-                };
+                let child = Dir::from_handle(&handle).map_err(fail())?;
                 self.xattrs(&child, &mut entry, &fail)?;
                 self.writer.entry(&entry)?;
                 if self.layer && is_opaque(&child, &fail)? {
@@ -160,7 +154,7 @@ impl<W: Write> Archiver<W> {
                 Ok(inside.then_some(child))
             }
             Kind::Symlink => {
-                entry.link = dir.readlink(name).map_err(fail())?.as_bytes().to_vec();
+                entry.link = sys::path::read_link(&handle).map_err(fail())?.as_bytes().to_vec();
                 self.writer.entry(&entry)?;
                 Ok(None)
             }
@@ -186,11 +180,16 @@ impl<W: Write> Archiver<W> {
         entry: &mut Entry,
         fail: &dyn Fn() -> F,
     ) -> Result<()> {
+        let mut left = Limits::default().xattr_bytes;
         for (key, value) in sys::path::xattrs(file).map_err(fail())? {
             let key = key.as_bytes();
             let overlay = OVERLAY_XATTRS.iter().any(|prefix| key.starts_with(prefix));
             // What Docker keeps of a file, and what the file's own user set.
-            if !overlay && (key == b"security.capability" || key.starts_with(b"user.")) {
+            let kept = !overlay && (key == b"security.capability" || key.starts_with(b"user."));
+            // Left out rather than making the archive one that cannot be written, or not be read again.
+            let size = key.len() + value.len();
+            if kept && !key.contains(&b'=') && size <= left {
+                left -= size;
                 entry.xattrs.push((key.to_vec(), value));
             }
         }
@@ -234,13 +233,13 @@ pub(super) fn metadata(stat: &Stat, kind: Kind, path: &[u8]) -> Entry {
     entry
 }
 
-fn level(dir: Dir, prefix: Vec<u8>) -> Result<Level> {
+fn level(dir: &Dir, prefix: Vec<u8>) -> Result<Level> {
     let mut pending = dir.list().map_err(Error::io(format!(
         "cannot list {:?}",
         OsString::from(String::from_utf8_lossy(&prefix).into_owned())
     )))?;
     pending.sort_by(|a, b| b.name.cmp(&a.name));
-    Ok(Level { dir, prefix, pending })
+    Ok(Level { prefix, pending })
 }
 
 pub(super) fn is_opaque<F: FnOnce(io::Error) -> Error>(dir: &Dir, fail: &dyn Fn() -> F) -> Result<bool> {

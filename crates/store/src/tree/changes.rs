@@ -8,12 +8,14 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
 use sys::path::{Dir, Listed, Root};
 
 use super::archive::is_opaque;
-use super::is_whiteout;
+use super::descent::Descent;
+use super::{PATH_MAX, is_whiteout};
 use crate::error::{Error, Result};
 
 /// Kind of a change, with Docker's numbers.
@@ -38,10 +40,10 @@ pub struct Change {
 }
 
 struct Level {
-    dir: Dir,
-    path: String,
-    /// The same directory in the layers below, topmost first.
-    below: Vec<Dir>,
+    /// Path from the top, empty there.
+    path: PathBuf,
+    /// Which of the layers below have the same directory, topmost first.
+    below: Vec<usize>,
     pending: Vec<Listed>,
 }
 
@@ -51,17 +53,28 @@ struct Level {
 /// [`Error::Io`].
 pub fn changes(upper: &Root, lowers: &[Root]) -> Result<Vec<Change>> {
     let fail = || Error::io("cannot compare the container with its image");
-    let below = lowers.iter().map(Root::dir).collect::<io::Result<Vec<_>>>().map_err(fail())?;
     let mut out = Vec::new();
     let mut changed: HashSet<String> = HashSet::new();
-    let mut levels = vec![level(upper.dir().map_err(fail())?, String::new(), below)?];
-    while let Some(top) = levels.last_mut() {
+    let top = upper.dir().map_err(fail())?;
+    let first = level(&top, PathBuf::new(), (0..lowers.len()).collect())?;
+    // The directories below are open for the directory the walk is in only: an image may have hundreds of
+    // layers, each as deep as the walk.
+    let mut open = reopen(lowers, &first)?;
+    let mut descent = Descent::new(top, first).map_err(fail())?;
+    while let Some((dir, top)) = descent.top() {
         let Some(next) = top.pending.pop() else {
-            levels.pop();
+            descent.pop().map_err(fail())?;
+            if let Some((_, top)) = descent.top() {
+                open = reopen(lowers, top)?;
+            }
             continue;
         };
-        let path = format!("{}/{}", top.path, next.name.to_string_lossy());
-        let stat = match top.dir.lstat(&next.name) {
+        let place = top.path.join(&next.name);
+        if place.as_os_str().len() >= PATH_MAX {
+            return Err(fail()(rustix::io::Errno::NAMETOOLONG.into()));
+        }
+        let path = format!("/{}", place.to_string_lossy());
+        let stat = match dir.lstat(&next.name) {
             Ok(stat) => stat,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(fail()(e)),
@@ -70,7 +83,7 @@ pub fn changes(upper: &Root, lowers: &[Root]) -> Result<Vec<Change>> {
         let (kind, beneath) = if is_whiteout(&stat) {
             (Some(ChangeKind::Deleted), Vec::new())
         } else {
-            let (old, beneath) = lookup(&top.below, &next.name)?;
+            let (old, beneath) = lookup(&top.below, &open, &next.name)?;
             let kind = match old {
                 None => Some(ChangeKind::Added),
                 Some(old) if directory && same_directory(&stat, &old) => None,
@@ -78,7 +91,8 @@ pub fn changes(upper: &Root, lowers: &[Root]) -> Result<Vec<Change>> {
             };
             (kind, beneath)
         };
-        let parent = top.path.clone();
+        let parent =
+            if top.path.as_os_str().is_empty() { String::new() } else { format!("/{}", top.path.to_string_lossy()) };
         if let Some(kind) = kind {
             if directory {
                 changed.insert(path.clone());
@@ -89,19 +103,30 @@ pub fn changes(upper: &Root, lowers: &[Root]) -> Result<Vec<Change>> {
             out.push(Change { path: path.clone(), kind });
         }
         if directory {
-            let child = top.dir.open_dir(&next.name).map_err(fail())?;
+            let child = match dir.open_dir(&next.name) {
+                Ok(child) => child,
+                // Removed or replaced meanwhile.
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+                Err(e) => return Err(fail()(e)),
+            };
             let beneath = if is_opaque(&child, &fail)? { Vec::new() } else { beneath };
-            levels.push(level(child, path, beneath)?);
+            let (below, dirs) = beneath.into_iter().unzip();
+            open = dirs;
+            let next = level(&child, place, below)?;
+            descent.push(child, next).map_err(fail())?;
         }
     }
     Ok(out)
 }
 
+/// Status of a name in the layers below, and which of them have a directory that merges there.
+type Found = (Option<Stat>, Vec<(usize, Dir)>);
+
 /// The name in the layers below: its status in the topmost that has it, and the directories that merge there.
-fn lookup(below: &[Dir], name: &OsStr) -> Result<(Option<Stat>, Vec<Dir>)> {
+fn lookup(below: &[usize], open: &[Dir], name: &OsStr) -> Result<Found> {
     let fail = || Error::io("cannot look into a layer");
     let (mut first, mut merged) = (None, Vec::new());
-    for dir in below {
+    for (index, dir) in below.iter().zip(open) {
         let stat = match dir.lstat(name) {
             Ok(stat) => stat,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
@@ -121,7 +146,7 @@ fn lookup(below: &[Dir], name: &OsStr) -> Result<(Option<Stat>, Vec<Dir>)> {
         }
         let child = dir.open_dir(name).map_err(fail())?;
         let opaque = is_opaque(&child, &fail)?;
-        merged.push(child);
+        merged.push((*index, child));
         if opaque {
             break;
         }
@@ -135,8 +160,16 @@ fn same_directory(new: &Stat, old: &Stat) -> bool {
         && (new.st_mtime, new.st_mtime_nsec) == (old.st_mtime, old.st_mtime_nsec)
 }
 
-fn level(dir: Dir, path: String, below: Vec<Dir>) -> Result<Level> {
+fn level(dir: &Dir, path: PathBuf, below: Vec<usize>) -> Result<Level> {
     let mut pending = dir.list().map_err(Error::io("cannot list the container's changes"))?;
     pending.sort_by(|a, b| b.name.as_bytes().cmp(a.name.as_bytes()));
-    Ok(Level { dir, path, below, pending })
+    Ok(Level { path, below, pending })
+}
+
+/// The directories of the layers below that merge in a directory of the walk. Layers do not change, so
+/// the path leads where it led before.
+fn reopen(lowers: &[Root], level: &Level) -> Result<Vec<Dir>> {
+    let path = Path::new("/").join(&level.path);
+    let dirs = level.below.iter().map(|index| lowers[*index].open_dir(&path));
+    dirs.collect::<io::Result<_>>().map_err(Error::io("cannot look into a layer"))
 }

@@ -6,6 +6,7 @@ mod apply;
 mod archive;
 mod changes;
 mod copy;
+mod descent;
 mod usage;
 
 pub use apply::{Applied, ApplyOptions, apply};
@@ -20,6 +21,9 @@ use rustix::fs::Stat;
 pub(crate) const OVERLAY_XATTRS: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 /// Attribute that makes a directory opaque in overlayfs.
 pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+
+/// Longest path of a member, as the reader's limit: `PATH_MAX` of Linux, with its NUL.
+pub(crate) const PATH_MAX: usize = 4096;
 
 /// Whether a node is an overlayfs whiteout.
 pub(crate) fn is_whiteout(stat: &Stat) -> bool {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use rustix::fs::FileType;
 use sys::path::Root;
 
+use super::descent::Descent;
 use crate::error::{Error, Result};
 
 /// What a tree holds.
@@ -27,10 +28,13 @@ pub fn usage(root: &Root) -> Result<Usage> {
     let mut out = Usage::default();
     let mut linked = HashSet::new();
     let names = top.list().map_err(fail())?;
-    let mut levels = vec![(top, names)];
-    while let Some((dir, pending)) = levels.last_mut() {
+    let mut descent = Descent::new(top, names).map_err(fail())?;
+    while let Some((dir, pending)) = descent.top() {
         let Some(next) = pending.pop() else {
-            levels.pop();
+            // A directory that was moved away under the walk ends it: the rest cannot be found again.
+            if descent.pop().is_err() {
+                break;
+            }
             continue;
         };
         let Ok(stat) = dir.lstat(&next.name) else { continue };
@@ -42,7 +46,7 @@ pub fn usage(root: &Root) -> Result<Usage> {
                 out.inodes += 1;
                 if let Ok(child) = dir.open_dir(&next.name) {
                     let names = child.list().map_err(fail())?;
-                    levels.push((child, names));
+                    descent.push(child, names).map_err(fail())?;
                 }
             }
             FileType::RegularFile | FileType::Symlink if stat.st_nlink <= 1 || linked.insert(stat.st_ino) => {

@@ -74,7 +74,7 @@ fn version_and_info_tell_who_we_are() {
     for client in daemon.clients() {
         assert_eq!(client.run(&["version", "--format", "{{.Server.APIVersion}}"]), "1.55");
         let info = client.json(&["info", "--format", "{{json .}}"]);
-        assert_eq!(info["Driver"], "overlay2");
+        assert_eq!(info["Driver"], "overlayfs");
         assert_eq!(info["OSType"], "linux");
         assert_eq!(info["LiveRestoreEnabled"], true);
         assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
@@ -86,9 +86,9 @@ fn dhow_starts_the_daemon_on_demand() {
     let Some(environment) = Environment::get() else { return };
     // In a mount namespace of its own, so that the default places are this test's alone.
     let script = format!(
-        "mount -t tmpfs tmpfs /run && mkdir -p /var/lib/dhow && mount -t tmpfs tmpfs /var/lib/dhow && \
+        "mount -t tmpfs tmpfs /run && mkdir -p /var/lib/dhow && mount -t tmpfs -o mode=700 tmpfs /var/lib/dhow && \
          {dhow} import {busybox} busybox >/dev/null && {dhow} run --rm --network none busybox echo on demand; code=$?; \
-         kill -TERM $(pgrep -f '[d]howd.*' --ns $$ --nslist mnt); exit $code",
+         kill -TERM $(pgrep -x dhowd --ns $$ --nslist mnt); sleep 0.5; exit $code",
         dhow = environment.programs.join("dhow").display(),
         busybox = environment.fixtures.join("busybox.tar").display(),
     );
