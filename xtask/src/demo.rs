@@ -35,6 +35,8 @@ pub fn run() -> Result<()> {
             .arg(state.join("data"))
             .arg("--exec-root")
             .arg(state.join("exec"))
+            .arg("--pidfile")
+            .arg(state.join("dhowd.pid"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?

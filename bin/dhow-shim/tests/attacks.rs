@@ -2,6 +2,8 @@
 //! one trick that must not work, and fails when its guard is taken away.
 //! Needs root, `/bin/busybox` and a C compiler that links statically; says so and passes where they are missing.
 
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
 mod common;
 
 use std::os::fd::AsFd;
@@ -40,6 +42,7 @@ static int traceme(void) {
 
 /* Gives the shim children it never made. */
 static int siblings(int count) {
+    sleep(1);
     for (int i = 0; i < count; i++) {
         long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
         if (pid == 0) syscall(SYS_exit_group, 7);
@@ -153,11 +156,21 @@ fn children_foisted_on_the_shim_are_reaped_and_mean_nothing() {
     }
     let sleeper = plan(dir.path(), &root, PIPES, &["sleep", "1000"]);
     let mut shim = Shim::launch(dir, &sleeper, &[]);
+    let path = format!("/proc/{0}/task/{0}/children", shim.child.id());
     let (response, _stream) = shim.exec("bomb", process(&["/bin/attack", "siblings", "3000"]), PIPES, OUTPUT);
     assert!(matches!(response, Response::ExecStarted { .. }));
+    // All of them at once, so that more are there than are taken in one go.
+    let shim_pid = i32::try_from(shim.child.id()).unwrap();
+    sys::process::kill_child(shim_pid, 19).unwrap();
+    for _ in 0..500 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        if std::fs::read_to_string(&path).unwrap().split_whitespace().count() > 3000 {
+            break;
+        }
+    }
+    sys::process::kill_child(shim_pid, 18).unwrap();
     let ended = shim.wait_event(|event| matches!(event, Event::ExecExited { .. }));
     assert_eq!(ended, Event::ExecExited { exec_id: "bomb".to_owned(), code: 3 });
-    let path = format!("/proc/{0}/task/{0}/children", shim.child.id());
     // The last of them may end after their maker.
     let mut children = String::new();
     for _ in 0..200 {
@@ -167,7 +180,8 @@ fn children_foisted_on_the_shim_are_reaped_and_mean_nothing() {
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    assert_eq!(children.trim(), shim.pid.to_string(), "only the container is left");
+    assert_eq!(children.split_whitespace().count(), 1, "only the container is left");
+    assert_eq!(children.trim(), shim.pid.to_string());
     let (Response::State(state), _) = shim.request(Request::State, &[]) else { panic!() };
     assert_eq!((state.pid, state.exit), (shim.pid, None));
 }
@@ -217,10 +231,7 @@ fn standard_input_is_not_the_hosts_null_device() {
         cgroup: CgroupHandle::default(),
     };
     let memfd = sys::memfd::sealed("plan", &plan.encode().unwrap()).unwrap();
-    assert!(matches!(
-        shim.request(Request::Exec { attach: None }, &[memfd.as_fd()]).0,
-        Response::ExecStarted { .. }
-    ));
+    assert!(matches!(shim.request(Request::Exec { attach: None }, &[memfd.as_fd()]).0, Response::ExecStarted { .. }));
     shim.wait_event(|event| matches!(event, Event::ExecExited { .. }));
     let text = std::fs::read_to_string(shim.dir.path().join("rootfs/tmp/third")).unwrap();
     assert!(text.contains(':') && !text.contains(&identity), "{text}");
@@ -401,8 +412,7 @@ fn a_link_swapped_in_for_proc_never_gets_the_mount() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let _ =
-                    rustix::fs::renameat_with(&here, "proc", &here, "link", rustix::fs::RenameFlags::EXCHANGE);
+                let _ = rustix::fs::renameat_with(&here, "proc", &here, "link", rustix::fs::RenameFlags::EXCHANGE);
             }
         });
         let mut failure = None;
@@ -474,4 +484,50 @@ fn answers_fit_into_a_message_whatever_a_plan_says() {
     *path = format!("/{}", "x".repeat(2 * MAX_MESSAGE));
     let response = Shim::start(dir).try_launch(&long, &[]);
     assert!(matches!(response, Response::Failed { stage: FailureStage::Log, .. }), "{response:?}");
+}
+
+/// Gives the options of the v2 hierarchy back as they were.
+struct Delegation;
+
+impl Drop for Delegation {
+    fn drop(&mut self) {
+        // A mount without options, from the host's namespace, clears them.
+        let _ = sys::mount::new_fs("cgroup2", "cgroup2", &[], 0);
+    }
+}
+
+#[test]
+#[ignore = "changes an option of the host's v2 hierarchy for a moment"]
+fn the_hosts_v2_hierarchy_keeps_its_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(root) = rootfs(dir.path()) else { return };
+    let unified = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .into_iter()
+        .find(|path| Path::new(path).join("cgroup.controllers").exists());
+    let Some(unified) = unified else { return };
+    let delegates = || {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        mounts.lines().any(|line| line.starts_with("cgroup2 ") && line.contains("nsdelegate"))
+    };
+    let _back = (!delegates()).then_some(Delegation);
+    assert!(
+        std::process::Command::new("mount").args(["-o", "remount,nsdelegate", unified]).status().unwrap().success()
+    );
+    let directory = std::fs::File::open(unified).unwrap();
+    let mut plan =
+        plan(dir.path(), &root, PIPES, &["sh", "-c", "cat /sys/fs/cgroup/cgroup.controllers; mkdir /sys/fs/cgroup/x"]);
+    plan.cgroup.v2_dir = Some(0);
+    plan.mounts.push(Mount {
+        kind: MountKind::Cgroup,
+        target: "/sys/fs/cgroup".to_owned(),
+        attrs: 0xf,
+        recursive: false,
+        propagation: 0,
+        file: false,
+    });
+    let mut shim = Shim::launch(dir, &plan, &[directory.as_fd()]);
+    shim.wait();
+    let text: String = shim.log().into_iter().map(|(_, text)| text).collect();
+    assert!(text.contains("Read-only file system"), "{text}");
+    assert!(delegates());
 }

@@ -64,7 +64,7 @@ fn v1_groups_are_joined_and_shown() {
         let mut files = Vec::new();
         for (index, (name, group)) in groups.iter().enumerate() {
             files.push(std::fs::OpenOptions::new().write(true).open(group.0.join("cgroup.procs")).unwrap());
-            plan.cgroup.v1_procs.push(index as u16);
+            plan.cgroup.v1_tasks.push(index as u16);
             plan.cgroup.v1_mounts.push((group.0.to_str().unwrap().to_owned(), (*name).to_owned()));
         }
         files.push(std::fs::File::open(memory.0.join("memory.oom_control")).unwrap());
@@ -127,7 +127,7 @@ fn a_kill_for_memory_is_told() {
     let mut plan = plan(dir.path(), &root, PIPES, &["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);
     let procs = std::fs::OpenOptions::new().write(true).open(memory.0.join("cgroup.procs")).unwrap();
     let oom = std::fs::File::open(memory.0.join("memory.oom_control")).unwrap();
-    plan.cgroup.v1_procs.push(0);
+    plan.cgroup.v1_tasks.push(0);
     plan.oom_fd = Some(1);
     let mut shim = Shim::launch(dir, &plan, &[procs.as_fd(), oom.as_fd()]);
     let record = shim.wait();

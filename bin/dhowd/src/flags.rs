@@ -333,7 +333,7 @@ pub const FLAGS: &[Flag] = &[
     flag("no-new-privileges", Switch, "no-new-privileges", Effect, "Set no-new-privileges on containers by default"),
     flag("no-proxy", One, "no-proxy", NoEffect("no proxy is used"), "Hosts that are reached without a proxy"),
     flag("node-generic-resource", Many, "node-generic-resources", NoEffect(NO_SWARM), "Advertise a resource"),
-    short('p', flag("pidfile", One, "pidfile", Effect, "Path of the PID file (default /run/dhow.pid)")),
+    short('p', flag("pidfile", One, "pidfile", Effect, "Path of the PID file (default /run/dhow/dhowd.pid)")),
     flag("raw-logs", Switch, "raw-logs", Effect, "Log without colours"),
     flag("registry-mirror", Many, "registry-mirrors", Effect, "Mirror of Docker Hub"),
     flag(

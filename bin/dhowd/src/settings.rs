@@ -40,7 +40,7 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Group of Unix sockets.
     pub group: String,
-    /// PID file; dockerd always writes one.
+    /// PID file, in the exec root unless given.
     pub pidfile: PathBuf,
     /// `debug`, `info`, `warn` or `error`.
     pub log_level: String,
@@ -295,9 +295,15 @@ impl Values {
                 return Err(format!("invalid {key} {bad}: name servers are given by IP address"));
             }
         }
+        let exec_root = self.path("exec-root", "/run/dhow")?;
+        // Beside the rest of the run-time state, so that two daemons with roots of their own agree.
+        let pidfile = match self.text("pidfile") {
+            Some(_) => self.path("pidfile", "")?,
+            None => exec_root.join("dhowd.pid"),
+        };
         let engine = EngineConfig {
             data_root: self.path("data-root", "/var/lib/dhow")?,
-            exec_root: self.path("exec-root", "/run/dhow")?,
+            exec_root,
             shim: self.text("shim").map_or_else(find_shim, PathBuf::from),
             bridge: self.text("bridge").unwrap_or(defaults.bridge),
             bridge_subnet: self.text("bip"),
@@ -323,7 +329,7 @@ impl Values {
             engine,
             hosts,
             group: self.text("group").unwrap_or_else(|| "docker".to_owned()),
-            pidfile: self.path("pidfile", "/run/dhow.pid")?,
+            pidfile,
             log_level,
             colours: !self.switch("raw-logs"),
             validate: self.switch("validate"),
@@ -385,6 +391,7 @@ mod tests {
         assert_eq!(s.hosts, ["unix:///run/dhow/dhow.sock"]);
         assert_eq!(s.engine.data_root, Path::new("/var/lib/dhow"));
         assert_eq!(s.engine.exec_root, Path::new("/run/dhow"));
+        assert_eq!(s.pidfile, Path::new("/run/dhow/dhowd.pid"));
         assert_eq!((s.group.as_str(), s.log_level.as_str(), s.engine.debug), ("docker", "info", false));
         assert_eq!(s.engine.default_shm_size, 64 << 20);
         assert!(s.notices.is_empty());

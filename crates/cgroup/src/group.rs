@@ -142,16 +142,19 @@ impl Cgroup {
         self.dirs().any(Path::is_dir)
     }
 
-    /// `cgroup.procs` of each v1 hierarchy, open for writing: a process joins by writing `0`.
+    /// `tasks` of each v1 hierarchy, open for writing: a process of one thread joins by writing `0`.
+    ///
+    /// Not `cgroup.procs`: a thread that moves itself need not take the kernel's lock on all thread groups,
+    /// whose writers wait for an RCU grace period, some 10 ms (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
     ///
     /// # Errors
     /// [`Error::Io`]
-    pub fn procs_fds(&self) -> Result<Vec<OwnedFd>, Error> {
-        self.v1.iter().map(|g| open(&g.dir.join("cgroup.procs"), OFlags::WRONLY)).collect()
+    pub fn tasks_fds(&self) -> Result<Vec<OwnedFd>, Error> {
+        self.v1.iter().map(|g| open(&g.dir.join("tasks"), OFlags::WRONLY)).collect()
     }
 
     /// Directory of the group on v2, for `CLONE_INTO_CGROUP`; `None` on a host without v2. A hybrid host has
-    /// both this and [`Cgroup::procs_fds`], and a process joins both.
+    /// both this and [`Cgroup::tasks_fds`], and a process joins both.
     ///
     /// # Errors
     /// [`Error::Io`]

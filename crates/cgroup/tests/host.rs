@@ -68,7 +68,7 @@ impl Inmate {
             .spawn()
             .unwrap();
         let pid = child.id().to_string();
-        for fd in group.procs_fds().unwrap() {
+        for fd in group.tasks_fds().unwrap() {
             fs::File::from(fd).write_all(pid.as_bytes()).unwrap();
         }
         if let Some(dir) = group.dir_fd().unwrap() {
@@ -339,7 +339,7 @@ fn mounts_for_the_container() {
     let Some(nest) = Nest::new() else { return };
     let group = nest.group("m");
     let mounts = group.v1_mounts();
-    assert_eq!(group.procs_fds().unwrap().len(), mounts.len());
+    assert_eq!(group.tasks_fds().unwrap().len(), mounts.len());
     let (dir, name) = mounts.iter().find(|(_, name)| name.split(',').any(|n| n == "memory")).unwrap();
     assert_eq!(dir, &PathBuf::from(format!("/sys/fs/cgroup/{name}{}/m", nest.parent)));
     assert!(dir.is_dir());

@@ -81,7 +81,7 @@ fn parents_hand_down_controllers() {
         let text = fs::read_to_string(tree.root.path().join(dir).join("cgroup.subtree_control")).unwrap();
         assert_eq!(text, "+cpuset +cpu +io +memory +pids");
     }
-    assert!(group.procs_fds().unwrap().is_empty());
+    assert!(group.tasks_fds().unwrap().is_empty());
     assert!(group.dir_fd().unwrap().is_some());
     assert!(group.v1_mounts().is_empty());
     group.remove().unwrap();

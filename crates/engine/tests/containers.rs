@@ -223,3 +223,23 @@ async fn policies_restart_and_a_stop_ends_them() {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(engine.container_inspect(&id, false).await.unwrap().state.status, "exited");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forced_removal_wins_against_ends_and_starts() {
+    let Some(host) = host().await else { return };
+    let engine = host.engine();
+    for _ in 0..30 {
+        let id = host.create(&["true"], |_, _| {}).await;
+        engine.container_start(&id, None).await.unwrap();
+        engine.container_remove(&id, RemoveOptions { force: true, ..Default::default() }).await.unwrap();
+        let id = host.create(&["sleep", "1000"], |_, _| {}).await;
+        let (started, removed) = tokio::join!(
+            engine.container_start(&id, None),
+            engine.container_remove(&id, RemoveOptions { force: true, ..Default::default() })
+        );
+        removed.unwrap();
+        drop(started);
+        assert_eq!(engine.container_inspect(&id, false).await.unwrap_err().kind(), Kind::NotFound);
+    }
+    assert!(std::fs::read_dir(host.config.exec_root.join("c")).unwrap().next().is_none(), "run directories stay");
+}

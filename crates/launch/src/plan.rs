@@ -128,8 +128,8 @@ pub struct Sysctl {
 pub struct CgroupHandle {
     /// Directory of the v2 group, for CLONE_INTO_CGROUP.
     pub v2_dir: Option<FdIndex>,
-    /// Open `cgroup.procs` of each v1 hierarchy; the child writes `0` to each.
-    pub v1_procs: Vec<FdIndex>,
+    /// Open `tasks` of each v1 hierarchy; the child, which has one thread, writes `0` to each.
+    pub v1_tasks: Vec<FdIndex>,
     /// v1 only, for [`MountKind::Cgroup`]: host directory of the group and the name to show it under
     /// (for example `cpu,cpuacct`).
     pub v1_mounts: Vec<(String, String)>,

@@ -16,7 +16,7 @@ use crate::spawn::Fds;
 
 /// Joins every v1 group; on v2 the clone itself has done it.
 pub(crate) fn join(cgroup: &CgroupHandle, fds: Fds<'_>) -> Result<(), Failure> {
-    for index in &cgroup.v1_procs {
+    for index in &cgroup.v1_tasks {
         rustix::io::write(fds.get(*index)?, b"0")
             .at(FailureStage::Cgroup, || "join the container's control group".to_owned())?;
     }

@@ -187,16 +187,8 @@ fn join_keyring(id: &str, reporter: &Reporter) {
     }
 }
 
-fn private_proc(
-    process: &Process,
-    oom_score: Option<i32>,
-    sysctls: bool,
-) -> Result<Option<PrivateProc>, Failure> {
-    if sysctls || oom_score.is_some() || process.apparmor.is_some() {
-        PrivateProc::open().map(Some)
-    } else {
-        Ok(None)
-    }
+fn private_proc(process: &Process, oom_score: Option<i32>, sysctls: bool) -> Result<Option<PrivateProc>, Failure> {
+    if sysctls || oom_score.is_some() || process.apparmor.is_some() { PrivateProc::open().map(Some) } else { Ok(None) }
 }
 
 /// Puts the standard streams in place; with a terminal gives the slave.

@@ -22,7 +22,8 @@ const OWN_FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
 
 /// Forks. Returns in the child, which is to become the program; the parent stays as init.
 pub(crate) fn split(process: &Process, terminal: Option<BorrowedFd<'_>>, reporter: &Reporter) -> Result<(), Failure> {
-    let (gate, held) = FdSocket::pair().at(FailureStage::Clone, || "make the gate between init and the program".to_owned())?;
+    let (gate, held) =
+        FdSocket::pair().at(FailureStage::Clone, || "make the gate between init and the program".to_owned())?;
     // Before the split, so that no signal finds init with a default action.
     sys::process::block_all_signals();
     let cloned =

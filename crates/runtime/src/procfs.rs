@@ -83,8 +83,14 @@ pub(crate) fn sysctl_namespace(key: &str) -> Option<&'static str> {
     match path.strip_prefix("sys/")? {
         name if name.starts_with("net/") => Some("net"),
         name if name.starts_with("fs/mqueue/") => Some("ipc"),
-        "kernel/msgmax" | "kernel/msgmnb" | "kernel/msgmni" | "kernel/sem" | "kernel/shmall" | "kernel/shmmax"
-        | "kernel/shmmni" | "kernel/shm_rmid_forced" => Some("ipc"),
+        "kernel/msgmax"
+        | "kernel/msgmnb"
+        | "kernel/msgmni"
+        | "kernel/sem"
+        | "kernel/shmall"
+        | "kernel/shmmax"
+        | "kernel/shmmni"
+        | "kernel/shm_rmid_forced" => Some("ipc"),
         "kernel/hostname" | "kernel/domainname" => Some("uts"),
         _ => None,
     }
@@ -125,7 +131,9 @@ mod tests {
         for (key, namespace) in own.into_iter().chain([("kernel.hostname", "uts")]) {
             assert_eq!(sysctl_namespace(key), Some(namespace), "{key}");
         }
-        for key in ["kernel.core_pattern", "vm.overcommit_memory", "net", "net/../kernel/core_pattern", "kernel.shm", ""] {
+        for key in
+            ["kernel.core_pattern", "vm.overcommit_memory", "net", "net/../kernel/core_pattern", "kernel.shm", ""]
+        {
             assert_eq!(sysctl_namespace(key), None, "{key}");
         }
     }

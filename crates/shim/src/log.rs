@@ -356,6 +356,15 @@ mod tests {
     }
 
     #[test]
+    fn rotation_costs_what_there_is_not_what_there_may_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = log(&dir, 1, u32::MAX, "");
+        log.append(Stream::Stdout, b"one\ntwo\nthree\n");
+        assert_eq!(texts(&dir, "x-json.log.2")[0].0, "one\\n");
+        assert_eq!(texts(&dir, "x-json.log")[0].0, "three\\n");
+    }
+
+    #[test]
     fn a_full_disk_drops_lines_tells_so_later_and_leaves_no_torn_line() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = log(&dir, 0, 1, "");

@@ -164,8 +164,7 @@ impl Server {
     /// Watches the start. The process is there already, so that a lack of watches is no reason to
     /// answer that it is not: it is looked after by the clock then.
     fn watch_start(&mut self, id: u32) {
-        if let Some(Phase::Starting(starting)) =
-            self.tasks.iter().find(|task| task.id == id).map(|task| &task.phase)
+        if let Some(Phase::Starting(starting)) = self.tasks.iter().find(|task| task.id == id).map(|task| &task.phase)
             && self.poller.add(starting.spawning.status(), Token::Status(id), Interest::READ).is_err()
         {
             self.unwatched = true;
@@ -251,4 +250,25 @@ fn stdio(streams: &ChildStreams) -> Stdio<'_> {
 fn begin(task: &mut Task, spawning: runtime::Spawning, reply: (u32, u64), stream: Option<OwnedFd>) {
     task.pid = spawning.pid;
     task.phase = Phase::Starting(Box::new(Starting { spawning, reply, stream, ended: None }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_as_many_execs_as_there_may_be_fits_into_a_message() {
+        let snapshot = Snapshot {
+            version: WIRE_VERSION,
+            container_id: "c".repeat(64),
+            shim_pid: i32::MAX,
+            pid: i32::MAX,
+            started_at_ns: i64::MAX,
+            exit: None,
+            execs: vec![("e".repeat(MAX_EXEC_ID), i32::MAX); MAX_TASKS],
+            log_dropped_lines: u64::MAX,
+        };
+        let reply = launch::ReplyFrame::Response { seq: u64::MAX, response: Response::State(snapshot) };
+        assert!(reply.encode().unwrap().len() <= launch::MAX_MESSAGE);
+    }
 }

@@ -352,7 +352,7 @@ impl Server {
     pub(crate) fn fail(&mut self, to: (u32, u64), failure: Failure) {
         let Failure { stage, errno, mut detail } = failure;
         // A longer one would not fit into a message, and the answer be lost with it.
-        let _ = (detail.floor_char_boundary(MAX_DETAIL));
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
         self.reply(to, Response::Failed { stage, errno, detail }, None);
     }
 
@@ -509,3 +509,32 @@ pub(crate) fn failure(stage: FailureStage, errno: Errno, what: &str) -> Failure 
 
 const SIGCHLD: i32 = 17;
 const SIGKILL: i32 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use launch::{Request, RequestFrame};
+
+    #[test]
+    fn output_that_cannot_be_watched_ends_nothing() {
+        let (daemon, shim) = FdSocket::pair().unwrap();
+        let mut server = Server::new(shim).unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        // epoll refuses this as it refuses everything when a container has used the user's watches up.
+        let zero = rustix::fs::open("/dev/zero", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+        let task = server.task(MAIN).unwrap();
+        task.set_master(zero).unwrap();
+        task.phase = Phase::Running { pidfd: sys::process::pidfd_open(pid).unwrap() };
+        let thread = std::thread::spawn(move || server.run());
+        let request = RequestFrame { seq: 7, request: Request::State }.encode().unwrap();
+        let mut buffer = vec![0; MAX_MESSAGE];
+        for _ in 0..2 {
+            daemon.send(&request, &[]).unwrap();
+            let got = daemon.recv(&mut buffer).unwrap();
+            let reply = ReplyFrame::decode(&buffer[..got.len]).unwrap();
+            assert!(matches!(reply, ReplyFrame::Response { seq: 7, response: Response::State(_) }));
+        }
+        drop(daemon);
+        assert_eq!(thread.join().unwrap(), Ok(()));
+    }
+}

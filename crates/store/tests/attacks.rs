@@ -97,14 +97,11 @@ fn a_live_container_cannot_lead_copies_out() {
     for link in ["link", "relative"] {
         let swapper = Swapper::new(tree.join("v"), tree.join(link));
         let mut taken = 0;
-        let mut errs: HashMap<String, usize> = HashMap::new();
-        for _ in 0..400 {
+        for _ in 0..200 {
             // Either may fail, as `v` is a link to nowhere half of the time; neither may reach the host's.
             let _ = extract(&live, "/v", &put[..], ExtractOptions::default());
             let mut out = Vec::new();
-            let r = archive_path(&live, "/v/.", &mut out);
-            if let Err(e) = &r { *errs.entry(format!("{e}")).or_insert(0) += 1; }
-            if r.is_ok() {
+            if archive_path(&live, "/v/.", &mut out).is_ok() {
                 taken += 1;
                 assert!(!out.windows(4).any(|part| part == b"host"), "the host's file came out");
             }
@@ -115,7 +112,9 @@ fn a_live_container_cannot_lead_copies_out() {
             assert!(usage(&live).unwrap().inodes > 0);
         }
         drop(swapper);
-        eprintln!("{link} {taken} {errs:?} {:?}", std::fs::read_dir(&tree).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>());
+        if tree.join("v").is_symlink() {
+            renameat_with(CWD, tree.join("v"), CWD, tree.join(link), RenameFlags::EXCHANGE).unwrap();
+        }
         assert!(taken > 0, "the copy never met the directory");
         assert_eq!(picture(&host), before, "{link}");
     }
@@ -625,6 +624,14 @@ fn members_without_end_take_few_descriptors() {
     assert_eq!(std::fs::read_dir(scratch.store.path().join("content/ingest")).unwrap().count(), 0);
 }
 
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn ingests_of_the_same_layer_and_a_collector() {
     if !root() {
@@ -637,6 +644,8 @@ fn ingests_of_the_same_layer_and_a_collector() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                // Counted even when an assertion fails, so that the collector ends.
+                let _counted = Counted(&done);
                 start.wait();
                 for _ in 0..30 {
                     let ingest = scratch.store.ingest();
@@ -652,7 +661,6 @@ fn ingests_of_the_same_layer_and_a_collector() {
                         scratch.store.blobs().open(&digest).unwrap().verify().unwrap();
                     }
                 }
-                done.fetch_add(1, Ordering::Relaxed);
             });
         }
         scope.spawn(|| {

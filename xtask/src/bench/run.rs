@@ -69,6 +69,8 @@ impl Dhowd {
         let log = fs::File::create(dir.join("dhowd.log"))?;
         let child = Command::new(programs.join("dhowd"))
             .args(["--host", &socket, "--bridge", "dhowbench0"])
+            .arg("--pidfile")
+            .arg(dir.join("dhowd.pid"))
             .arg("--data-root")
             .arg(dir.join("data"))
             .arg("--exec-root")

@@ -4,6 +4,7 @@
 //! goes away: a reader fails with what the client's body failed with, a writer with a broken pipe.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -19,10 +20,30 @@ const CHUNK: usize = 128 * 1024;
 /// Chunks under way.
 const QUEUE: usize = 4;
 
-/// A reader of `body` for a thread of the blocking pool.
-pub(crate) fn reader(mut body: ByteStream) -> impl Read + Send + 'static {
+/// Longest time for which a body that failed half-way is read on: a client that still writes would
+/// otherwise see a broken connection instead of the error.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Let `work` read `body`, on a thread of the blocking pool.
+///
+/// # Errors
+/// Those of `work`.
+pub(crate) fn read<T>(mut body: ByteStream, work: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
     let runtime = Handle::current();
-    ChunkReader::new(move || runtime.block_on(body.next()))
+    let mut ended = false;
+    let mut reader = ChunkReader::new(|| {
+        let chunk = runtime.block_on(body.next());
+        ended = !matches!(chunk, Some(Ok(_)));
+        chunk
+    });
+    let result = work(&mut reader);
+    if result.is_err() && !ended {
+        runtime.block_on(async {
+            // What is read after a failure is of no interest, and neither is how it ends.
+            let _ = tokio::time::timeout(DRAIN, async { while let Some(Ok(_)) = body.next().await {} }).await;
+        });
+    }
+    result
 }
 
 /// The bytes that `work` writes, from a thread of the blocking pool. A failure is the last item.
@@ -93,7 +114,7 @@ mod tests {
         let body = stream(move |out| out.write_all(&copy).map_err(|e| crate::Error::io("write", e)));
         let read = tokio::task::spawn_blocking(move || {
             let mut all = Vec::new();
-            reader(body).read_to_end(&mut all).map(|_| all)
+            super::read(body, |reader| reader.read_to_end(&mut all).map_err(|e| crate::Error::io("read", e))).map(|_| all)
         });
         assert_eq!(read.await.unwrap().unwrap(), data);
     }

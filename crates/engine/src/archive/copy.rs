@@ -91,23 +91,21 @@ pub(crate) async fn put(
     }
     let (shared, working) = (Arc::clone(inner), Arc::clone(container));
     let (called, asked) = (called.to_owned(), path.to_owned());
-    let reader = bridge::reader(body);
-    let stopped = held.is_some();
+    let access = if held.is_some() { Access::WriteAlone } else { Access::Write };
     let result = inner
         .blocking("copy files into a container", move || {
-            if !stopped && working.pid().is_none() {
-                return Err(fail!(Conflict, "container {} stopped while files were copied; copy them again", working.id()));
-            }
-            let place = place::find(&shared, &working, &asked, Access::Write)?;
-            let owner = match options.copy_uid_gid {
-                false => None,
-                true => {
-                    let user = crate::plan::resolve_user(&place.root, &working.record().config.user, &[])?;
-                    Some((user.uid, user.gid))
-                }
-            };
-            let extract = ExtractOptions { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
-            store::tree::extract(&place.root, &place.path, reader, extract).map_err(|e| told(e, &asked, &called))
+            bridge::read(body, |reader| {
+                let place = place::find(&shared, &working, &asked, access)?;
+                let owner = match options.copy_uid_gid {
+                    false => None,
+                    true => {
+                        let user = crate::plan::resolve_user(&place.root, &working.record().config.user, &[])?;
+                        Some((user.uid, user.gid))
+                    }
+                };
+                let extract = ExtractOptions { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
+                store::tree::extract(&place.root, &place.path, reader, extract).map_err(|e| told(e, &asked, &called))
+            })
         })
         .await;
     drop(held);

@@ -28,26 +28,33 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
-    /// The caller holds the container's lifecycle: an overlay may be mounted once for writing.
+    /// Into a running container.
     Write,
+    /// Into a stopped one. The caller holds its lifecycle, so that nothing else mounts its changes.
+    WriteAlone,
 }
 
 /// Find `path`. Blocking.
 ///
 /// # Errors
-/// Invalid when it is to be written and is read-only; Internal when the tree cannot be opened.
+/// Invalid when it is to be written and is read-only; Conflict when a container to be written into has
+/// just stopped; Internal when the tree cannot be opened.
 pub(super) fn find(inner: &Arc<Inner>, container: &Container, path: &str, access: Access) -> Result<Place> {
     let record = container.record();
     let live = live_root(container)?;
     let running = live.is_some();
+    let dir = inner.container_dir(&record.id);
     let root = match (live, access) {
         (Some(root), _) => root,
-        (None, Access::Read) => inner.images.snapshot(&record.layers, &inner.container_dir(&record.id))?,
-        (None, Access::Write) => Root::from_fd(inner.images.rootfs(&record.layers, &inner.container_dir(&record.id))?),
+        (None, Access::Read) => inner.images.snapshot(&record.layers, &dir)?,
+        (None, Access::WriteAlone) => Root::from_fd(inner.images.rootfs(&record.layers, &dir)?),
+        (None, Access::Write) => {
+            return Err(fail!(Conflict, "container {} stopped while files were copied; copy them again", record.id));
+        }
     };
     let whole = resolved(&root, path, access)?;
     let mount = covering(&record, &whole);
-    if access == Access::Write {
+    if access != Access::Read {
         match mount {
             Some(mount) if !mount.rw => return Err(fail!(Invalid, "mounted volume is marked read-only")),
             None if record.host_config.readonly_rootfs => {
@@ -79,7 +86,7 @@ fn live_root(container: &Container) -> Result<Option<Root>> {
 /// The path with links resolved, the last component only where the request follows it.
 fn resolved(root: &Root, path: &str, access: Access) -> Result<PathBuf> {
     let failed = |e| Error::io(format!("cannot resolve {path:?} in the container"), e);
-    let follow = access == Access::Write || path.ends_with('/') || path.ends_with("/.");
+    let follow = access != Access::Read || path.ends_with('/') || path.ends_with("/.");
     let clean = lexical(path);
     let (Some(name), Some(parent), false) = (clean.file_name(), clean.parent(), follow) else {
         return root.canonicalize(&clean).map_err(failed);

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 use crate::image::Resolved;
+use crate::plan;
 
 /// Create and commit; gives the id and warnings.
 pub(crate) async fn create(
@@ -42,6 +43,9 @@ pub(crate) async fn create(
     if config.image.is_empty() && config.cmd.is_none() && config.entrypoint.is_none() {
         return Err(fail!(Invalid, "config cannot be empty in order to create a container"));
     }
+
+    let mut limits = plan::cgroup_resources(&host.resources(), None)?;
+    warnings.extend(limits.discard_unsupported(&inner.support).into_iter().map(str::to_owned));
 
     let image = inner.images.resolve(&config.image, platform.as_ref())?;
     merge(&mut config, &image.config);

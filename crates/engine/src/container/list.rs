@@ -196,11 +196,10 @@ impl<'a> Matcher<'a> {
                 || state.ports.iter().any(|(key, bindings)| {
                     let Ok(port) = key.parse::<ExposedPort>() else { return false };
                     let protocol = port.protocol.as_str();
-                    in_ranges(&self.publish, port.port, protocol)
-                        || bindings
-                            .iter()
-                            .flatten()
-                            .any(|b| b.host_port.parse().is_ok_and(|p| in_ranges(&self.publish, p, protocol)))
+                    bindings
+                        .iter()
+                        .flatten()
+                        .any(|b| b.host_port.parse().is_ok_and(|p| in_ranges(&self.publish, p, protocol)))
                 }))
             && (self.expose.is_empty()
                 || record.config.exposed_ports.iter().flat_map(|p| p.keys()).any(|key| {

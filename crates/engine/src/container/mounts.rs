@@ -93,14 +93,23 @@ fn destination(text: &str) -> std::result::Result<String, String> {
     if !text.starts_with('/') {
         return Err(format!("invalid mount path: '{text}' mount path must be absolute"));
     }
-    if text.contains('\0') {
-        return Err("invalid mount path: a NUL byte".into());
-    }
+    check_length(text)?;
     let clean = clean(text);
     if clean == "/" {
         return Err("invalid specification: destination can't be '/'".into());
     }
     Ok(clean)
+}
+
+/// What no path lookup accepts (path_resolution(7)): NUL bytes, 4096 bytes, components of 256.
+fn check_length(path: &str) -> std::result::Result<(), String> {
+    if path.contains('\0') {
+        return Err("invalid mount path: a NUL byte".into());
+    }
+    if path.len() >= 4096 || path.split('/').any(|c| c.len() > 255) {
+        return Err("invalid mount path: file name too long".into());
+    }
+    Ok(())
 }
 
 /// Lexical clean-up as Go's `filepath.Clean` does for absolute paths.
@@ -145,6 +154,7 @@ fn parse_bind(text: &str, volume_driver: &str) -> Result<Wanted> {
     };
     parse_mode(mode, &mut mount, is_bind)?;
     if is_bind {
+        check_length(source).map_err(|why| invalid(kind, why))?;
         mount.source = clean(source);
         if mount.propagation.is_empty() {
             mount.propagation = "rprivate".into();
@@ -213,6 +223,7 @@ fn parse_mount(m: &Mount) -> Result<Wanted> {
             if !m.source.starts_with('/') {
                 return Err(invalid(format!("invalid mount path: '{}' mount path must be absolute", m.source)));
             }
+            check_length(&m.source).map_err(&invalid)?;
             mount.kind = MountType::Bind;
             mount.source = clean(&m.source);
             let options = m.bind_options.clone().unwrap_or_default();

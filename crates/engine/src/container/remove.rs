@@ -68,18 +68,20 @@ pub(crate) async fn remove(inner: &Arc<Inner>, container: &Arc<Container>, optio
 }
 
 async fn remove_marked(inner: &Arc<Inner>, container: &Arc<Container>, options: RemoveOptions) -> Result<()> {
-    if container.phase().is_live() {
-        stop::kill_and_wait(inner, container, KILL_PATIENCE).await?;
-    }
-    let mut lifecycle = container.lifecycle.lock().await;
-    if container.phase().is_live() {
-        // Somebody started it between the kill and the lock.
-        return Err(fail!(
-            Conflict,
-            "cannot remove container \"{}\": it was started meanwhile",
-            container.record().name
-        ));
-    }
+    let mut lifecycle = loop {
+        if container.phase().is_live() {
+            if !options.force {
+                let name = &container.record().name;
+                return Err(fail!(Conflict, "cannot remove container \"{name}\": it was started meanwhile"));
+            }
+            stop::kill_and_wait(inner, container, KILL_PATIENCE).await?;
+        }
+        let lifecycle = container.lifecycle.lock().await;
+        // A start in progress holds the lock: what it has started must be ended too.
+        if !container.phase().is_live() {
+            break lifecycle;
+        }
+    };
     let record = container.record();
     if let Some(cleanup) = lifecycle.cleanup.take() {
         // Its control group must be gone before the id is.

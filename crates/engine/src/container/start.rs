@@ -196,8 +196,7 @@ fn prepare_in(inner: &Inner, record: &Record) -> Result<Ready> {
     // The shim starts up on the other processor while we prepare the rest.
     let (socket, theirs) = shim_link::socket_pair()?;
     let name = record.id.get(..12).unwrap_or(&record.id);
-    let mut child =
-        inner.shim.start(&[name], theirs).map_err(|e| Error::io("cannot start the container's shim", e))?;
+    let mut child = inner.shim.start(&[name], theirs).map_err(|e| Error::io("cannot start the container's shim", e))?;
     match build(inner, record) {
         Ok((assembled, endpoint, cgroup, warnings)) => {
             Ok(Ready { socket, child, assembled, endpoint, cgroup, warnings })
@@ -218,7 +217,7 @@ fn build(inner: &Inner, record: &Record) -> Result<(Assembled, Option<Endpoint>,
     let (device_nodes, device_rules) = plan::devices::resolve(host)?;
     let mut resources = plan::cgroup_resources(&host.resources(), Some(device_rules))?;
     let ignored = resources.discard_unsupported(&inner.support);
-    let warnings = ignored.iter().map(|what| format!("this host has no {what}: the limit is not enforced")).collect();
+    let warnings = ignored.into_iter().map(str::to_owned).collect();
     let rootfs = inner.images.rootfs(&record.layers, &inner.container_dir(&record.id))?;
     let cgroup = Cgroup::create(&inner.cgroups, inner.cgroup_parent(record), &record.id)?;
     let mut endpoint = None;
@@ -460,14 +459,22 @@ pub(crate) fn launch_error(stage: FailureStage, errno: i32, detail: &str, progra
     if stage == FailureStage::Cwd {
         return (format!("chdir to cwd ({detail:?}) set in config.json failed: {reason}"), 126, true);
     }
-    let hint = if stage == FailureStage::Mount && errno == 20 {
-        ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
-    } else {
-        ""
+    // A directory over a file or the other way round: the kernel says either.
+    if stage == FailureStage::Mount && matches!(errno, 20 | 22) && detail.starts_with("cannot mount at") {
+        let target = detail.trim_start_matches("cannot mount at ").split(": ").next().unwrap_or_default();
+        let text = format!(
+            "error mounting to rootfs at \"{target}\": not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+        );
+        return (text, 127, true);
+    }
+    let stage = stage_name(stage);
+    let text = match detail.rfind(" (os error ") {
+        // The detail ends with the system's reason already.
+        Some(at) => format!("{stage}: {}", &detail[..at]),
+        None if reason.is_empty() => format!("{stage}: {detail}"),
+        None => format!("{stage}: {detail}: {reason}"),
     };
-    let known = stage == FailureStage::Mount && errno == 20;
-    let colon = if reason.is_empty() { "" } else { ": " };
-    (format!("{}: {detail}{colon}{reason}{hint}", stage_name(stage)), if known { 127 } else { 128 }, known)
+    (text, 128, false)
 }
 
 fn stage_name(stage: FailureStage) -> &'static str {

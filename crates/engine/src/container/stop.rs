@@ -30,7 +30,8 @@ pub struct StopOptions {
 
 /// Send `signal` to the first process.
 async fn send(inner: &Arc<Inner>, container: &Arc<Container>, signal: Signal) -> Result<()> {
-    let link = container.link()?;
+    // Without a link the end is being recorded at this moment: what was wanted.
+    let Ok(link) = container.link() else { return Ok(()) };
     let reply = link.request(Request::Signal { exec_id: String::new(), signal: signal.number() }, &[]).await;
     match reply.map(|r| r.response) {
         Ok(Response::Done) => Ok(()),
@@ -260,14 +261,16 @@ async fn freeze(
 ///
 /// # Errors
 /// Conflict when it is not running.
-pub(crate) async fn resize(container: &Arc<Container>, exec_id: &str, rows: u16, cols: u16) -> Result<()> {
+pub(crate) async fn resize(container: &Arc<Container>, exec_id: &str, tty: bool, rows: u16, cols: u16) -> Result<()> {
     let link = container.link()?;
+    if !tty {
+        // Nothing to resize, and clients ask for it all the same.
+        return Ok(());
+    }
     let reply = link.request(Request::Resize { exec_id: exec_id.to_owned(), rows, cols }, &[]).await?;
     match reply.response {
         Response::Done => Ok(()),
-        Response::Failed { errno, detail, .. } => {
-            Err(fail!(Internal, "cannot resize the terminal: {detail}: {}", std::io::Error::from_raw_os_error(errno)))
-        }
+        Response::Failed { detail, .. } => Err(fail!(Internal, "{detail}")),
         other => Err(fail!(Internal, "the container's shim answered {other:?} to a resize")),
     }
 }

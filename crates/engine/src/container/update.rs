@@ -22,7 +22,9 @@ pub(crate) async fn update(
     body: ContainerUpdateBody,
 ) -> Result<ContainerUpdateResponse> {
     let resources = body.resources();
-    let warnings = validate::resources(&resources, &inner.facts, true)?;
+    let mut warnings = validate::resources(&resources, &inner.facts, true)?;
+    let mut changed = plan::cgroup_resources(&resources, None)?;
+    warnings.extend(changed.discard_unsupported(&inner.support).into_iter().map(str::to_owned));
     let _lifecycle = container.lifecycle.lock().await;
     let record = container.record();
     let cannot = |why: &str| fail!(Conflict, "Cannot update container {}: {why}", record.id);
@@ -40,9 +42,7 @@ pub(crate) async fn update(
     validate::host_config(&next, &Default::default(), &inner.facts)?;
 
     if record.state.phase.is_live() {
-        let mut changed = plan::cgroup_resources(&resources, None)?;
-        changed.discard_unsupported(&inner.support);
-        if changed.memory.is_some() {
+        if changed.memory.is_some() && inner.support.swap {
             // Both limits together, in whichever order the kernel allows.
             changed.memory_swap = (next.memory_swap != 0).then_some(next.memory_swap);
         }

@@ -414,7 +414,8 @@ pub(crate) fn resources(r: &Resources, facts: &HostFacts, update: bool) -> Resul
             if r.cpu_period > 0 { "Period" } else { "Quota" }
         ));
     }
-    if r.nano_cpus < 0 || r.nano_cpus > i64::from(facts.cpus) * 1_000_000_000 {
+    if r.nano_cpus < 0 || (1..10_000_000).contains(&r.nano_cpus) || r.nano_cpus > i64::from(facts.cpus) * 1_000_000_000
+    {
         return Err(fail!(
             Invalid,
             "range of CPUs is from 0.01 to {}.00, as there are only {} CPUs available",

@@ -359,7 +359,7 @@ pub(crate) async fn resize(exec: &Exec, rows: u16, cols: u16) -> Result<()> {
     if !exec.progress().running {
         return Err(fail!(Invalid, "exec process is not started"));
     }
-    stop::resize(&exec.container, &exec.id, rows, cols).await
+    stop::resize(&exec.container, &exec.id, exec.body.tty, rows, cols).await
 }
 
 /// What is known of it.

@@ -155,7 +155,9 @@ impl Engine {
     /// # Errors
     /// Conflict when it is not running.
     pub async fn container_resize(&self, reference: &str, rows: u16, cols: u16) -> Result<()> {
-        stop::resize(&self.container(reference)?, "", rows, cols).await
+        let container = self.container(reference)?;
+        let tty = container.record().config.tty;
+        stop::resize(&container, "", tty, rows, cols).await
     }
 
     /// Wait for a container; subscribed when this returns.

@@ -32,10 +32,9 @@ impl Images {
 async fn load(inner: &Arc<Inner>, body: ByteStream, platform: Option<Platform>) -> Result<Vec<JsonMessage>> {
     let ingest = Arc::new(inner.images.store.ingest());
     let taking = Arc::clone(&ingest);
-    let reader = bridge::reader(body);
     let platform = platform.unwrap_or_else(Platform::host);
     let loaded = inner
-        .blocking("load images", move || Ok(store::image::load(&taking, reader, &platform)?))
+        .blocking("load images", move || bridge::read(body, |reader| Ok(store::image::load(&taking, reader, &platform)?)))
         .await?;
     let mut messages = Vec::with_capacity(loaded.len());
     let mut rest = loaded.into_iter().peekable();

@@ -128,7 +128,7 @@ pub(crate) fn io_mode(tty: bool, stdin: bool, stdin_once: bool, size: [u64; 2]) 
 pub(crate) fn cgroup_handle(cgroup: &Cgroup, fds: &mut Fds) -> Result<CgroupHandle> {
     Ok(CgroupHandle {
         v2_dir: cgroup.dir_fd()?.map(|fd| fds.push(fd)),
-        v1_procs: cgroup.procs_fds()?.into_iter().map(|fd| fds.push(fd)).collect(),
+        v1_tasks: cgroup.tasks_fds()?.into_iter().map(|fd| fds.push(fd)).collect(),
         v1_mounts: cgroup
             .v1_mounts()
             .into_iter()
@@ -322,11 +322,7 @@ fn write_etc_files(inner: &Inner, record: &Record, dir: &Path, endpoint: Option<
             hosts.push_str(&format!("{address}\t{name}\n"));
         }
     }
-    let hostname = if config.domainname.is_empty() {
-        format!("{}\n", config.hostname)
-    } else {
-        format!("{}.{}\n", config.hostname, config.domainname)
-    };
+    let hostname = format!("{}\n", config.hostname);
     for (name, text) in [("resolv.conf", resolv), ("hosts", hosts), ("hostname", hostname)] {
         let path = dir.join(name);
         write_file(&path, text.as_bytes()).map_err(|e| Error::io(format!("cannot write {}", path.display()), e))?;

@@ -43,7 +43,10 @@ fn open(inner: &Inner, donor: &str, kind: &str) -> Result<OwnedFd> {
     };
     let container = inner.containers.get(donor).map_err(|e| e.context(what))?;
     if kind == "ipc" && !matches!(container.record().host_config.ipc_mode.as_str(), "shareable" | "host") {
-        return Err(fail!(Invalid, "{what}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"));
+        return Err(fail!(
+            Invalid,
+            "failed to join IPC namespace: container {donor}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+        ));
     }
     let pid = container
         .pid()
