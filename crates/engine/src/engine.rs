@@ -13,6 +13,7 @@ use cgroup::{Cgroup, Hierarchy, Support};
 use state::{Durability, Op, State};
 use sys::spawn::Program;
 use tokio::sync::oneshot;
+use types::Kind;
 
 use crate::config::EngineConfig;
 use crate::container::record::Record;
@@ -26,6 +27,7 @@ use crate::image::Images;
 use crate::lock::DataRootLock;
 use crate::networks::Networks;
 use crate::plan::{Filters, capabilities};
+use crate::reserve::Reserve;
 use crate::volume::Volumes;
 
 /// The engine. Clones share one.
@@ -55,6 +57,7 @@ pub(crate) struct Inner {
     pub filters: Filters,
     pub shim: Program,
     pub boot_id: String,
+    pub reserve: Reserve,
     closing: AtomicBool,
     _lock: DataRootLock,
 }
@@ -176,6 +179,7 @@ impl Inner {
             filters: Filters::new(),
             shim,
             boot_id,
+            reserve: Reserve::open(config.data_root.join("reserve")),
             closing: AtomicBool::new(false),
             _lock: lock,
             cgroups,
@@ -259,10 +263,24 @@ impl Inner {
         Ok(rx.await.unwrap_or(Err(state::Error::Closed))?)
     }
 
+    /// As [`Inner::commit`], for what must get through on a full disk: removals, which make room.
+    pub(crate) async fn commit_removal(&self, ops: Vec<Op>) -> Result<()> {
+        match self.commit(ops.clone(), Durability::Process).await {
+            Err(error) if error.kind() == Kind::Exhausted && self.reserve.free() => {
+                self.commit(ops, Durability::Process).await
+            }
+            other => other,
+        }
+    }
+
     /// As [`Inner::persist`], for changes that have already happened: a refusal is logged, since
     /// there is nobody to refuse it to.
     pub(crate) async fn persist_fact(&self, container: &Container) {
-        if let Err(error) = self.persist(container, Durability::Process).await {
+        let mut written = self.persist(container, Durability::Process).await;
+        if written.as_ref().is_err_and(|e| e.kind() == Kind::Exhausted) && self.reserve.free() {
+            written = self.persist(container, Durability::Process).await;
+        }
+        if let Err(error) = written {
             tracing::error!(container = container.id(), %error, "a change of state could not be written");
         }
     }

@@ -20,6 +20,7 @@ mod lock;
 mod logs;
 mod networks;
 mod plan;
+mod reserve;
 mod shim_link;
 mod system;
 mod volume;

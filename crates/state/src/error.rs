@@ -19,6 +19,11 @@ pub enum Error {
     /// Written by a newer engine.
     #[error("the state database {} has schema version {found}, this engine knows up to {known}; use a newer engine", path.display())]
     TooNew { path: PathBuf, found: i64, known: i64 },
+    /// No room for the change.
+    #[error(
+        "the state database cannot be written: the disk is full; free some space, for example by removing containers"
+    )]
+    Full,
     /// SQLite or the disk refused.
     #[error("cannot {what} the state database: {source}")]
     Database { what: &'static str, source: rusqlite::Error },
@@ -37,6 +42,7 @@ impl Error {
         match self {
             Self::Conflict { .. } => Kind::Conflict,
             Self::Closed => Kind::Unavailable,
+            Self::Full => Kind::Exhausted,
             Self::Corrupt { .. } | Self::TooNew { .. } | Self::Database { .. } | Self::Thread(_) => Kind::Internal,
         }
     }

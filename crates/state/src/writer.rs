@@ -100,6 +100,7 @@ fn apply(connection: &mut Connection, ops: &[Op]) -> Result<(), Error> {
     };
     attempt().map_err(|source| match source.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => Error::Conflict { what: "container name" },
+        Some(ErrorCode::DiskFull) => Error::Full,
         _ => Error::Database { what: "write", source },
     })
 }

@@ -52,9 +52,8 @@ pub(crate) fn stream(work: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 's
     let ending = chunks.clone();
     tokio::task::spawn_blocking(move || {
         let mut writer = ChunkWriter { chunks, pending: Vec::with_capacity(CHUNK) };
-        let result = work(&mut writer).and_then(|()| {
-            writer.flush().map_err(|e| crate::Error::io("cannot send an archive", e))
-        });
+        let result =
+            work(&mut writer).and_then(|()| writer.flush().map_err(|e| crate::Error::io("cannot send an archive", e)));
         if let Err(error) = result
             && ending.blocking_send(Err(io::Error::other(error.to_string()))).is_ok()
         {
@@ -65,10 +64,7 @@ pub(crate) fn stream(work: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 's
 }
 
 /// Messages of a channel; `guard` is dropped when nobody reads them any more.
-pub(crate) fn messages<T: Send + 'static>(
-    mut received: mpsc::Receiver<T>,
-    guard: impl Send + 'static,
-) -> AnyStream<T> {
+pub(crate) fn messages<T: Send + 'static>(mut received: mpsc::Receiver<T>, guard: impl Send + 'static) -> AnyStream<T> {
     Box::pin(futures_util::stream::poll_fn(move |context| {
         let _keep = &guard;
         received.poll_recv(context)
@@ -114,7 +110,8 @@ mod tests {
         let body = stream(move |out| out.write_all(&copy).map_err(|e| crate::Error::io("write", e)));
         let read = tokio::task::spawn_blocking(move || {
             let mut all = Vec::new();
-            super::read(body, |reader| reader.read_to_end(&mut all).map_err(|e| crate::Error::io("read", e))).map(|_| all)
+            super::read(body, |reader| reader.read_to_end(&mut all).map_err(|e| crate::Error::io("read", e)))
+                .map(|_| all)
         });
         assert_eq!(read.await.unwrap().unwrap(), data);
     }

@@ -18,12 +18,7 @@ use crate::facade::ArchivePutOptions;
 ///
 /// # Errors
 /// Not found in Docker's words.
-pub(crate) async fn stat(
-    inner: &Arc<Inner>,
-    container: &Arc<Container>,
-    called: &str,
-    path: &str,
-) -> Result<PathStat> {
+pub(crate) async fn stat(inner: &Arc<Inner>, container: &Arc<Container>, called: &str, path: &str) -> Result<PathStat> {
     let (shared, container) = (Arc::clone(inner), Arc::clone(container));
     let (called, path) = (called.to_owned(), path.to_owned());
     inner

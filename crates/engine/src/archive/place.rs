@@ -132,7 +132,9 @@ fn below_mount(inner: &Inner, mount: &MountRecord, whole: &Path, asked: &str) ->
             // A file: its directory is the tree, its own name the path.
             Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
                 let source = Path::new(&mount.source);
-                let (Some(directory), Some(file)) = (source.parent(), source.file_name()) else { return Err(failed(e)) };
+                let (Some(directory), Some(file)) = (source.parent(), source.file_name()) else {
+                    return Err(failed(e));
+                };
                 let root = Root::open(directory).map_err(failed)?;
                 let path = format!("/{}{}{ending}", file.to_string_lossy(), slashed(rest));
                 return Ok(Place { root, path, name: at_mount.then_some(name) });

@@ -17,8 +17,19 @@ use crate::image::parse_layers;
 
 /// What starting a container puts into its changes as places for its own mounts; Docker shows none of it.
 const PLACES: &[&str] = &[
-    "/.dockerenv", "/dev", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc", "/etc/hostname",
-    "/etc/hosts", "/etc/mtab", "/etc/resolv.conf", "/proc", "/sys",
+    "/.dockerenv",
+    "/dev",
+    "/dev/console",
+    "/dev/mqueue",
+    "/dev/pts",
+    "/dev/shm",
+    "/etc",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/mtab",
+    "/etc/resolv.conf",
+    "/proc",
+    "/sys",
 ];
 
 /// The root file system as an archive, without what is mounted in it.
@@ -44,9 +55,8 @@ pub(crate) async fn changes(inner: &Arc<Inner>, container: &Container) -> Result
     let (shared, record) = (Arc::clone(inner), container.record());
     inner
         .blocking("compare a container with its image", move || {
-            let open = |path: &Path| {
-                Root::open(path).map_err(|e| Error::io(format!("cannot open {}", path.display()), e))
-            };
+            let open =
+                |path: &Path| Root::open(path).map_err(|e| Error::io(format!("cannot open {}", path.display()), e));
             let upper = open(&shared.container_dir(&record.id).join("upper"))?;
             let lowers = shared.images.store().layers().lowers(&parse_layers(&record.layers)?)?;
             let lowers = lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use docker_types::container::ContainerPruneReport;
-use state::{Durability, Op};
+use state::Op;
 use types::Filters;
 
 use super::record::Phase;
@@ -87,7 +87,7 @@ async fn remove_marked(inner: &Arc<Inner>, container: &Arc<Container>, options: 
         // Its control group must be gone before the id is.
         let _ = cleanup.await;
     }
-    inner.commit(vec![Op::DeleteContainer { id: record.id.clone() }], Durability::Process).await?;
+    inner.commit_removal(vec![Op::DeleteContainer { id: record.id.clone() }]).await?;
     container.change(|r| r.state.phase = Phase::Dead);
     inner.containers.remove(container.id());
     inner.execs.forget_container(container);
@@ -104,7 +104,11 @@ async fn remove_marked(inner: &Arc<Inner>, container: &Arc<Container>, options: 
         .await;
     match renamed {
         Ok(Some(trash)) => {
-            tokio::task::spawn_blocking(move || sweep(&trash));
+            let worker = Arc::clone(inner);
+            tokio::task::spawn_blocking(move || {
+                sweep(&trash);
+                worker.reserve.refill();
+            });
         }
         Ok(None) => {}
         // The next start of the engine sweeps directories without a row.

@@ -468,12 +468,12 @@ pub(crate) fn launch_error(stage: FailureStage, errno: i32, detail: &str, progra
         return (text, 127, true);
     }
     let stage = stage_name(stage);
-    let text = match detail.rfind(" (os error ") {
-        // The detail ends with the system's reason already.
-        Some(at) => format!("{stage}: {}", &detail[..at]),
-        None if reason.is_empty() => format!("{stage}: {detail}"),
-        None => format!("{stage}: {detail}: {reason}"),
+    // The detail may end with the system's reason, in other letters than clients look for.
+    let detail = match detail.rfind(" (os error ") {
+        Some(at) => detail[..at].rsplit_once(": ").map_or(&detail[..at], |(what, _)| what),
+        None => detail,
     };
+    let text = if reason.is_empty() { format!("{stage}: {detail}") } else { format!("{stage}: {detail}: {reason}") };
     (text, 128, false)
 }
 
@@ -538,5 +538,7 @@ mod tests {
         assert!(text(2, "/no").error.to_string().ends_with("stat /no: no such file or directory"));
         let other = describe(FailureStage::Clone, 11, "clone3", "sh");
         assert_eq!((other.error.kind(), other.code), (types::Kind::Internal, 128));
+        let sysctl = describe(FailureStage::Sysctl, 2, "cannot set x: No such file or directory (os error 2)", "sh");
+        assert!(sysctl.error.to_string().ends_with("write sysctl: cannot set x: no such file or directory"));
     }
 }

@@ -172,9 +172,7 @@ fn health(rest: &str) -> Result<HealthConfig> {
             let parsed: GoDuration = value.parse().map_err(|_| fail!(Invalid, "time: invalid duration {value:?}"))?;
             match parsed.nanos() {
                 0 => Ok(0),
-                short if short < 1_000_000 => {
-                    Err(fail!(Invalid, "Interval {key:?} cannot be less than 1ms"))
-                }
+                short if short < 1_000_000 => Err(fail!(Invalid, "Interval {key:?} cannot be less than 1ms")),
                 nanos => Ok(nanos),
             }
         };
@@ -370,13 +368,14 @@ mod tests {
     fn environment_and_labels() {
         let config = applied(&["ENV A=new B=\"x y\" C=$A'$A'", "ENV D some ${E:-words}", "LABEL k=v x"]);
         assert!(config.unwrap_err().to_string().contains("can't find ="));
-        let config = applied(&["ENV A=new B=\"x y\" C=$A'$A'", "ENV D some ${E:-words}", "LABEL k=v l=\"a=b\""]).unwrap();
+        let config =
+            applied(&["ENV A=new B=\"x y\" C=$A'$A'", "ENV D some ${E:-words}", "LABEL k=v l=\"a=b\""]).unwrap();
         let env = config.env.unwrap();
         assert_eq!(env, ["PATH=/bin", "A=new", "B=x y", "C=old$A", "D=some words"]);
-        assert_eq!(config.labels.unwrap().into_iter().collect::<Vec<_>>(), [
-            ("k".to_owned(), "v".to_owned()),
-            ("l".to_owned(), "a=b".to_owned())
-        ]);
+        assert_eq!(
+            config.labels.unwrap().into_iter().collect::<Vec<_>>(),
+            [("k".to_owned(), "v".to_owned()), ("l".to_owned(), "a=b".to_owned())]
+        );
     }
 
     #[test]

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use docker_types::StrSlice;
 use docker_types::container::HealthConfig;
-use docker_types::image::{
-    AttestationData, ImageConfig, ImageData, ImageDataSize, ManifestSize, ManifestSummary,
-};
+use docker_types::image::{AttestationData, ImageConfig, ImageData, ImageDataSize, ManifestSize, ManifestSummary};
 use store::Store;
 use store::model::{self, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifest, media_type};
 use types::{DiffId, Digest, Platform};
@@ -158,7 +156,8 @@ impl Variant {
             (false, None) if self.descriptor.platform.is_none() => "unknown",
             (false, _) => "image",
         };
-        let platform = self.body.as_ref().map(|body| body.config.platform()).or_else(|| self.descriptor.platform.clone());
+        let platform =
+            self.body.as_ref().map(|body| body.config.platform()).or_else(|| self.descriptor.platform.clone());
         let image_data = (kind == "image").then(|| ImageData {
             platform: platform.as_ref().map(docker_types::oci::Platform::from).unwrap_or_default(),
             containers: users(&digest),

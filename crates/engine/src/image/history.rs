@@ -4,8 +4,8 @@ use docker_types::image::HistoryItem;
 use docker_types::time::parse_rfc3339;
 use types::Platform;
 
-use super::content::signed;
 use super::Images;
+use super::content::signed;
 use crate::error::{Result, fail};
 
 impl Images {
@@ -43,7 +43,11 @@ impl Images {
             })
             .collect();
         // Layers that no step tells of.
-        items.extend(sizes.map(|size| HistoryItem { id: "<missing>".into(), size: signed(size), ..HistoryItem::default() }));
+        items.extend(sizes.map(|size| HistoryItem {
+            id: "<missing>".into(),
+            size: signed(size),
+            ..HistoryItem::default()
+        }));
         items.reverse();
         if let Some(newest) = items.first_mut() {
             newest.id = image.id().to_string();

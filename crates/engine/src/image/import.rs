@@ -37,7 +37,9 @@ impl Images {
         let ingest = Arc::new(inner.images.store.ingest());
         let taking = Arc::clone(&ingest);
         let target = inner
-            .blocking("import an image", move || bridge::read(body, |reader| Ok(store::image::import(&taking, reader, &import)?)))
+            .blocking("import an image", move || {
+                bridge::read(body, |reader| Ok(store::image::import(&taking, reader, &import)?))
+            })
             .await?;
         let image = Self::admit(inner, ingest, target, name.iter().cloned().collect()).await?;
         let id = image.id().to_string();

@@ -3,9 +3,9 @@
 use docker_types::image::{ImageInspect, ImageMetadata, RootFs};
 use types::{Digest, Platform};
 
+use super::Images;
 use super::content::{Body, oci_descriptor, signed, to_api};
 use super::list::containers_by_image;
-use super::Images;
 use crate::clock;
 use crate::engine::Inner;
 use crate::error::{Result, fail};

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use docker_types::image::ImageSummary;
 use types::{Digest, Filters, Reference};
 
+use super::Images;
 use super::content::{Image, oci_descriptor, signed};
 use super::index::Names;
 use super::pattern;
-use super::Images;
 use crate::engine::Inner;
 use crate::error::{Result, fail};
 use crate::facade::ImageListOptions;
@@ -105,13 +105,7 @@ impl<'a> Test<'a> {
                 _ => all.into_iter().max(),
             })
         };
-        Ok(Self {
-            filters,
-            dangling,
-            before: created("before")?,
-            since: created("since")?,
-            until: until(filters)?,
-        })
+        Ok(Self { filters, dangling, before: created("before")?, since: created("since")?, until: until(filters)? })
     }
 
     /// The names to show of an image that passes.
@@ -147,8 +141,7 @@ impl<'a> Test<'a> {
 pub(super) fn until(filters: &Filters) -> Result<Option<(i64, u32)>> {
     let now = SystemTime::now();
     let parse = |text: &str| {
-        docker_types::time::parse_when(text, now)
-            .map_err(|e| fail!(Invalid, "invalid filter 'until=[{text}]': {e}"))
+        docker_types::time::parse_when(text, now).map_err(|e| fail!(Invalid, "invalid filter 'until=[{text}]': {e}"))
     };
     Ok(filters.get("until").map(parse).collect::<Result<Vec<_>>>()?.into_iter().min())
 }

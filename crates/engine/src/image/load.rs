@@ -34,7 +34,9 @@ async fn load(inner: &Arc<Inner>, body: ByteStream, platform: Option<Platform>) 
     let taking = Arc::clone(&ingest);
     let platform = platform.unwrap_or_else(Platform::host);
     let loaded = inner
-        .blocking("load images", move || bridge::read(body, |reader| Ok(store::image::load(&taking, reader, &platform)?)))
+        .blocking("load images", move || {
+            bridge::read(body, |reader| Ok(store::image::load(&taking, reader, &platform)?))
+        })
         .await?;
     let mut messages = Vec::with_capacity(loaded.len());
     let mut rest = loaded.into_iter().peekable();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use docker_types::image::ImagePruneReport;
 use types::Filters;
 
+use super::Images;
 use super::list::{bad_value, until};
 use super::remove::users;
-use super::Images;
 use crate::engine::Inner;
 use crate::error::{Result, fail};
 

@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use types::Reference;
 
-use super::sink::Sink;
 use super::Images;
+use super::sink::Sink;
 use crate::AnyStream;
 use crate::archive::bridge;
 use crate::engine::Inner;
@@ -79,10 +79,7 @@ impl Images {
     pub(crate) async fn login(&self, auth: AuthConfig) -> Result<AuthResponse> {
         let server = auth.server_address.clone();
         let login = self.client.login(&server, &credentials(auth)).await?;
-        Ok(AuthResponse {
-            status: "Login Succeeded".into(),
-            identity_token: login.identity_token.unwrap_or_default(),
-        })
+        Ok(AuthResponse { status: "Login Succeeded".into(), identity_token: login.identity_token.unwrap_or_default() })
     }
 }
 
@@ -151,7 +148,9 @@ async fn pull(
     let target = Descriptor::new(pulled.target.media_type.clone(), pulled.target.digest, pulled.target.size);
     let image = Images::admit(inner, ingest, target, vec![reference.clone()]).await?;
     images.publish(inner, "pull", &reference.familiar(), &reference.familiar_name(), Some(&image));
-    std::mem::take(&mut *ending.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().for_each(|step| progress(step));
+    std::mem::take(&mut *ending.lock().unwrap_or_else(PoisonError::into_inner))
+        .into_iter()
+        .for_each(|step| progress(step));
     Ok(())
 }
 
@@ -172,4 +171,3 @@ fn tell(messages: &mpsc::Sender<JsonMessage>, progress: Progress) {
     // Full is a client that stopped reading, closed one that left: the pull's end tells either.
     let _ = messages.try_send(message);
 }
-

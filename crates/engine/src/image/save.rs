@@ -5,8 +5,8 @@ use std::sync::Arc;
 use store::image::Saved;
 use types::{Platform, Reference};
 
-use super::index::no_such_image;
 use super::Images;
+use super::index::no_such_image;
 use crate::ByteStream;
 use crate::archive::bridge;
 use crate::engine::Inner;
@@ -35,7 +35,8 @@ impl Images {
                 match chosen.iter_mut().find(|saved| saved.target.digest == image.id()) {
                     Some(known) => known.references.extend(reference.filter(|r| !known.references.contains(r))),
                     None => {
-                        chosen.push(Saved { target: image.target.clone(), references: reference.into_iter().collect() });
+                        chosen
+                            .push(Saved { target: image.target.clone(), references: reference.into_iter().collect() });
                     }
                 }
                 leases.push(image);

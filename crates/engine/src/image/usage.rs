@@ -7,8 +7,8 @@ use docker_types::image::ImageSummary;
 use docker_types::system::UsageSummary;
 use types::Digest;
 
-use super::content::{Image, signed};
 use super::Images;
+use super::content::{Image, signed};
 use crate::engine::Inner;
 use crate::error::Result;
 use crate::facade::ImageListOptions;

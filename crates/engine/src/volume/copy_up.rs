@@ -26,7 +26,11 @@ pub(super) fn fill(root: &Root, copies: &[(PathBuf, String)]) -> Result<()> {
         let copied = into.and_then(|into| {
             directory(&source, &into, 0)?;
             let stat = rustix::fs::fstat(&source)?;
-            rustix::fs::fchown(&into, Some(rustix::fs::Uid::from_raw(stat.st_uid)), Some(rustix::fs::Gid::from_raw(stat.st_gid)))?;
+            rustix::fs::fchown(
+                &into,
+                Some(rustix::fs::Uid::from_raw(stat.st_uid)),
+                Some(rustix::fs::Gid::from_raw(stat.st_gid)),
+            )?;
             rustix::fs::fchmod(&into, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
             Ok(())
         });
