@@ -284,6 +284,18 @@ impl Cgroup {
     }
 }
 
+/// Takes the parent of all groups away again where nothing is left below it; the kernel refuses the rest.
+pub fn remove_empty_parent(hierarchy: &Hierarchy, parent: &str) {
+    let below = parent.trim_matches('/');
+    if below.is_empty() || below.split('/').any(|c| c == "." || c == "..") {
+        return;
+    }
+    let points = hierarchy.v1.iter().map(|m| m.point.as_path()).chain(hierarchy.v2.as_deref());
+    for point in points {
+        let _ = fs::remove_dir(point.join(below));
+    }
+}
+
 /// `/parent/id`, or why not.
 fn checked_path(parent: &str, id: &str) -> Result<String, Error> {
     let refuse = |text: &str, reason| Err(Error::BadPath { path: text.chars().take(128).collect(), reason });

@@ -22,7 +22,7 @@ mod support;
 pub use devices::{Access, DeviceKind, DeviceRule, device_program};
 pub use error::Error;
 pub use freezer::FreezerState;
-pub use group::Cgroup;
+pub use group::{Cgroup, remove_empty_parent};
 pub use hierarchy::{Hierarchy, Mode};
 pub use resources::{Resources, ThrottleDevice, WeightDevice};
 pub use stats::{BlkioEntry, BlkioStats, CpuStats, MemoryStats, PidsStats, Stats};

@@ -93,6 +93,20 @@ impl Engine {
             }
             live.link = None;
         }
+        // With nobody left to serve, the host gets back what the bridge took: link, rules, forwarding.
+        if !self.inner.containers.all().iter().any(|container| container.phase().is_live()) {
+            let inner = Arc::clone(&self.inner);
+            let gone = self.inner.blocking("take the bridge down", move || {
+                cgroup::remove_empty_parent(&inner.cgroups, &inner.config.cgroup_parent);
+                match inner.networks.bridge() {
+                    Some(bridge) => Ok(bridge.teardown()?),
+                    None => Ok(()),
+                }
+            });
+            if let Err(error) = gone.await {
+                tracing::warn!(%error, "something of the bridge stays on the host");
+            }
+        }
         // An empty commit returns when everything before it is written.
         if let Err(error) = self.inner.commit(Vec::new(), Durability::Synced).await {
             tracing::warn!(%error, "the state database could not be flushed");

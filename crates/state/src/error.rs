@@ -27,6 +27,9 @@ pub enum Error {
     /// SQLite or the disk refused.
     #[error("cannot {what} the state database: {source}")]
     Database { what: &'static str, source: rusqlite::Error },
+    /// The file cannot be made or opened.
+    #[error("cannot open the state database {}: {source}", path.display())]
+    Access { path: PathBuf, source: std::io::Error },
     /// The writer thread is gone.
     #[error("the state database is closed")]
     Closed,
@@ -43,7 +46,11 @@ impl Error {
             Self::Conflict { .. } => Kind::Conflict,
             Self::Closed => Kind::Unavailable,
             Self::Full => Kind::Exhausted,
-            Self::Corrupt { .. } | Self::TooNew { .. } | Self::Database { .. } | Self::Thread(_) => Kind::Internal,
+            Self::Corrupt { .. }
+            | Self::TooNew { .. }
+            | Self::Database { .. }
+            | Self::Access { .. }
+            | Self::Thread(_) => Kind::Internal,
         }
     }
 }

@@ -208,6 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("dhow.db");
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let state = State::open(&file).unwrap();
+        state.commit(vec![put("a", "x")], Durability::Process).unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+        }
+    }
+
+    #[test]
     fn a_file_of_a_newer_engine_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("dhow.db");

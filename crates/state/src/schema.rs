@@ -1,6 +1,7 @@
 //! Opening, checking and migrating the file. A migration is only ever added at the end of
 //! [`MIGRATIONS`]; `user_version` says how many have run. Called by [`crate::State::open`].
 
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
@@ -25,6 +26,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, Error> {
             _ => Error::Database { what, source },
         }
     };
+    keep_private(path)?;
     let mut connection = Connection::open(path).map_err(classify("open"))?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(classify("open"))?;
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(classify("open"))?;
@@ -51,4 +53,22 @@ pub(crate) fn open(path: &Path) -> Result<Connection, Error> {
         tx.commit().map_err(classify("migrate"))?;
     }
     Ok(connection)
+}
+
+/// Mode 0600, as environments of containers hold secrets; SQLite gives its side files the same.
+fn keep_private(path: &Path) -> Result<(), Error> {
+    let failed = |source: std::io::Error| Error::Access { path: path.to_owned(), source };
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    }
+    Ok(())
 }

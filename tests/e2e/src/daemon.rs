@@ -65,6 +65,11 @@ impl Daemon {
         self.dir.path().join("exec")
     }
 
+    /// Control groups of this daemon's containers lie below it.
+    pub fn cgroup_parent(&self) -> String {
+        format!("/dhow-{}", self.bridge)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the daemon runs").id()
     }
@@ -80,6 +85,7 @@ impl Daemon {
             .arg(self.exec_root())
             .arg("--pidfile")
             .arg(self.dir.path().join("dhowd.pid"))
+            .args(["--cgroup-parent", &self.cgroup_parent()])
             .args(["--bridge", if self.options.network { &self.bridge } else { "none" }])
             .args(&self.options.flags)
             .stdin(Stdio::null());

@@ -9,7 +9,7 @@ use crate::Daemon;
 /// Counts by kind; two censuses of a daemon at rest must be equal.
 pub type Census = BTreeMap<&'static str, usize>;
 
-/// Count what belongs to this daemon (and, for namespaces and mounts, to the host: run alone).
+/// Count what belongs to this daemon.
 pub fn census(daemon: &Daemon) -> Census {
     let exec_root = daemon.exec_root();
     let data_root = daemon.data_root();
@@ -18,8 +18,8 @@ pub fn census(daemon: &Daemon) -> Census {
     let mine =
         |line: &&str| [&exec_root, &data_root].iter().any(|root| line.contains(root.to_str().expect("a UTF-8 path")));
     let links = output("ip", &["-o", "link", "show", "master", &daemon.bridge]);
-    let rules = output("nft", &["list", "ruleset"]);
-    let shims = processes().into_iter().filter(|(_, command)| command.contains("dhow-shim")).count();
+    let rules = output("nft", &["list", "table", "ip", &format!("dhow-{}", daemon.bridge)]);
+    let shims = shims(daemon);
     let data_entries = |name: &str| fs::read_dir(data_root.join(name)).map_or(0, Iterator::count);
     let exec_entries = |name: &str| fs::read_dir(exec_root.join(name)).map_or(0, Iterator::count);
     BTreeMap::from([
@@ -27,7 +27,7 @@ pub fn census(daemon: &Daemon) -> Census {
         ("bridge ports", links.lines().count()),
         ("lines of nft rules", rules.lines().filter(|line| !line.contains("counter")).count()),
         ("shims", shims),
-        ("cgroups", cgroups()),
+        ("cgroups", cgroups(&daemon.cgroup_parent())),
         ("daemon's children", children(pid)),
         ("container directories", data_entries("containers")),
         ("run directories", exec_entries("c")),
@@ -44,15 +44,15 @@ fn output(program: &str, args: &[&str]) -> String {
     output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn processes() -> Vec<(u32, String)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let command = fs::read_to_string(entry.path().join("cmdline")).ok()?;
-            Some((pid, command.replace('\0', " ")))
-        })
-        .collect()
+/// Shims that hold a file of this daemon's open: each has its container's log.
+fn shims(daemon: &Daemon) -> usize {
+    let data_root = daemon.data_root();
+    let holds = |process: &fs::DirEntry| {
+        let shim = fs::read_to_string(process.path().join("comm")).is_ok_and(|name| name.starts_with("dhow-shim"));
+        let open = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        shim && open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|path| path.starts_with(&data_root))
+    };
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter(holds).count()
 }
 
 fn children(pid: u32) -> usize {
@@ -62,11 +62,11 @@ fn children(pid: u32) -> usize {
         .sum()
 }
 
-/// Groups below ours in every hierarchy.
-fn cgroups() -> usize {
+/// Groups below the daemon's own in every hierarchy.
+fn cgroups(parent: &str) -> usize {
     let mut count = 0;
     for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        let ours = hierarchy.path().join("dhow");
+        let ours = hierarchy.path().join(parent.trim_start_matches('/'));
         count += fs::read_dir(ours).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()).count();
     }
     count

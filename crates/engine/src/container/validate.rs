@@ -449,7 +449,9 @@ pub(crate) fn resources(r: &Resources, facts: &HostFacts, update: bool) -> Resul
         ("memory nodes", &r.cpuset_mems, &facts.mem_list, "cpuset mems"),
     ] {
         let Some(list) = parse_list(wanted) else {
-            return Err(fail!(Invalid, "Invalid value {wanted} for {hint}"));
+            let beyond = wanted.split([',', '-']).filter_map(|n| n.trim().parse::<u64>().ok()).any(|n| n > MAX_CPU_LIST);
+            let why = if beyond { format!(": value of out range, maximum is {MAX_CPU_LIST}") } else { String::new() };
+            return Err(fail!(Invalid, "Invalid value {wanted} for {hint}{why}"));
         };
         let have = parse_list(available).unwrap_or_default();
         if !list.iter().all(|n| have.contains(n)) {
@@ -486,13 +488,16 @@ pub(crate) fn resources(r: &Resources, facts: &HostFacts, update: bool) -> Resul
     Ok(warnings)
 }
 
+/// Largest number in a list of CPUs or memory nodes, as Docker has it.
+const MAX_CPU_LIST: u64 = 8192;
+
 /// `0-2,5` as numbers; empty is nothing. None: malformed or unreasonable.
 fn parse_list(text: &str) -> Option<Vec<u32>> {
     let mut out = Vec::new();
     for part in text.split(',').filter(|p| !p.is_empty()) {
         let (low, high) = part.split_once('-').unwrap_or((part, part));
         let (low, high): (u32, u32) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
-        if low > high || high > 8192 {
+        if low > high || u64::from(high) > MAX_CPU_LIST {
             return None;
         }
         out.extend(low..=high);
@@ -553,13 +558,20 @@ pub(crate) fn fill_defaults(
         }
     }
     let unconfined = host.security_opt.iter().flatten().any(|o| o == "systempaths=unconfined");
-    if unconfined || host.privileged {
+    if unconfined {
         host.masked_paths.get_or_insert_default();
         host.readonly_paths.get_or_insert_default();
     }
-    let own = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-    host.masked_paths.get_or_insert_with(|| own(MASKED_PATHS));
-    host.readonly_paths.get_or_insert_with(|| own(READONLY_PATHS));
+    if !host.privileged {
+        let own = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+        host.masked_paths.get_or_insert_with(|| own(MASKED_PATHS));
+        host.readonly_paths.get_or_insert_with(|| own(READONLY_PATHS));
+    }
+    // Labels separate containers from the host and from each other, so sharing with the host turns them off.
+    let shares = host.privileged || host.ipc_mode == "host" || host.pid_mode == "host";
+    if shares && !host.security_opt.iter().flatten().any(|o| o.starts_with("label")) {
+        host.security_opt.get_or_insert_default().push("label=disable".to_owned());
+    }
     if config.hostname.is_empty() && !host.network_mode.starts_with("container:") {
         config.hostname = if host.network_mode == "host" || host.uts_mode == "host" {
             rustix::system::uname().nodename().to_string_lossy().into_owned()

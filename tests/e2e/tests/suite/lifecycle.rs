@@ -237,7 +237,14 @@ fn commit_keeps_changes_and_diff_names_them() {
         assert_eq!(diff, ["A /root/file", "C /etc", "C /root", "C /tmp", "D /etc/group"]);
         client.run(&["commit", "-m", "why", "-a", "me", "-c", "ENV K=V", "c1", "changed:1"]);
         assert_eq!(
-            client.run(&["run", "--rm", "changed:1", "sh", "-c", "cat /root/file; echo $K; test -e /etc/group || echo gone"]),
+            client.run(&[
+                "run",
+                "--rm",
+                "changed:1",
+                "sh",
+                "-c",
+                "cat /root/file; echo $K; test -e /etc/group || echo gone"
+            ]),
             "new\nV\ngone"
         );
         let history = client.run(&["history", "--format", "{{.Comment}}", "changed:1"]);

@@ -113,8 +113,10 @@ fn host_and_none_and_container_modes() {
 #[test]
 fn published_udp_answers() {
     let Some(daemon) = Daemon::with_network() else { return };
-    daemon.busybox();
+    daemon.debian();
     let docker = daemon.docker();
+    // Perl is the one thing in both small images that speaks UDP.
+    let echo = "$s = IO::Socket::INET->new(LocalPort => 9, Proto => 'udp') or die; $s->send($b) while $s->recv($b, 99)";
     docker.run(&[
         "run",
         "-d",
@@ -122,10 +124,11 @@ fn published_udp_answers() {
         "echo",
         "-p",
         "127.0.0.1::9/udp",
-        "busybox",
-        "sh",
-        "-c",
-        "while :; do nc -u -l -p 9 -e cat; done",
+        "debian:bookworm",
+        "perl",
+        "-MIO::Socket::INET",
+        "-e",
+        echo,
     ]);
     let at = docker.run(&["port", "echo", "9/udp"]);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -79,6 +79,7 @@ const OWN: &[&str] = &[
     ".NetworkSettings.Networks.bridge.Gateway:",
     ".NetworkSettings.Networks.bridge.IPAddress:",
     ".NetworkSettings.Networks.bridge.MacAddress:",
+    ".NetworkSettings.Networks.bridge.IPPrefixLen:",
     // Fields dockerd 28.5 still sends and Docker 29 dropped (API 1.52).
     ".NetworkSettings.Bridge",
     ".NetworkSettings.HairpinMode",
@@ -252,7 +253,14 @@ fn our_client_prints_what_docker_prints() {
     let questions: &[&[&str]] = &[
         &["ps", "-a", "--format", "{{.ID}}\t{{.Names}}\t{{.Image}}\t{{.Command}}\t{{.Labels}}\t{{.State}}"],
         &["ps", "-aq", "--no-trunc"],
-        &["ps", "-a", "--format", "json", "--filter", "name=d1"],
+        &[
+            "ps",
+            "-a",
+            "--filter",
+            "name=d1",
+            "--format",
+            "{{.Command}} {{.ID}} {{.Mounts}} {{.Networks}} {{.Ports}} {{.Size}} {{.Status}}",
+        ],
         &["images"],
         &["images", "--digests", "--no-trunc"],
         &["inspect", "c1", "d1", "busybox"],
