@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seccomp", &[]),
     ("sys", &[]),
     ("netlink", &["sys"]),
-    ("cgroup", &["sys"]),
+    ("cgroup", &["sys", "types"]),
     ("runtime", &["cgroup", "launch", "seccomp", "sys"]),
     ("shim", &["launch", "runtime", "sys"]),
     ("store", &["layer", "sys", "types"]),

@@ -243,3 +243,50 @@ async fn what_fails_leaves_nothing() {
     assert_eq!(content(&host), before);
     assert_eq!(names(&host).await, ["busybox:latest"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_places_of_mounts_are_in_an_export_and_not_in_a_commit() {
+    let Some(host) = host().await else { return };
+    let members = |archive: &[u8]| -> BTreeSet<String> {
+        let mut archive = tar::Archive::new(archive);
+        let names = archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().to_string_lossy().into_owned());
+        names.map(|name| name.trim_end_matches('/').to_owned()).collect()
+    };
+    let id = host.create(&["sh", "-c", "echo mine > /etc/mine; echo x > /x"], |_, _| {}).await;
+    host.engine().container_start(&id, None).await.unwrap();
+    host.engine().container_wait(&id, engine::WaitCondition::NotRunning).unwrap().await.unwrap();
+    let exported = members(&all(host.engine().container_export(&id).await.unwrap()).await);
+    for name in [
+        ".dockerenv",
+        "dev/console",
+        "dev/pts",
+        "dev/shm",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/mtab",
+        "etc/resolv.conf",
+        "etc/mine",
+        "proc",
+        "sys",
+    ] {
+        assert!(exported.contains(name), "{name} of {exported:?}");
+    }
+    let changed = host.engine().container_changes(&id).await.unwrap();
+    let changed: Vec<(u8, &str)> = changed.iter().map(|c| (c.kind, c.path.as_str())).collect();
+    assert_eq!(changed, [(0, "/etc"), (1, "/etc/mine"), (1, "/x")]);
+
+    let options = CommitOptions { container: id, repo: Some("made".into()), ..CommitOptions::default() };
+    host.engine().container_commit(options).await.unwrap();
+    let top = host.engine().image_inspect("made", false, None).await.unwrap().root_fs.layers.pop().unwrap();
+    let saved = all(host.engine().image_save(vec!["made".into()], None).await.unwrap()).await;
+    let mut saved = tar::Archive::new(saved.as_slice());
+    let hex = top.trim_start_matches("sha256:");
+    let mut layer = Vec::new();
+    for entry in saved.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.path().unwrap().ends_with(hex) {
+            std::io::Read::read_to_end(&mut entry, &mut layer).unwrap();
+        }
+    }
+    assert_eq!(members(&layer), BTreeSet::from(["etc", "etc/mine", "x"].map(str::to_owned)));
+}

@@ -183,3 +183,111 @@ async fn a_client_that_leaves_stops_the_pull() {
     registry.contents.lock().unwrap().remove(&stalled);
     assert!(pull(&host, registry.options()).await.unwrap().last().unwrap().status.starts_with("Status: Downloaded"));
 }
+
+/// Offer a document as a blob; gives its digest.
+fn publish(registry: &Registry, text: &str) -> String {
+    let digest = sha256(text.as_bytes());
+    registry.contents.lock().unwrap().insert(format!("/v2/box/blobs/{digest}"), text.as_bytes().to_vec());
+    digest
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    types::Digest::sha256(layer::digest::sha256(bytes)).to_string()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    // One stored block per 65,535 bytes (RFC 1951, 3.2.4) is a valid stream without a compressor.
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut chunks = bytes.chunks(0xffff).peekable();
+    while let Some(chunk) = chunks.next() {
+        let length = u16::try_from(chunk.len()).unwrap();
+        out.push(u8::from(chunks.peek().is_none()));
+        out.extend([length.to_le_bytes(), (!length).to_le_bytes()].concat());
+        out.extend(chunk);
+    }
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    out.extend((!crc).to_le_bytes());
+    out.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+    out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_that_is_here_is_not_another_ones_blob() {
+    let Some(host) = host().await else { return };
+    let registry = Registry::of(&host).await;
+    // Two layers, each by its compressed blob: (blob, bytes of it, layer).
+    let layers: Vec<(String, usize, String)> = ["one", "two"]
+        .iter()
+        .map(|content| {
+            let mut tar = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(3);
+            tar.append_data(&mut header, "file", content.as_bytes()).unwrap();
+            let plain = tar.into_inner().unwrap();
+            let blob = gzip(&plain);
+            let digest = sha256(&blob);
+            registry.contents.lock().unwrap().insert(format!("/v2/box/blobs/{digest}"), blob.clone());
+            (digest, blob.len(), sha256(&plain))
+        })
+        .collect();
+    // A manifest of (blob, claimed bytes) under a configuration of layers.
+    let offer = |tag: &str, blobs: &[(&str, usize)], diff_ids: &[&str]| {
+        let diff_ids = serde_json::to_string(diff_ids).unwrap();
+        let config = format!(
+            r#"{{"os":"linux","architecture":"{}","rootfs":{{"type":"layers","diff_ids":{diff_ids}}}}}"#,
+            types::Platform::host().arch
+        );
+        let blobs: Vec<String> = blobs
+            .iter()
+            .map(|(digest, size)| {
+                format!(
+                    r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{digest}","size":{size}}}"#
+                )
+            })
+            .collect();
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},"layers":[{}]}}"#,
+            publish(&registry, &config),
+            config.len(),
+            blobs.join(",")
+        );
+        publish(&registry, &manifest);
+        registry.contents.lock().unwrap().insert(format!("/v2/box/manifests/{tag}"), manifest.into_bytes());
+    };
+    let [(one, one_size, one_layer), (two, two_size, two_layer)] = &layers[..] else { unreachable!() };
+    offer("good", &[(one, *one_size), (two, *two_size)], &[one_layer, two_layer]);
+    offer("crossed", &[(one, *one_size)], &[two_layer]);
+    offer("doubled", &[(one, *one_size), (one, *one_size)], &[one_layer, two_layer]);
+    offer("sized", &[(one, one_size + 1)], &[one_layer]);
+    offer("again", &[(two, *two_size)], &[two_layer]);
+    let get = async |tag: &str| {
+        let options = PullOptions { reference: format!("{}/box:{tag}", registry.address), ..PullOptions::default() };
+        pull(&host, options).await.unwrap()
+    };
+    let end = get("good").await.pop().unwrap();
+    assert!(end.status.starts_with("Status: Downloaded"), "{end:?}");
+    let before = content(&host);
+    for tag in ["crossed", "doubled", "sized"] {
+        let end = get(tag).await.pop().unwrap();
+        assert!(!end.error.is_empty(), "{tag}: {end:?}");
+        let name = format!("{}/box:{tag}", registry.address);
+        assert_eq!(host.engine().image_inspect(&name, false, None).await.unwrap_err().kind(), Kind::NotFound);
+    }
+    // What a refused download left is taken away by the thread that unpacked it.
+    for _ in 0..500 {
+        if content(&host) == before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(content(&host), before);
+    let told = get("again").await;
+    assert!(told.iter().any(|m| m.status == "Already exists"), "{told:?}");
+}

@@ -36,14 +36,19 @@ fn start(parsed: &Parsed, session: &Session) -> Result<u8> {
         };
         return attached(parsed, session, name);
     }
-    let mut failed = Vec::new();
+    let failed = std::sync::Mutex::new(std::collections::BTreeSet::new());
     let outcome = each(&parsed.args, |name| {
-        client.post(container_path(name, "/start")).send_discard()?;
+        let started = client.post(container_path(name, "/start")).send_discard();
+        if started.is_err() {
+            failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.to_owned());
+        }
+        started?;
         Ok(Some(name.to_owned()))
     });
     if outcome.is_err() {
-        failed.extend(parsed.args.iter().map(String::as_str));
-        crate::term::output::warn(&format!("failed to start containers: {}", failed.join(", ")));
+        let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let failed: Vec<&str> = parsed.args.iter().map(String::as_str).filter(|name| failed.contains(*name)).collect();
+        crate::term::output::warn(&format!("Error: failed to start containers: {}", failed.join(", ")));
     }
     outcome
 }

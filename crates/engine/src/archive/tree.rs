@@ -13,7 +13,6 @@ use crate::ByteStream;
 use crate::container::Container;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
-use crate::image::parse_layers;
 
 /// What starting a container puts into its changes as places for its own mounts; Docker shows none of it.
 const PLACES: &[&str] = &[
@@ -58,7 +57,7 @@ pub(crate) async fn changes(inner: &Arc<Inner>, container: &Container) -> Result
             let open =
                 |path: &Path| Root::open(path).map_err(|e| Error::io(format!("cannot open {}", path.display()), e));
             let upper = open(&shared.container_dir(&record.id).join("upper"))?;
-            let lowers = shared.images.store().layers().lowers(&parse_layers(&record.layers)?)?;
+            let lowers = shared.images.lowers(&record.layers)?;
             let lowers = lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
             Ok(shown(store::tree::changes(&upper, &lowers)?))
         })

@@ -449,7 +449,8 @@ pub(crate) fn resources(r: &Resources, facts: &HostFacts, update: bool) -> Resul
         ("memory nodes", &r.cpuset_mems, &facts.mem_list, "cpuset mems"),
     ] {
         let Some(list) = parse_list(wanted) else {
-            let beyond = wanted.split([',', '-']).filter_map(|n| n.trim().parse::<u64>().ok()).any(|n| n > MAX_CPU_LIST);
+            let beyond =
+                wanted.split([',', '-']).filter_map(|n| n.trim().parse::<u64>().ok()).any(|n| n > MAX_CPU_LIST);
             let why = if beyond { format!(": value of out range, maximum is {MAX_CPU_LIST}") } else { String::new() };
             return Err(fail!(Invalid, "Invalid value {wanted} for {hint}{why}"));
         };

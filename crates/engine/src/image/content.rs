@@ -1,9 +1,12 @@
 //! What an image name points at, read once: index, manifests, configurations and their sizes.
 //!
 //! An [`Image`] never changes: it is made from content that its own digest names. While somebody holds
-//! one, its blobs and layers are not collected, so it is also the lease of whoever is using it.
+//! one, its blobs and layers are not collected, so it is also the lease of whoever is using it. Sizes are
+//! those of what is on disk, never those a manifest claims, and an index may repeat a manifest as often
+//! as it likes: each is read and kept once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use docker_types::StrSlice;
 use docker_types::container::HealthConfig;
@@ -13,6 +16,10 @@ use store::model::{self, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifes
 use types::{DiffId, Digest, Platform};
 
 use crate::error::{Result, fail};
+
+/// Bytes of manifests and configurations kept in memory of one index. Real ones have some tens of
+/// manifests with a few KiB each; any single image fits, whatever its size.
+const MAX_KEPT: u64 = MAX_MANIFEST + MAX_CONFIG + (4 << 20);
 
 /// Everything below one target.
 #[derive(Debug)]
@@ -27,19 +34,23 @@ pub(crate) struct Image {
 #[derive(Debug)]
 pub(crate) struct Variant {
     pub descriptor: Descriptor,
-    /// Absent when the manifest itself was not pulled, or is none of an image.
-    pub body: Option<Body>,
+    /// Absent when the manifest itself was not pulled, is none of an image, or is one too many to keep.
+    pub body: Option<Arc<Body>>,
 }
 
 /// A manifest that is here.
 #[derive(Debug)]
 pub(crate) struct Body {
     pub manifest: Manifest,
-    pub config: model::Image,
+    pub config: Arc<model::Image>,
     /// Every layer is unpacked.
     pub available: bool,
-    /// Bytes of manifest, configuration and the layers' blobs.
-    pub content: u64,
+    /// Bytes of the manifest.
+    pub manifest_size: u64,
+    /// Bytes of the configuration.
+    pub config_size: u64,
+    /// Bytes of each layer's blob, lowest first; 0 for one that is not here.
+    pub blob_sizes: Vec<u64>,
     /// Bytes of each unpacked layer, lowest first.
     pub layer_sizes: Vec<u64>,
 }
@@ -53,25 +64,16 @@ impl Image {
         let bytes = store.blobs().read(&target.digest, MAX_MANIFEST)?;
         let variants = match Document::parse(&bytes, &target.media_type)? {
             Document::Manifest(manifest) => {
-                let body = Body::read(store, target.digest, bytes.len() as u64, manifest)?;
-                vec![Variant { descriptor: target.clone(), body: Some(body) }]
+                let body = Reading::new(store).body(target.digest, bytes.len() as u64, manifest)?;
+                vec![Variant { descriptor: target.clone(), body: Some(Arc::new(body)) }]
             }
-            Document::Index(index) => index
-                .manifests
-                .into_iter()
-                .map(|descriptor| Variant { body: Self::entry(store, &descriptor), descriptor })
-                .collect(),
+            Document::Index(index) => {
+                let mut reading = Reading::new(store);
+                let entries = index.manifests.into_iter();
+                entries.map(|descriptor| Variant { body: reading.entry(&descriptor), descriptor }).collect()
+            }
         };
         Ok(Self { target, variants })
-    }
-
-    /// An entry of an index that may not be here, or may be an artifact that is no image.
-    fn entry(store: &Store, descriptor: &Descriptor) -> Option<Body> {
-        let bytes = store.blobs().read(&descriptor.digest, MAX_MANIFEST).ok()?;
-        match Document::parse(&bytes, &descriptor.media_type) {
-            Ok(Document::Manifest(manifest)) => Body::read(store, descriptor.digest, bytes.len() as u64, manifest).ok(),
-            _ => None,
-        }
     }
 
     /// The image's id.
@@ -81,7 +83,7 @@ impl Image {
 
     /// Manifests of runnable images whose configuration is here, with it.
     pub(crate) fn bodies(&self) -> impl Iterator<Item = (&Variant, &Body)> {
-        self.variants.iter().filter(|v| !v.descriptor.is_attestation()).filter_map(|v| Some((v, v.body.as_ref()?)))
+        self.variants.iter().filter(|v| !v.descriptor.is_attestation()).filter_map(|v| Some((v, v.body.as_deref()?)))
     }
 
     /// The manifest to use: the one for `wanted`, or else for this host, or else any that is here.
@@ -102,7 +104,8 @@ impl Image {
     /// Every digest of content the image holds, present or not.
     pub(crate) fn references(&self, blobs: &mut HashSet<Digest>, layers: &mut HashSet<DiffId>) {
         blobs.insert(self.target.digest);
-        for variant in &self.variants {
+        let mut seen = HashSet::new();
+        for variant in self.variants.iter().filter(|variant| seen.insert(variant.descriptor.digest)) {
             blobs.insert(variant.descriptor.digest);
             if let Some(body) = &variant.body {
                 blobs.insert(body.manifest.config.digest);
@@ -112,15 +115,15 @@ impl Image {
         }
     }
 
-    /// Bytes of blobs and unpacked layers, each counted once.
+    /// Bytes of the manifests' content and of unpacked layers, each manifest and each layer counted once.
     pub(crate) fn size(&self) -> u64 {
-        let mut seen = HashSet::new();
-        let mut sum = 0;
-        for (_, body) in self.bodies() {
-            sum += body.content;
+        let (mut manifests, mut layers) = (HashSet::new(), HashSet::new());
+        let mut sum: u64 = 0;
+        for (_, body) in self.bodies().filter(|(variant, _)| manifests.insert(variant.descriptor.digest)) {
+            sum = sum.saturating_add(body.content());
             for (diff_id, size) in body.config.rootfs.diff_ids.iter().zip(&body.layer_sizes) {
-                if seen.insert(*diff_id) {
-                    sum += size;
+                if layers.insert(*diff_id) {
+                    sum = sum.saturating_add(*size);
                 }
             }
         }
@@ -147,8 +150,8 @@ impl Image {
 impl Variant {
     fn summary(&self, users: &dyn Fn(&Digest) -> Vec<String>) -> ManifestSummary {
         let digest = self.descriptor.digest;
-        let content = self.body.as_ref().map_or(0, |body| body.content);
-        let unpacked = self.body.as_ref().map_or(0, Body::unpacked);
+        let content = self.body.as_deref().map_or(0, Body::content);
+        let unpacked = self.body.as_deref().map_or(0, Body::unpacked);
         let subject = self.descriptor.annotation("vnd.docker.reference.digest").unwrap_or_default();
         let attestation = self.descriptor.is_attestation();
         let kind = match (attestation, &self.body) {
@@ -167,7 +170,7 @@ impl Variant {
             id: digest.to_string(),
             descriptor: oci_descriptor(&self.descriptor, platform.as_ref()),
             available: self.body.as_ref().is_some_and(|body| body.available),
-            size: ManifestSize { content: signed(content), total: signed(content + unpacked) },
+            size: ManifestSize { content: signed(content), total: signed(content.saturating_add(unpacked)) },
             kind: kind.to_owned(),
             image_data,
             attestation_data: attestation.then(|| AttestationData { subject: subject.to_owned() }),
@@ -175,13 +178,61 @@ impl Variant {
     }
 }
 
-impl Body {
-    fn read(store: &Store, digest: Digest, manifest_size: u64, manifest: Manifest) -> Result<Self> {
+/// One target being read: what several entries of its index share is read once.
+struct Reading<'a> {
+    store: &'a Store,
+    /// By digest and declared type, as the type decides whether the document is taken for a manifest.
+    manifests: HashMap<(Digest, String), Option<Arc<Body>>>,
+    /// With their bytes.
+    configs: HashMap<Digest, Option<(Arc<model::Image>, u64)>>,
+    /// Bytes that may still be kept.
+    left: u64,
+}
+
+impl<'a> Reading<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self { store, manifests: HashMap::new(), configs: HashMap::new(), left: MAX_KEPT }
+    }
+
+    /// An entry of an index that may not be here, or may be an artifact that is no image.
+    fn entry(&mut self, descriptor: &Descriptor) -> Option<Arc<Body>> {
+        if !descriptor.media_type.is_empty() && !media_type::is_manifest(&descriptor.media_type) {
+            return None;
+        }
+        let key = (descriptor.digest, descriptor.media_type.clone());
+        if let Some(known) = self.manifests.get(&key) {
+            return known.clone();
+        }
+        let body = self.manifest(descriptor).map(Arc::new);
+        self.manifests.insert(key, body.clone());
+        body
+    }
+
+    fn manifest(&mut self, descriptor: &Descriptor) -> Option<Body> {
+        let size = self.store.blobs().size(&descriptor.digest).ok()?;
+        self.left.checked_sub(size)?;
+        let bytes = self.store.blobs().read(&descriptor.digest, MAX_MANIFEST).ok()?;
+        let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, &descriptor.media_type) else { return None };
+        self.body(descriptor.digest, size, manifest).ok()
+    }
+
+    fn body(&mut self, digest: Digest, manifest_size: u64, manifest: Manifest) -> Result<Body> {
         if manifest.layers.iter().any(|layer| !media_type::is_layer(&layer.media_type)) {
             return Err(fail!(Invalid, "manifest {digest} is not one of an image: it has layers of another type"));
         }
-        let bytes = store.blobs().read(&manifest.config.digest, MAX_CONFIG)?;
-        let config = model::Image::parse(&bytes)?;
+        let too_much = || fail!(Exhausted, "manifest {digest} is left out: the image has too many and too large ones");
+        let left = self.left.checked_sub(manifest_size).ok_or_else(too_much)?;
+        self.left = left;
+        let (config, config_size) = match self.configs.get(&manifest.config.digest) {
+            Some(Some(known)) => known.clone(),
+            Some(None) => return Err(fail!(Invalid, "manifest {digest} has a configuration that cannot be read")),
+            None => {
+                let read = self.config(&manifest.config.digest);
+                self.configs.insert(manifest.config.digest, read.as_ref().ok().cloned());
+                read?
+            }
+        };
+        let store = self.store;
         let diff_ids = &config.rootfs.diff_ids;
         if diff_ids.len() != manifest.layers.len() {
             let (layers, ids) = (manifest.layers.len(), diff_ids.len());
@@ -189,14 +240,31 @@ impl Body {
         }
         let available = diff_ids.iter().all(|diff_id| store.layers().has(diff_id));
         let layer_sizes = diff_ids.iter().map(|diff_id| store.layers().size(diff_id).unwrap_or(0)).collect();
-        let blobs: u64 = manifest.layers.iter().filter(|l| store.blobs().has(&l.digest)).map(|l| l.size).sum();
-        let content = manifest_size + bytes.len() as u64 + blobs;
-        Ok(Self { manifest, config, available, content, layer_sizes })
+        let blob_sizes = manifest.layers.iter().map(|l| store.blobs().size(&l.digest).unwrap_or(0)).collect();
+        Ok(Body { manifest, config, available, manifest_size, config_size, blob_sizes, layer_sizes })
+    }
+
+    fn config(&mut self, digest: &Digest) -> Result<(Arc<model::Image>, u64)> {
+        let size = self.store.blobs().size(digest)?;
+        let Some(left) = self.left.checked_sub(size) else {
+            return Err(fail!(Exhausted, "configuration {digest} is left out: the image has too many large ones"));
+        };
+        let config = model::Image::parse(&self.store.blobs().read(digest, MAX_CONFIG)?)?;
+        self.left = left;
+        Ok((Arc::new(config), size))
+    }
+}
+
+impl Body {
+    /// Bytes of manifest, configuration and the layers' blobs.
+    pub(crate) fn content(&self) -> u64 {
+        let documents = self.manifest_size.saturating_add(self.config_size);
+        self.blob_sizes.iter().fold(documents, |sum, size| sum.saturating_add(*size))
     }
 
     /// Bytes of the unpacked layers.
     pub(crate) fn unpacked(&self) -> u64 {
-        self.layer_sizes.iter().sum()
+        self.layer_sizes.iter().fold(0, |sum, size| sum.saturating_add(*size))
     }
 
     /// The layers' uncompressed digests, lowest first.
@@ -281,5 +349,108 @@ pub(crate) fn from_api(config: &ImageConfig) -> model::ImageConfig {
         on_build: config.on_build.clone(),
         shell: words(&config.shell),
         stop_timeout: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::Ingest;
+
+    struct Made {
+        _dir: tempfile::TempDir,
+        store: Arc<Store>,
+        ingest: Ingest,
+    }
+
+    fn made() -> Made {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("data")).unwrap();
+        let ingest = store.ingest();
+        Made { _dir: dir, store, ingest }
+    }
+
+    impl Made {
+        fn document(&self, text: &str) -> Digest {
+            self.ingest.document(text.as_bytes(), None).unwrap()
+        }
+
+        /// A configuration without layers, `bytes` long and a little.
+        fn config(&self, bytes: usize, mark: u32) -> Digest {
+            let author = "a".repeat(bytes);
+            self.document(&format!(
+                r#"{{"os":"linux","architecture":"amd64","comment":"{mark}","author":"{author}","rootfs":{{"type":"layers","diff_ids":[]}}}}"#
+            ))
+        }
+
+        fn manifest(&self, config: Digest, mark: u32) -> Descriptor {
+            let text = format!(
+                r#"{{"schemaVersion":2,"mediaType":"{}","annotations":{{"mark":"{mark}"}},"config":{{"mediaType":"{}","digest":"{config}","size":1}},"layers":[]}}"#,
+                media_type::OCI_MANIFEST,
+                media_type::OCI_CONFIG,
+            );
+            Descriptor::new(media_type::OCI_MANIFEST, self.document(&text), text.len() as u64)
+        }
+
+        fn index(&self, entries: &[Descriptor]) -> Image {
+            let manifests = serde_json::to_string(entries).unwrap();
+            let kind = media_type::OCI_INDEX;
+            let text = format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","manifests":{manifests}}}"#);
+            let target = Descriptor::new(kind, self.document(&text), text.len() as u64);
+            self.ingest.commit().unwrap();
+            Image::read(&self.store, target).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_an_index_repeats_is_kept_once() {
+        let made = made();
+        let config = made.config(6 << 20, 0);
+        let first = made.manifest(config, 1);
+        let repeated = made.index(&vec![first.clone(); 2000]);
+        let bodies: Vec<_> = repeated.variants.iter().map(|v| v.body.as_ref().unwrap()).collect();
+        assert!(bodies.iter().all(|body| Arc::ptr_eq(body, bodies[0])), "one manifest, one body");
+        assert_eq!(repeated.size(), bodies[0].content(), "and its bytes count once");
+
+        let sharing: Vec<Descriptor> = (0..50).map(|mark| made.manifest(config, mark)).collect();
+        let sharing = made.index(&sharing);
+        let bodies: Vec<_> = sharing.variants.iter().map(|v| v.body.as_ref().unwrap()).collect();
+        assert!(bodies.iter().all(|body| Arc::ptr_eq(&body.config, &bodies[0].config)), "one configuration");
+    }
+
+    #[test]
+    fn large_configurations_are_bounded_in_sum() {
+        let made = made();
+        let entries: Vec<Descriptor> = (0..5).map(|mark| made.manifest(made.config(6 << 20, mark), mark)).collect();
+        let image = made.index(&entries);
+        let kept = image.variants.iter().filter(|variant| variant.body.is_some()).count();
+        assert_eq!(kept, 2, "as many as fit");
+        assert!(image.shown().is_some());
+    }
+
+    #[test]
+    fn claimed_sizes_are_not_believed() {
+        let made = made();
+        let tar = [0u8; 1024];
+        let layer = made.ingest.layer(&tar[..], None, None).unwrap();
+        let config = made.document(&format!(
+            r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{}","{}"]}}}}"#,
+            layer.diff_id, layer.diff_id
+        ));
+        let claimed =
+            format!(r#"{{"mediaType":"{}","digest":"{}","size":{}}}"#, media_type::OCI_LAYER, layer.blob, i64::MAX);
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{}","digest":"{config}","size":{}}},"layers":[{claimed},{claimed}]}}"#,
+            media_type::OCI_CONFIG,
+            i64::MAX,
+        );
+        let target = Descriptor::new(media_type::OCI_MANIFEST, made.document(&text), u64::MAX);
+        made.ingest.commit().unwrap();
+        let image = Image::read(&made.store, target).unwrap();
+        let body = image.shown().unwrap();
+        assert_eq!(body.blob_sizes, [1024, 1024]);
+        assert_eq!(body.content(), text.len() as u64 + body.config_size + 2048);
+        assert_eq!(image.manifest_summaries(&|_| Vec::new())[0].size.content, signed(body.content()));
+        assert_eq!(image.size(), body.content() + body.layer_sizes[0]);
     }
 }

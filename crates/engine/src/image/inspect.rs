@@ -47,7 +47,7 @@ impl Images {
             users.iter().filter(|(_, manifest)| *manifest == digest).map(|(id, _)| id.clone()).collect()
         };
         let size = match (platform, body) {
-            (Some(_), Some(body)) => body.content + body.unpacked(),
+            (Some(_), Some(body)) => body.content().saturating_add(body.unpacked()),
             _ => image.size(),
         };
         Ok(ImageInspect {

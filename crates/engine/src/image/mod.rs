@@ -16,6 +16,7 @@ mod inspect;
 mod list;
 mod load;
 mod pattern;
+mod places;
 mod prune;
 mod pull;
 mod remove;
@@ -23,16 +24,17 @@ mod save;
 mod sink;
 mod tag;
 mod usage;
+mod verified;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use docker_types::image::ImageConfig;
 use docker_types::oci;
 use state::{Contents, Durability, Op, State};
-use store::model::Descriptor;
+use store::model::{Descriptor, MAX_LAYERS};
 use store::overlay::{Overlay, Upper};
 use store::{Ingest, Store};
 use sys::path::Root;
@@ -41,6 +43,7 @@ use types::{DiffId, Digest, Platform, Reference};
 pub(crate) use commit::commit;
 pub(crate) use content::Image;
 use index::{Entry, Found, Index, Names, Record};
+use verified::Verified;
 
 use crate::clock;
 use crate::config::EngineConfig;
@@ -58,6 +61,10 @@ pub(crate) struct Images {
     changing: tokio::sync::Mutex<()>,
     /// One pull of a reference at a time.
     pulls: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// What pulls found blobs to be.
+    verified: Arc<Verified>,
+    /// The lowest layer of every container.
+    places: PathBuf,
     /// A row's image could not be read at the start: nothing is collected, so that it can be repaired.
     damaged: bool,
 }
@@ -89,6 +96,7 @@ impl Images {
     /// When the store cannot be opened or is used by another engine.
     pub(crate) fn open(config: &EngineConfig, _state: Arc<State>, contents: &Contents) -> Result<Self> {
         let store = Store::open(&config.data_root)?;
+        let places = places::prepare(&config.data_root)?;
         let client = distribution::Client::new(distribution::Config {
             mirrors: config.registry_mirrors.clone(),
             insecure: config.insecure_registries.clone(),
@@ -126,6 +134,8 @@ impl Images {
             held: Mutex::new(held),
             changing: tokio::sync::Mutex::default(),
             pulls: Mutex::default(),
+            verified: Arc::default(),
+            places,
             damaged,
         })
     }
@@ -176,12 +186,25 @@ impl Images {
         layers.iter().map(|layer| self.store.layers().size(layer).unwrap_or(0)).sum()
     }
 
+    /// Directories a container's changes lie on, topmost first: its layers, and the places of its mounts.
+    ///
+    /// # Errors
+    /// When a layer is missing.
+    pub(crate) fn lowers(&self, layers: &[String]) -> Result<Vec<PathBuf>> {
+        let mut lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
+        // An image of as many layers as can be stacked has to do without, and gets its places on top.
+        if lowers.len() < MAX_LAYERS - 1 {
+            lowers.push(self.places.clone());
+        }
+        Ok(lowers)
+    }
+
     /// A container's root file system: its layers below `dir/upper`, mounted nowhere yet.
     ///
     /// # Errors
     /// When a layer is missing or the kernel refuses the mount.
     pub(crate) fn rootfs(&self, layers: &[String], dir: &Path) -> Result<OwnedFd> {
-        let lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
+        let lowers = self.lowers(layers)?;
         let upper = Some(Upper { upper: dir.join("upper"), work: dir.join("work") });
         Ok(self.store.mount(&Overlay { lowers, upper, volatile: false })?)
     }
@@ -199,7 +222,7 @@ impl Images {
     /// # Errors
     /// As [`Images::rootfs`].
     pub(crate) fn snapshot(&self, layers: &[String], dir: &Path) -> Result<Root> {
-        let mut lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
+        let mut lowers = self.lowers(layers)?;
         lowers.insert(0, dir.join("upper"));
         Ok(Root::from_fd(self.store.mount(&Overlay { lowers, upper: None, volatile: false })?))
     }

@@ -125,7 +125,7 @@ async fn pull(
     let _alone = gate.lock().await;
     let current = images.index().get(&reference.to_string()).map(|entry| entry.record.target.digest);
     let ingest = Arc::new(images.store.ingest());
-    let sink = Arc::new(Sink { ingest: Arc::clone(&ingest) });
+    let sink = Arc::new(Sink { ingest: Arc::clone(&ingest), verified: Arc::clone(&images.verified) });
     let request = PullRequest {
         reference: reference.clone(),
         platform: options.platform,
@@ -138,13 +138,15 @@ async fn pull(
     let tell = Arc::clone(&progress);
     let pulled = images
         .client
-        .pull(&request, sink, move |step| match step {
+        .pull(&request, Arc::clone(&sink), move |step| match step {
             Progress::Digest(_) | Progress::Downloaded(_) | Progress::UpToDate(_) => {
                 held.lock().unwrap_or_else(PoisonError::into_inner).push(step);
             }
             step => tell(step),
         })
         .await?;
+    let layers = pulled.layers;
+    inner.blocking("check an image's layers", move || Ok(sink.check(&layers)?)).await?;
     let target = Descriptor::new(pulled.target.media_type.clone(), pulled.target.digest, pulled.target.size);
     let image = Images::admit(inner, ingest, target, vec![reference.clone()]).await?;
     images.publish(inner, "pull", &reference.familiar(), &reference.familiar_name(), Some(&image));

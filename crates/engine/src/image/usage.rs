@@ -17,16 +17,16 @@ use crate::facade::ImageListOptions;
 fn pieces(image: &Image) -> HashMap<Digest, u64> {
     let mut pieces = HashMap::new();
     for (variant, body) in image.bodies() {
-        pieces.insert(variant.descriptor.digest, variant.descriptor.size);
-        pieces.insert(body.manifest.config.digest, body.manifest.config.size);
+        pieces.insert(variant.descriptor.digest, body.manifest_size);
+        pieces.insert(body.manifest.config.digest, body.config_size);
         if body.available {
-            for (layer, (diff_id, size)) in
-                body.manifest.layers.iter().zip(body.config.rootfs.diff_ids.iter().zip(&body.layer_sizes))
-            {
-                *pieces.entry(layer.digest).or_default() = layer.size;
+            let packed = body.manifest.layers.iter().map(|layer| layer.digest).zip(&body.blob_sizes);
+            let unpacked = body.config.rootfs.diff_ids.iter().zip(&body.layer_sizes);
+            for ((blob, packed), (diff_id, size)) in packed.zip(unpacked) {
+                pieces.insert(blob, *packed);
                 // An uncompressed blob has its layer's digest and is on disk twice, packed and unpacked.
-                if layer.digest == diff_id.0 {
-                    pieces.insert(layer.digest, layer.size + size);
+                if blob == diff_id.0 {
+                    pieces.insert(blob, packed.saturating_add(*size));
                 } else {
                     pieces.insert(diff_id.0, *size);
                 }

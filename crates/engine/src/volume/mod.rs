@@ -16,8 +16,8 @@ use types::{Filters, VolumeName};
 
 use crate::clock;
 use crate::config::EngineConfig;
-use crate::container::record::MountType;
 use crate::container::random_id;
+use crate::container::record::MountType;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 
@@ -56,7 +56,8 @@ impl Volumes {
         made.map_err(|e| Error::io(format!("cannot make the directory {}", root.display()), e))?;
         let mut known = BTreeMap::new();
         for (name, document) in &contents.volumes {
-            let record = serde_json::from_str(document).map_err(|e| Error::io(format!("the record of volume {name}"), e))?;
+            let record =
+                serde_json::from_str(document).map_err(|e| Error::io(format!("the record of volume {name}"), e))?;
             known.insert(name.clone(), record);
         }
         Ok(Self { root, known: Mutex::new(known), changing: tokio::sync::Mutex::default() })
@@ -101,8 +102,12 @@ impl Volumes {
             return Err(fail!(NotFound, "error looking up volume plugin {0}: plugin \"{0}\" not found", body.driver));
         }
         if let Some((key, _)) = body.driver_opts.iter().find(|(_, value)| !value.is_empty()) {
-            return Err(fail!(Unsupported, "create {}: option \"{key}\" of the local volume driver is not supported yet", body.name)
-                .with_hint("bind a directory that is mounted on the host instead"));
+            return Err(fail!(
+                Unsupported,
+                "create {}: option \"{key}\" of the local volume driver is not supported yet",
+                body.name
+            )
+            .with_hint("bind a directory that is mounted on the host instead"));
         }
         let mut labels = body.labels;
         let name = if body.name.is_empty() {
@@ -151,7 +156,9 @@ impl Volumes {
         }
         let dangling = match filters.contains("dangling") {
             false => None,
-            true => Some(filters.boolean("dangling", false).map_err(|v| fail!(Invalid, "invalid filter 'dangling={v:?}'"))?),
+            true => Some(
+                filters.boolean("dangling", false).map_err(|v| fail!(Invalid, "invalid filter 'dangling={v:?}'"))?,
+            ),
         };
         let users = users(inner);
         let volumes = self.lock().clone();
@@ -227,14 +234,21 @@ impl Volumes {
                 report.volumes_deleted.push(name);
             }
         }
-        inner.events.publish("volume", "prune", "", [("reclaimed".to_owned(), report.space_reclaimed.to_string())].into());
+        inner.events.publish(
+            "volume",
+            "prune",
+            "",
+            [("reclaimed".to_owned(), report.space_reclaimed.to_string())].into(),
+        );
         Ok(report)
     }
 
     /// Bytes that the files of a volume occupy.
     async fn size(&self, inner: &Arc<Inner>, name: &str) -> Result<u64> {
         let data = self.data(name);
-        inner.blocking("measure a volume", move || tree::bytes(&data).map_err(|e| Error::io("measure a volume", e))).await
+        inner
+            .blocking("measure a volume", move || tree::bytes(&data).map_err(|e| Error::io("measure a volume", e)))
+            .await
     }
 
     /// Every volume with its references and size, for disk usage.
@@ -248,7 +262,8 @@ impl Volumes {
         for (name, record) in known {
             let size = self.size(inner, &name).await.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
             let ref_count = users.get(&name).map_or(0, |list| i64::try_from(list.len()).unwrap_or(i64::MAX));
-            volumes.push(Volume { usage_data: Some(VolumeUsageData { ref_count, size }), ..self.shown(&name, &record) });
+            volumes
+                .push(Volume { usage_data: Some(VolumeUsageData { ref_count, size }), ..self.shown(&name, &record) });
         }
         Ok(volumes)
     }
@@ -258,8 +273,14 @@ impl Volumes {
     ///
     /// # Errors
     /// When the image's tree cannot be mounted or the disk refuses.
-    pub(crate) async fn copy_up(&self, inner: &Arc<Inner>, layers: &[String], copies: Vec<(String, String)>) -> Result<()> {
-        let copies: Vec<(PathBuf, String)> = copies.into_iter().map(|(name, target)| (self.data(&name), target)).collect();
+    pub(crate) async fn copy_up(
+        &self,
+        inner: &Arc<Inner>,
+        layers: &[String],
+        copies: Vec<(String, String)>,
+    ) -> Result<()> {
+        let copies: Vec<(PathBuf, String)> =
+            copies.into_iter().map(|(name, target)| (self.data(&name), target)).collect();
         let empty: Vec<(PathBuf, String)> = inner
             .blocking("look into new volumes", move || {
                 Ok(copies.into_iter().filter(|(data, _)| is_empty(data)).collect())
