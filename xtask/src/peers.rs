@@ -55,7 +55,7 @@ pub fn up() -> Result<Peers> {
             .arg(format!("--include={PACKAGES}"))
             .arg("sid")
             .arg(&root)
-            .arg(format!("deb [trusted=yes] {} sid main", mirror())),
+            .arg(format!("deb [trusted=yes] {} sid main", mirror()?)),
         )?;
     }
     let docker = shell::on_path("docker").unwrap_or_else(|| root.join("usr/bin/docker"));
@@ -89,11 +89,20 @@ fn path(program: &Path) -> &str {
     program.to_str().unwrap_or("docker")
 }
 
-/// The mirror this machine already uses.
-fn mirror() -> String {
-    let sources = fs::read_to_string("/etc/apt/sources.list.d/debian.sources").unwrap_or_default();
-    let uri = sources.lines().find_map(|line| line.strip_prefix("URIs:")).map(str::trim);
-    uri.unwrap_or("http://deb.debian.org/debian").to_owned()
+/// The mirror this machine already uses, from apt's own lists in either format.
+fn mirror() -> Result<String> {
+    let mut lists = vec![PathBuf::from("/etc/apt/sources.list")];
+    lists.extend(fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|entry| entry.path()));
+    let texts = lists.iter().filter_map(|list| fs::read_to_string(list).ok());
+    let words: Vec<String> = texts
+        .flat_map(|text| {
+            let lines = text.lines().filter(|line| line.starts_with("URIs:") || line.starts_with("deb "));
+            lines.flat_map(str::split_whitespace).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let debian =
+        words.into_iter().find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"));
+    debian.context("apt's lists under /etc/apt name no Debian mirror to make the private root from")
 }
 
 fn answers(docker: &Path, socket: &str) -> bool {

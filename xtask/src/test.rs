@@ -31,7 +31,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let programs = binaries::build(Profile::Dev)?;
     let peers = peers::up()?;
 
-    let mut cargo = shell::command("cargo", ["test", "--workspace", "--quiet"]);
+    let mut cargo = shell::command("cargo", ["test", "--workspace", "--quiet", "--no-fail-fast"]);
     if !filter.is_empty() {
         cargo.arg("--").args(filter);
     }

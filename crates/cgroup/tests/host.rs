@@ -302,7 +302,10 @@ fn statistics() {
     let mut inmate = Inmate::start(&group, script);
     let mut line = [0u8; 5];
     inmate.0.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    // Frozen, so that the counters stand still between one file and the next.
+    group.freeze().unwrap();
     let stats = group.stats().unwrap();
+    group.thaw().unwrap();
     assert!(stats.cpu.total_ns > 0 && stats.cpu.user_ns + stats.cpu.system_ns > 0);
     assert_eq!(stats.cpu.percpu_ns.iter().sum::<u64>(), stats.cpu.total_ns);
     assert_eq!(stats.pids.current, 1);

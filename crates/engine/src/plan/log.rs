@@ -10,6 +10,12 @@ use super::path_text;
 use crate::container::record::Record;
 use crate::error::{Result, fail};
 
+/// Size of a log file that names no `max-size`. Docker has no limit, and logs fill disks; `max-size=-1` asks for that.
+const DEFAULT_MAX_SIZE: u64 = 512 << 20;
+
+/// Files kept where neither option is given: at most 1 GiB a container.
+const DEFAULT_MAX_FILES: u32 = 2;
+
 /// Where the json-file log of `record` is, or none without one.
 pub(crate) fn log_path(record: &Record, dir: &Path) -> Option<PathBuf> {
     (record.host_config.log_config.kind == "json-file").then(|| dir.join(format!("{}-json.log", record.id)))
@@ -20,11 +26,12 @@ pub(super) fn log_config(record: &Record, dir: &Path) -> Result<LogConfig> {
     let Some(path) = log_path(record, dir) else { return Ok(LogConfig::None) };
     let empty = BTreeMap::new();
     let options = record.host_config.log_config.config.as_ref().unwrap_or(&empty);
-    let max_size = match options.get("max-size").map(String::as_str) {
-        None | Some("-1") => 0,
-        Some(text) => types::ram_in_bytes(text).map_err(|e| fail!(Invalid, "invalid max-size {text:?}: {e}"))?,
+    let (max_size, files) = match options.get("max-size").map(String::as_str) {
+        None => (DEFAULT_MAX_SIZE, DEFAULT_MAX_FILES),
+        Some("-1") => (0, 1),
+        Some(text) => (types::ram_in_bytes(text).map_err(|e| fail!(Invalid, "invalid max-size {text:?}: {e}"))?, 1),
     };
-    let max_files = options.get("max-file").and_then(|n| n.parse().ok()).unwrap_or(1).max(1);
+    let max_files = options.get("max-file").and_then(|n| n.parse().ok()).unwrap_or(files).max(1);
     Ok(LogConfig::JsonFile {
         path: path_text(path.as_path())?,
         max_size,
@@ -51,4 +58,28 @@ fn attributes(record: &Record, options: &BTreeMap<String, String>) -> String {
         }
     }
     if map.is_empty() { String::new() } else { serde_json::to_string(&map).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(options: &[(&str, &str)]) -> (u64, u32) {
+        let mut record = Record { id: "0".repeat(64), ..Record::default() };
+        record.host_config.log_config.kind = "json-file".into();
+        record.host_config.log_config.config =
+            Some(options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        match log_config(&record, Path::new("/c")).unwrap() {
+            LogConfig::JsonFile { max_size, max_files, .. } => (max_size, max_files),
+            LogConfig::None => panic!("a json-file log was asked for"),
+        }
+    }
+
+    #[test]
+    fn logs_are_capped_unless_told_otherwise() {
+        assert_eq!(limits(&[]), (DEFAULT_MAX_SIZE, DEFAULT_MAX_FILES));
+        assert_eq!(limits(&[("max-file", "5")]), (DEFAULT_MAX_SIZE, 5));
+        assert_eq!(limits(&[("max-size", "10m")]), (10 << 20, 1));
+        assert_eq!(limits(&[("max-size", "-1")]), (0, 1));
+    }
 }
