@@ -43,7 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    ("api", &["docker-types", "engine", "types"]),
+    ("api", &["docker-types", "engine", "sys", "types"]),
     ("client", &["docker-types", "types"]),
     ("cli", &["client", "docker-types", "types"]),
     ("dhow", &["cli"]),

@@ -95,7 +95,10 @@ mod tests {
         let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
         let path = dir.path().join("x.pid");
         std::fs::write(&path, child.id().to_string()).unwrap();
-        // The name changes with the exec, which spawn has waited for.
+        // The kernel lets the parent of a vfork go on a moment before it gives the child its new name.
+        while !is_daemon(child.id()) {
+            std::thread::yield_now();
+        }
         let refused = PidFile::write(&path);
         child.kill().unwrap();
         child.wait().unwrap();

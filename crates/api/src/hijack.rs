@@ -35,6 +35,8 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 const OUTPUT_BUFFER: usize = 128 << 10;
 /// Bytes moved per system call towards the process.
 const INPUT_BUFFER: usize = 64 << 10;
+/// Longest wait for a client to read the head of the response.
+const HEADER_READ: Duration = Duration::from_millis(100);
 /// How often a client that has closed its sending side is checked for being gone altogether.
 const GONE_CHECK: Duration = Duration::from_secs(5);
 
@@ -123,10 +125,15 @@ where
     let (mut output, mut input) = tokio::io::split(stream);
     let towards_client = async {
         let mut buffer = BytesMut::with_capacity(OUTPUT_BUFFER);
+        let mut header_taken = false;
         loop {
             match output.read_buf(&mut buffer).await {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
+            }
+            if !header_taken {
+                header_read(probe.as_ref()).await;
+                header_taken = true;
             }
             if to_client.write_all(&buffer).await.is_err() {
                 return;
@@ -188,6 +195,20 @@ async fn feed<W: AsyncWrite + Unpin>(sink: &mut Option<&mut W>, bytes: &[u8], de
         }
     }
     detached
+}
+
+/// Completes when the client has read the response's head, or after a bounded time.
+///
+/// Some clients, docker-py among them, read the head through a buffer and the stream around it: bytes
+/// that arrive together with the head are lost to them. A fast command's output would.
+async fn header_read(probe: Option<&std::os::fd::OwnedFd>) {
+    let begin = tokio::time::Instant::now();
+    while probe.is_some_and(|fd| sys::socket::unread_by_peer(fd).is_ok_and(|bytes| bytes > 0)) {
+        if begin.elapsed() > HEADER_READ {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// Completes when the peer has closed both directions (POLLHUP, which Unix sockets report).

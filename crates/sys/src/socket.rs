@@ -179,6 +179,18 @@ pub fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
 }
 
+/// Memory of what was sent and the peer has not taken yet: on a Unix socket not read, on TCP not
+/// acknowledged. 0 when the peer has everything (`SIOCOUTQ`, unix(7) and tcp(7)).
+///
+/// # Errors
+/// `EINVAL` for a listening socket.
+pub fn unread_by_peer(socket: impl AsFd) -> Result<usize, Errno> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ on sockets, writes one int.
+    crate::raw::check(unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) }.into())?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
 /// `sun_path` holds 107 bytes and the NUL; longer paths are named through their open directory.
 fn with_address<T>(path: &Path, call: impl FnOnce(&SocketAddrUnix) -> Result<T, Errno>) -> Result<T, Errno> {
     if path.as_os_str().as_bytes().len() < 108 {

@@ -32,6 +32,8 @@ mod version;
 mod volume;
 mod wait;
 
+use std::collections::BTreeMap;
+
 use crate::flags::{Command, Flag, Group};
 
 pub(crate) const GROUPS: &[Group] = &[
@@ -160,7 +162,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// `filters` parameter of list requests: `{"key":{"value":true}}`; nothing when there are none.
 pub(crate) fn filters<'a>(values: impl Iterator<Item = &'a str>) -> crate::Result<Option<String>> {
-    let mut map = serde_json::Map::new();
+    let mut map: BTreeMap<String, BTreeMap<&str, bool>> = BTreeMap::new();
     for text in values.filter(|text| !text.is_empty()) {
         let (key, value) = text.split_once('=').ok_or_else(|| {
             crate::Error::with_code(
@@ -168,10 +170,9 @@ pub(crate) fn filters<'a>(values: impl Iterator<Item = &'a str>) -> crate::Resul
                 125,
             )
         })?;
-        let entry = map.entry(key.trim().to_lowercase()).or_insert_with(|| serde_json::json!({}));
-        entry[value.trim()] = serde_json::json!(true);
+        map.entry(key.trim().to_lowercase()).or_default().insert(value.trim(), true);
     }
-    Ok((!map.is_empty()).then(|| serde_json::Value::Object(map).to_string()))
+    Ok((!map.is_empty()).then(|| serde_json::json!(map).to_string()))
 }
 
 /// `/containers/NAME` followed by `rest`.
