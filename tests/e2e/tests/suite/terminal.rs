@@ -20,7 +20,9 @@ fn expect(client: &Client, script: &str) {
     );
 }
 
-const MUST: &str = "proc must {what} { expect { $what {} timeout {puts \"no $what\"; exit 1} eof {puts \"end before $what\"; exit 1} } }\n";
+/// `must TEXT` waits for a text, `finish` for the end; both fail the script when it does not come.
+const MUST: &str = "proc must {what} { expect $what {} timeout {puts \"no $what\"; exit 1} eof {puts \"end before $what\"; exit 1} }\n\
+                    proc finish {} { expect eof {} timeout {puts \"no end\"; exit 1} }\n";
 
 #[test]
 fn run_it_is_a_terminal_of_the_right_size() {
@@ -31,7 +33,7 @@ fn run_it_is_a_terminal_of_the_right_size() {
             &client,
             &format!(
                 "{MUST}spawn $client run --rm -it busybox sh\nmust \"#\"\nsend \"tty; stty size\\r\"\nmust \"/dev/pts/0\"\n\
-                 must \"33 99\"\nsend \"exit 5\\r\"\nexpect eof\nlassign [wait] a b c code\nexit [expr $code != 5]"
+                 must \"33 99\"\nsend \"exit 5\\r\"\nfinish\nlassign [wait] a b c code\nexit [expr $code != 5]"
             ),
         );
     }
@@ -47,7 +49,7 @@ fn exec_it_and_interrupt() {
             &client,
             &format!(
                 "{MUST}spawn $client exec -it c1 sh\nmust \"#\"\nsend \"sleep 100\\r\"\nsleep 0.5\nsend \"\\003\"\n\
-                 send \"echo code=$?\\r\"\nmust \"code=130\"\nsend \"exit 0\\r\"\nexpect eof"
+                 send \"echo code=$?\\r\"\nmust \"code=130\"\nsend \"exit 0\\r\"\nfinish"
             ),
         );
         client.run(&["rm", "-f", "c1"]);
@@ -62,14 +64,14 @@ fn detach_keys_leave_the_container_running() {
         expect(
             &client,
             &format!(
-                "{MUST}spawn $client run -it --name c1 busybox sh\nmust \"#\"\nsend \"\\020\\021\"\nexpect eof\nlassign [wait] a b c code\nexit $code"
+                "{MUST}spawn $client run -it --name c1 busybox sh\nmust \"#\"\nsend \"\\020\\021\"\nfinish\nlassign [wait] a b c code\nexit $code"
             ),
         );
         assert_eq!(client.inspect("c1")["State"]["Running"], true);
         expect(
             &client,
             &format!(
-                "{MUST}spawn $client attach c1\nsend \"echo back\\r\"\nmust \"back\\r\\nback\"\nsend \"exit\\r\"\nexpect eof"
+                "{MUST}spawn $client attach c1\nsend \"echo back\\r\"\nmust \"back\\r\\nback\"\nsend \"exit\\r\"\nfinish"
             ),
         );
         client.run(&["rm", "-f", "c1"]);
