@@ -32,6 +32,16 @@ pub struct AttachStream {
     /// Earlier output to send first (`logs=1`).
     prefix: Option<Prefix>,
     live: Live,
+    /// What the end of the output waits for.
+    farewell: Option<Farewell>,
+}
+
+struct Farewell(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl std::fmt::Debug for Farewell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Farewell")
+    }
 }
 
 #[derive(Debug)]
@@ -54,21 +64,28 @@ enum Live {
 impl AttachStream {
     /// Over one end of the shim's stream socket pair.
     pub(crate) fn connected(fd: OwnedFd) -> Result<Self> {
-        Ok(Self { prefix: None, live: Live::Connected(stream(fd).map_err(|e| Error::io("cannot attach", e))?) })
+        let live = Live::Connected(stream(fd).map_err(|e| Error::io("cannot attach", e))?);
+        Ok(Self { prefix: None, live, farewell: None })
     }
 
     /// Before the start: connected when the descriptor comes, ended when its sender goes.
     pub(crate) fn waiting(connection: oneshot::Receiver<OwnedFd>) -> Self {
-        Self { prefix: None, live: Live::Waiting { connection, shut: false } }
+        Self { prefix: None, live: Live::Waiting { connection, shut: false }, farewell: None }
     }
 
     /// Nothing live (`stream=0`).
     pub(crate) fn ended() -> Self {
-        Self { prefix: None, live: Live::Ended }
+        Self { prefix: None, live: Live::Ended, farewell: None }
     }
 
     pub(crate) fn with_prefix(mut self, chunks: mpsc::Receiver<Result<Bytes>>) -> Self {
         self.prefix = Some(Prefix { chunks, current: Bytes::new() });
+        self
+    }
+
+    /// Tell of the end of the output only when `done` is over: who sees the end asks for the exit code next.
+    pub(crate) fn ending_after(mut self, done: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.farewell = Some(Farewell(Box::pin(done)));
         self
     }
 
@@ -114,11 +131,19 @@ impl AsyncRead for AttachStream {
         }
         std::task::ready!(this.poll_live(cx));
         match &mut this.live {
-            Live::Connected(stream) => match std::task::ready!(Pin::new(stream).poll_read(cx, buf)) {
-                // The shim left without a farewell: the end all the same.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Poll::Ready(Ok(())),
-                other => Poll::Ready(other),
-            },
+            Live::Connected(stream) => {
+                let before = buf.filled().len();
+                match std::task::ready!(Pin::new(stream).poll_read(cx, buf)) {
+                    // The shim left without a word: the end all the same.
+                    Err(e) if e.kind() != io::ErrorKind::ConnectionReset => return Poll::Ready(Err(e)),
+                    _ => {}
+                }
+                if let (true, Some(farewell)) = (buf.filled().len() == before, &mut this.farewell) {
+                    std::task::ready!(farewell.0.as_mut().poll(cx));
+                    this.farewell = None;
+                }
+                Poll::Ready(Ok(()))
+            }
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -172,6 +197,21 @@ mod tests {
         stream.read_to_end(&mut out).await.unwrap();
         assert_eq!(out, b"out");
         assert_eq!(theirs.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_what_it_promised() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (tx, rx) = oneshot::channel::<()>();
+        let mut stream = AttachStream::connected(ours.into()).unwrap().ending_after(async {
+            let _ = rx.await;
+        });
+        drop(theirs);
+        let mut byte = [0; 1];
+        let early = tokio::time::timeout(std::time::Duration::from_millis(50), stream.read(&mut byte)).await;
+        assert!(early.is_err(), "the end was told too early");
+        tx.send(()).unwrap();
+        assert_eq!(stream.read(&mut byte).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -22,6 +22,9 @@ use crate::plan;
 /// How long the exit code of an exec can be asked for after its end.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
+/// How long the end of an exec's output is held back for its exit code.
+const EXIT_FOLLOWS: Duration = Duration::from_secs(2);
+
 /// How to start an exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecStartOptions {
@@ -271,7 +274,14 @@ pub(crate) async fn start(
             drop(stream);
             Ok(None)
         }
-        Ok(Some(fd)) => Ok(Some(Attached { tty, stream: AttachStream::connected(fd)? })),
+        Ok(Some(fd)) => {
+            let exec = Arc::clone(exec);
+            // The shim's word of the exit comes over another socket, so the end of the output may overtake it.
+            let stream = AttachStream::connected(fd)?.ending_after(async move {
+                let _ = tokio::time::timeout(EXIT_FOLLOWS, exec.wait()).await;
+            });
+            Ok(Some(Attached { tty, stream }))
+        }
         Ok(None) => Ok(Some(Attached { tty, stream: AttachStream::ended() })),
         Err((error, code)) => {
             // Nothing ran, so nothing dies: the exit code alone tells of it.
