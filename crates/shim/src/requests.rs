@@ -101,7 +101,7 @@ impl Server {
         let streams = task
             .prepare_io(plan.io, false, &mut self.null)
             .map_err(|errno| failure(FailureStage::Io, errno, "make the standard streams"))?;
-        let spawning = runtime::spawn(&plan, &fds, stdio(&streams))?;
+        let spawning = runtime::spawn(&plan, &fds, stdio(&streams), &mut ())?;
         begin(task, spawning, to, None);
         let oom = plan.oom_fd.map(usize::from).filter(|index| *index < fds.len());
         let oom = oom.map(|index| OomCounter::new(fds.swap_remove(index)));
@@ -154,7 +154,7 @@ impl Server {
         let io = |errno| failure(FailureStage::Io, errno, "make the standard streams");
         let streams = task.prepare_io(plan.io, attach.is_none(), &mut self.null).map_err(io)?;
         let stream = attach.map(|streams| task.attach(client, streams)).transpose().map_err(io)?;
-        let spawning = runtime::exec(&plan, &fds, target.as_fd(), stdio(&streams))?;
+        let spawning = runtime::exec(&plan, &fds, target.as_fd(), stdio(&streams), &mut ())?;
         begin(&mut task, spawning, to, stream);
         self.tasks.push(task);
         self.watch_start(id);

@@ -281,7 +281,8 @@ impl Server {
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
         let Phase::Starting(starting) = &mut task.phase else { return };
         match starting.spawning.advance() {
-            Progress::Waiting => {}
+            // A start of ours asks to be held nowhere.
+            Progress::Waiting | Progress::Held(_) => {}
             Progress::Running => self.started(id),
             Progress::Failed(failure) => self.start_failed(id, failure),
         }
@@ -307,7 +308,7 @@ impl Server {
         let Starting { spawning, reply, stream, ended } = starting;
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
         task.phase = Phase::Running { pidfd: spawning.pidfd };
-        let master = match spawning.master {
+        let master = match spawning.status.master {
             Some(master) => task.set_master(master),
             None if task.tty => Err(Errno::NOTTY),
             None => Ok(()),
@@ -321,7 +322,7 @@ impl Server {
             if let Some(launched) = &mut self.launched {
                 launched.started_at_ns = started_at_ns;
             }
-            Response::Started { pid: spawning.pid, started_at_ns, warnings: spawning.warnings }
+            Response::Started { pid: spawning.pid, started_at_ns, warnings: spawning.status.warnings }
         } else {
             Response::ExecStarted { pid: spawning.pid }
         };

@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod creds;
+pub mod exe;
 pub mod fd;
 pub mod keyring;
 pub mod loopback;
@@ -19,6 +20,7 @@ pub mod netns;
 pub mod path;
 pub mod process;
 pub mod pty;
+pub mod sched;
 pub mod seccomp;
 pub mod socket;
 pub mod spawn;

@@ -134,6 +134,39 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     .map(drop)
 }
 
+/// Sets a resource limit of another process, by number: for a child not yet waited for, whose number cannot be taken.
+///
+/// # Errors
+/// As [`set_rlimit`]; `ESRCH`.
+pub fn set_rlimit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` outlives the call; no old value is asked for.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>())
+    })
+    .map(drop)
+}
+
+/// Waits until the child `pid` has ended, and gives its exit status, or 128 + signal.
+///
+/// # Errors
+/// `ECHILD` when it is no child of the caller.
+pub fn wait_for(pid: i32) -> Result<i32, Errno> {
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let pid = Pid::from_raw(pid).ok_or(Errno::CHILD)?;
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                if let Some(code) = status.exit_status().or_else(|| status.terminating_signal().map(|n| 128 + n)) {
+                    return Ok(code);
+                }
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// Gives every signal its default action and unblocks all: what a new program should find.
 pub fn reset_signals() {
     for signal in 1..=64 {

@@ -110,6 +110,7 @@ pub(crate) fn assemble(inner: &Inner, prepared: Prepared<'_>) -> Result<Assemble
         log: log::log_config(record, &dir)?,
         init: host.init.unwrap_or(false),
         oom_fd,
+        ..LaunchPlan::default()
     };
     Ok(Assembled { plan, fds: fds.into_inner() })
 }
@@ -197,13 +198,12 @@ fn process(inner: &Inner, record: &Record, user: &User, env: &[String]) -> Resul
         bounding: caps,
         permitted: caps,
         effective: caps,
-        ambient: 0,
         no_new_privileges: no_new_privileges(options, inner.config.no_new_privileges),
         seccomp: inner.filters.resolve(options, host.privileged, caps)?,
         rlimits: limits::rlimits(host, &inner.config.default_ulimits),
-        oom_score_adj: (host.oom_score_adj != 0).then_some(i32::try_from(host.oom_score_adj).unwrap_or(0)),
+        oom_score_adj: Some(i32::try_from(host.oom_score_adj).unwrap_or(0)),
         umask: 0o022,
-        apparmor: None,
+        ..Process::default()
     })
 }
 
