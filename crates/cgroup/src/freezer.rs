@@ -27,7 +27,7 @@ enum Freezer<'a> {
 
 impl Cgroup {
     fn freezer(&self) -> Result<Freezer<'_>, Error> {
-        match (self.v1_dir("freezer"), self.v2.as_deref()) {
+        match (self.v1_dir("freezer"), self.v2_dir()) {
             (Some(dir), _) => Ok(Freezer::V1(dir)),
             (None, Some(dir)) => Ok(Freezer::V2(dir)),
             (None, None) => Err(Error::Unsupported {

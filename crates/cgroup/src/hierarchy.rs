@@ -23,6 +23,10 @@ pub(crate) struct V1Mount {
     pub(crate) point: PathBuf,
     /// Last component of the mount point: the name shown inside containers.
     pub(crate) name: String,
+    /// What of the hierarchy is mounted there.
+    root: String,
+    /// This process's own group, as a path below the mount point; `None` if it is not below.
+    pub(crate) own: Option<String>,
 }
 
 /// The host's hierarchies.
@@ -30,7 +34,8 @@ pub(crate) struct V1Mount {
 pub struct Hierarchy {
     pub(crate) v1: Vec<V1Mount>,
     pub(crate) v2: Option<PathBuf>,
-    /// The daemon's own group on v2, as a path below the mount point.
+    v2_root: String,
+    /// This process's own group on v2, as a path below the mount point; `None` if it is not below.
     pub(crate) own_v2: Option<String>,
 }
 
@@ -67,20 +72,33 @@ impl Hierarchy {
                 && !fresh.is_empty()
             {
                 let name = name.to_string_lossy().into_owned();
-                v1.push(V1Mount { controllers: fresh, point: mount.point, name });
+                v1.push(V1Mount { controllers: fresh, point: mount.point, name, root: mount.root, own: None });
             }
         }
         if v1.is_empty() && v2.is_none() {
             return Err(Error::NoHierarchy);
         }
-        let own_v2 = v2.as_ref().and_then(|mount| {
-            let path = own_groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-            let below = if mount.root == "/" { path } else { path.strip_prefix(mount.root.as_str())? };
-            let below = below.trim_matches('/');
-            // "/.." appears when the own group lies outside the namespace's root.
-            (!below.split('/').any(|c| c == "..")).then(|| below.to_owned())
-        });
-        Ok(Hierarchy { v1, v2: v2.map(|m| m.point), own_v2 })
+        let v2_root = v2.as_ref().map_or_else(String::new, |m| m.root.clone());
+        Ok(Hierarchy { v1, v2: v2.map(|m| m.point), v2_root, own_v2: None }.with_own(own_groups))
+    }
+
+    /// The same hierarchies as a process sees them whose `/proc/PID/cgroup` is `groups`.
+    pub(crate) fn with_own(&self, groups: &str) -> Hierarchy {
+        let mut there = self.clone();
+        let path_of = |wanted: &dyn Fn(&str) -> bool| {
+            groups.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (controllers, path) = rest.split_once(':')?;
+                controllers.split(',').any(wanted).then_some(path)
+            })
+        };
+        for mount in &mut there.v1 {
+            let path = path_of(&|c| mount.controllers.iter().any(|m| m == c));
+            mount.own = path.and_then(|path| below_root(path, &mount.root));
+        }
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+        there.own_v2 = path.filter(|_| self.v2.is_some()).and_then(|path| below_root(path, &self.v2_root));
+        there
     }
 
     /// Which version carries the limits.
@@ -113,6 +131,23 @@ impl Hierarchy {
             _ => Vec::new(),
         }
     }
+}
+
+/// `path` of a hierarchy as seen where its group `root` is mounted.
+fn below_root(path: &str, root: &str) -> Option<String> {
+    let below = if root == "/" {
+        path
+    } else {
+        let below = path.strip_prefix(root)?;
+        // "/docker/ab" is no root of "/docker/abc".
+        if !below.is_empty() && !below.starts_with('/') {
+            return None;
+        }
+        below
+    };
+    let below = below.trim_matches('/');
+    // "/.." appears when the group lies outside the control group namespace's root.
+    (!below.split('/').any(|c| c == "..")).then(|| below.to_owned())
 }
 
 #[cfg(test)]
@@ -157,6 +192,17 @@ mod tests {
     #[test]
     fn nothing_mounted() {
         assert!(matches!(Hierarchy::parse("1 0 0:1 / / rw - ext4 x rw\n", ""), Err(Error::NoHierarchy)));
+    }
+
+    #[test]
+    fn own_groups_are_seen_from_the_mount() {
+        let text = "33 30 0:29 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            34 30 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        let h = Hierarchy::parse(text, "3:memory:/docker/ab/in\n2:cpu:/x\n").unwrap();
+        let own: Vec<_> = h.v1.iter().map(|m| m.own.as_deref()).collect();
+        assert_eq!(own, [Some("in"), Some("x")]);
+        let h = Hierarchy::parse(text, "3:memory:/docker/abc\n").unwrap();
+        assert!(h.v1.iter().all(|m| m.own.is_none()));
     }
 
     #[test]

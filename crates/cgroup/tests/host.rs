@@ -172,7 +172,7 @@ fn limits_arrive() {
     let error = group.apply(&Resources { memory: Some(64 * mib), ..Resources::default() }).unwrap_err();
     assert!(error.to_string().contains("raised at the same time"), "{error}");
     group
-        .apply(&Resources { memory: Some(-1), pids_limit: Some(0), cpu_quota: Some(-1), ..Resources::default() })
+        .apply(&Resources { memory: Some(-1), pids_limit: Some(-1), cpu_quota: Some(-1), ..Resources::default() })
         .unwrap();
     assert_eq!(nest.read("pids", "l", "pids.max"), "max");
     assert_eq!(nest.read("cpu", "l", "cpu.cfs_quota_us"), "-1");

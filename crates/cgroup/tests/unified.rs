@@ -110,7 +110,7 @@ fn docker_terms_become_v2_values() {
     tree.written("memory.max", "67108864");
     tree.written("memory.swap.max", "134217728");
     tree.written("memory.low", "1048576");
-    tree.written("cpu.weight", "39");
+    tree.written("cpu.weight", "100");
     tree.written("cpu.max", "150000 100000");
     tree.written("cpuset.cpus", "0-1");
     tree.written("pids.max", "50");
@@ -121,7 +121,7 @@ fn docker_terms_become_v2_values() {
             memory: Some(-1),
             cpu_quota: Some(-1),
             pids_limit: Some(-1),
-            blkio_weight_device: vec![WeightDevice { major: 8, minor: 16, weight: 10 }],
+            blkio_weight_device: vec![WeightDevice { major: 8, minor: 16, weight: Some(10), leaf_weight: None }],
             blkio_write_iops: vec![ThrottleDevice { major: 8, minor: 0, rate: 0 }],
             ..Resources::default()
         })
