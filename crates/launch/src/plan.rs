@@ -123,6 +123,8 @@ pub enum RootFs {
     /// A directory, bound recursively on itself. It is entered last: until then paths of the host can be bound,
     /// procfs can be mounted in a user namespace, and hooks see the root where the host has it.
     Directory(String),
+    /// A detached mount that is entered last, for a container whose root may not reach the directory itself.
+    DetachedLast(FdIndex),
 }
 
 impl Default for RootFs {

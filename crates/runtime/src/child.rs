@@ -78,7 +78,7 @@ fn try_container(
 
     let root = build_root(plan, fds)?;
     pass(Point::Rooted, stages, reporter)?;
-    if matches!(plan.rootfs, RootFs::Directory(_)) {
+    if !matches!(plan.rootfs, RootFs::Detached(_)) {
         mounts::enter_last(&root, plan.no_pivot)?;
     }
     if let Some(cwd) = non_root_path(&plan.process.cwd) {

@@ -15,6 +15,7 @@ pub mod loopback;
 pub mod memfd;
 pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod netlink_option;
 pub mod netns;
 pub mod path;

@@ -229,6 +229,22 @@ pub fn drain_signal_fd(fd: BorrowedFd<'_>) {
     while rustix::io::read(fd.as_fd(), &mut buffer).is_ok_and(|len| len > 0) {}
 }
 
+/// Takes everything waiting in a signal descriptor and gives the numbers, in order.
+#[must_use]
+pub fn read_signal_fd(fd: BorrowedFd<'_>) -> Vec<i32> {
+    // `struct signalfd_siginfo` has 128 bytes and begins with the number (signalfd(2)).
+    let mut buffer = [0u8; 128 * 16];
+    let mut signals = Vec::new();
+    while let Ok(len) = rustix::io::read(fd, &mut buffer) {
+        if len == 0 {
+            break;
+        }
+        let records = buffer[..len].chunks_exact(128);
+        signals.extend(records.map(|record| i32::from_ne_bytes([record[0], record[1], record[2], record[3]])));
+    }
+    signals
+}
+
 /// Blocks every signal of the calling thread, for [`wait_signal`].
 pub fn block_all_signals() {
     let set = signal_set(None);
