@@ -26,6 +26,7 @@ mod path;
 mod resources;
 mod stats;
 mod support;
+pub mod systemd;
 mod unified;
 
 pub use delegation::Delegated;
