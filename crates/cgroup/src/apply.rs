@@ -52,8 +52,21 @@ impl Cgroup {
         Ok(lack.warnings.unwrap_or_default())
     }
 
+    /// Refuses limits of memory that are not above what is in use, where
+    /// [`Resources::memory_check_before_update`] asks for that. [`Cgroup::apply`] does so by itself.
+    pub(crate) fn check_usage(&self, r: &Resources) -> Result<(), Error> {
+        match (self.unified_dir(), self.v1_dir("memory")) {
+            (Some(dir), _) => check_usage(r, &dir.join("memory.current"), &dir.join("memory.current")),
+            (None, Some(dir)) => {
+                check_usage(r, &dir.join("memory.usage_in_bytes"), &dir.join("memory.memsw.usage_in_bytes"))
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
     fn set(&self, resources: &Resources, lack: &mut Lack) -> Result<(), Error> {
         unified::check(self, &resources.unified)?;
+        self.check_usage(resources)?;
         match self.unified_dir() {
             Some(dir) => apply_v2::apply(dir, resources, lack)?,
             None => apply_v1::apply(self, resources, lack)?,
@@ -168,7 +181,7 @@ pub(crate) fn in_use(error: Error, limit: i64, dir: &Path, usage: &str) -> Error
 
 /// Refuses limits that are not above what is in use, where that was asked for. A group whose use cannot be read
 /// is not refused: it may hold nothing yet.
-pub(crate) fn check_usage(r: &Resources, memory: &Path, both: &Path) -> Result<(), Error> {
+fn check_usage(r: &Resources, memory: &Path, both: &Path) -> Result<(), Error> {
     if !r.memory_check_before_update {
         return Ok(());
     }

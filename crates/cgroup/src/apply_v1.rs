@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::apply::{Lack, check_usage, in_use};
+use crate::apply::{Lack, in_use};
 use crate::device_list::DeviceList;
 use crate::error::libc_errno::{EBUSY, EINVAL, ENOENT, EOPNOTSUPP};
 use crate::file::{self, write, write_hint};
@@ -164,7 +164,6 @@ fn memory(group: &Cgroup, r: &Resources, lack: &mut Lack) -> Result<(), Error> {
     let both = swap.or(if limit == Some(-1) { Some(-1) } else { None });
     if limit.is_some() || swap.is_some() {
         let dir = need(group, "memory", "memory")?;
-        check_usage(r, &dir.join("memory.usage_in_bytes"), &dir.join("memory.memsw.usage_in_bytes"))?;
         let has_both = both.is_some() && file::has(dir, BOTH);
         if !has_both && swap.is_some_and(|limit| limit != -1) {
             return Err(Error::Unsupported {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::apply::{Lack, check_usage, in_use};
+use crate::apply::{Lack, in_use};
 use crate::error::libc_errno::EINVAL;
 use crate::file::{self, write, write_hint};
 use crate::resources::{DEFAULT_PERIOD, Resources, io_weight, weight_of_shares};
@@ -120,7 +120,7 @@ fn cpu(dir: &Path, r: &Resources) -> Result<(), Error> {
 
 /// `memory.swap.max` for a limit of memory and swap together. `memory` is the memory limit that will be in force,
 /// [`u64::MAX`] for none; without one the limit counts for swap as it is, as in runc.
-fn swap_alone(both: i64, memory: u64) -> Result<String, Error> {
+pub(crate) fn swap_alone(both: i64, memory: u64) -> Result<String, Error> {
     let invalid = |reason| Error::Invalid { control: "the limit of memory and swap", value: both.to_string(), reason };
     match u64::try_from(both) {
         Ok(both) if memory == u64::MAX => Ok(both.to_string()),
@@ -136,7 +136,6 @@ fn swap_alone(both: i64, memory: u64) -> Result<String, Error> {
 fn memory(dir: &Path, r: &Resources) -> Result<(), Error> {
     let limit = |n: i64| if n < 0 { "max".to_owned() } else { n.to_string() };
     let memory = r.memory.filter(|m| *m != 0);
-    check_usage(r, &dir.join("memory.current"), &dir.join("memory.current"))?;
     let swap = match r.memory_swap.filter(|s| *s != 0) {
         None if memory == Some(-1) => Some(limit(-1)),
         None => None,

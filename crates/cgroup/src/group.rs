@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode as FileMode, OFlags};
 
-use crate::error::libc_errno::{EBUSY, ENOENT};
+use crate::error::libc_errno::{EBUSY, EINVAL, ENOENT};
 use crate::hierarchy::Hierarchy;
 use crate::{Error, file};
 
@@ -95,6 +95,31 @@ impl Cgroup {
     /// [`Error::Io`]
     pub fn dir_fd(&self) -> Result<Option<OwnedFd>, Error> {
         self.v2_dir().map(|dir| open(dir, OFlags::RDONLY | OFlags::DIRECTORY)).transpose()
+    }
+
+    /// Moves a running process, all its threads, to the group in every hierarchy. A child that is to be born in
+    /// the group, or a process of one thread that moves itself, is cheaper with [`Cgroup::dir_fd`] and
+    /// [`Cgroup::tasks_fds`].
+    ///
+    /// # Errors
+    /// [`Error::Write`]: ESRCH for a process that is gone, EBUSY for a v2 group that has limited groups below it,
+    /// ENOSPC for a v1 cpuset without CPUs.
+    pub fn add_process(&self, pid: i32) -> Result<(), Error> {
+        let text = pid.to_string();
+        for dir in self.dirs() {
+            let mut tries = 0;
+            loop {
+                match file::write(dir, "cgroup.procs", &text) {
+                    // A process that is not fully made yet is refused for the blink of an eye.
+                    Err(e) if e.errno() == Some(EINVAL) && tries < 5 => {
+                        tries += 1;
+                        std::thread::sleep(Duration::from_millis(tries));
+                    }
+                    other => break other?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The file with the line `oom_kill N`: v1 `memory.oom_control`, v2 `memory.events`. `None` where memory is

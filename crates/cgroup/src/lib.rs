@@ -10,6 +10,7 @@ mod apply;
 mod apply_v1;
 mod apply_v2;
 mod controllers;
+mod delegation;
 mod device_list;
 mod device_program;
 mod devices;
@@ -25,8 +26,10 @@ mod path;
 mod resources;
 mod stats;
 mod support;
+pub mod systemd;
 mod unified;
 
+pub use delegation::Delegated;
 pub use device_program::device_program;
 pub use devices::{Access, DeviceKind, DeviceRule};
 pub use error::Error;
@@ -37,5 +40,8 @@ pub use make::{Existing, Made};
 pub use resources::{
     HugepageLimit, NetPriority, RdmaLimit, Resources, ThrottleDevice, WeightDevice, io_weight, weight_of_shares,
 };
-pub use stats::{BlkioEntry, BlkioStats, CpuStats, MemoryStats, PidsStats, Stats};
+pub use stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpusetStats, HugepageStats, MemoryCounter, MemoryStats, MiscStats, NumaPages,
+    PidsStats, Pressure, PressureLine, RdmaEntry, RdmaStats, Stats,
+};
 pub use support::Support;

@@ -83,6 +83,19 @@ impl Cgroup {
         }
     }
 
+    /// Refuses a group that has processes or is frozen; one that is not there is fine. For groups that systemd
+    /// makes.
+    pub(crate) fn refuse_used(&self) -> Result<(), Error> {
+        let processes = self.pids()?.len();
+        if processes > 0 {
+            return Err(Error::Busy { path: PathBuf::from(&self.path), processes });
+        }
+        if let Some(dir) = self.v1_dir("freezer").filter(|dir| dir.exists()) {
+            refuse_frozen(dir, "freezer.state", "THAWED")?;
+        }
+        self.v2_dir().map_or(Ok(()), |dir| refuse_frozen(dir, "cgroup.freeze", "0"))
+    }
+
     fn make_all(&self, existing: Existing, made: &mut Made) -> Result<(), Error> {
         for group in &self.v1 {
             let new = make_dir(&group.spot, existing, made)?;

@@ -177,7 +177,7 @@ fn statistics_are_read_in_docker_units() {
     let memory = stats.memory.unwrap();
     assert_eq!((memory.usage, memory.limit, memory.swap), (4096, u64::MAX, Some(7)));
     assert_eq!(memory.working_set(), 4000);
-    assert_eq!(memory.stats.len(), 3);
+    assert_eq!((memory.stats.len(), memory.docker().count()), (4, 3));
     assert_eq!((stats.pids.current, stats.pids.limit), (3, None));
     assert_eq!(stats.blkio.service_bytes.len(), 2);
     assert_eq!(group.oom_kills().unwrap(), 2);
