@@ -167,7 +167,7 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
                     maps.apply(spawning.pid)?;
                     limits.apply(spawning.pid, &context.log)?;
                 }
-                group.take_process(spawning.pid)?;
+                group.take_process(spawning.pid, context)?;
                 record.group = group.record();
                 place.save(&record)?;
             }

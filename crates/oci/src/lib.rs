@@ -302,6 +302,81 @@ pub struct Resources {
     pub cpu: Cpu,
     #[serde(deserialize_with = "nil")]
     pub pids: Pids,
+    #[serde(rename = "blockIO", deserialize_with = "nil")]
+    pub block_io: BlockIo,
+    #[serde(deserialize_with = "nil")]
+    pub hugepage_limits: Vec<HugepageLimit>,
+    #[serde(deserialize_with = "nil")]
+    pub network: Network,
+    #[serde(deserialize_with = "nil")]
+    pub rdma: BTreeMap<String, Rdma>,
+    #[serde(deserialize_with = "nil")]
+    pub unified: BTreeMap<String, String>,
+}
+impl Resources {
+    pub fn parse(b: &[u8]) -> Result<Resources, Fault> {
+        serde_json::from_slice(b).map_err(|e| Fault { path: "resources".into(), reason: e.to_string() })
+    }
+    pub fn validate(&self) -> Result<Vec<String>, Fault> {
+        Ok(Vec::new())
+    }
+}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BlockIo {
+    pub weight: Option<u16>,
+    pub leaf_weight: Option<u16>,
+    #[serde(deserialize_with = "nil")]
+    pub weight_device: Vec<WeightDevice>,
+    #[serde(deserialize_with = "nil")]
+    pub throttle_read_bps_device: Vec<ThrottleDevice>,
+    #[serde(deserialize_with = "nil")]
+    pub throttle_write_bps_device: Vec<ThrottleDevice>,
+    #[serde(rename = "throttleReadIOPSDevice", deserialize_with = "nil")]
+    pub throttle_read_iops_device: Vec<ThrottleDevice>,
+    #[serde(rename = "throttleWriteIOPSDevice", deserialize_with = "nil")]
+    pub throttle_write_iops_device: Vec<ThrottleDevice>,
+}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WeightDevice {
+    pub major: i64,
+    pub minor: i64,
+    pub weight: Option<u16>,
+    pub leaf_weight: Option<u16>,
+}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ThrottleDevice {
+    pub major: i64,
+    pub minor: i64,
+    pub rate: u64,
+}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HugepageLimit {
+    pub page_size: String,
+    pub limit: u64,
+}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    #[serde(rename = "classID")]
+    pub class_id: Option<u32>,
+    #[serde(deserialize_with = "nil")]
+    pub priorities: Vec<NetPriority>,
+}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct NetPriority {
+    pub name: String,
+    pub priority: u32,
+}
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rdma {
+    pub hca_handles: Option<u32>,
+    pub hca_objects: Option<u32>,
 }
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -319,18 +394,27 @@ pub struct Memory {
     pub limit: Option<i64>,
     pub reservation: Option<i64>,
     pub swap: Option<i64>,
+    pub kernel: Option<i64>,
+    #[serde(rename = "kernelTCP")]
+    pub kernel_tcp: Option<i64>,
     pub swappiness: Option<u64>,
     #[serde(rename = "disableOOMKiller")]
     pub disable_oom_killer: Option<bool>,
+    pub use_hierarchy: Option<bool>,
+    pub check_before_update: Option<bool>,
 }
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Cpu {
     pub shares: Option<u64>,
     pub quota: Option<i64>,
+    pub burst: Option<u64>,
     pub period: Option<u64>,
+    pub realtime_runtime: Option<i64>,
+    pub realtime_period: Option<u64>,
     pub cpus: String,
     pub mems: String,
+    pub idle: Option<i64>,
 }
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
