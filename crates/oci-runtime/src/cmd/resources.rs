@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use cgroup::FreezerState;
 use oci::Status;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use types::{GoDuration, size};
+use types::{GoDuration, ram_in_bytes};
 
 use super::inspect::print;
 use crate::alive;
@@ -87,7 +87,7 @@ pub(crate) fn update(context: &Context, given: &Given) -> Result<u8> {
         None => Ok(None),
         Some("-1") => Ok(Some(-1)),
         Some(text) => {
-            let bytes = size::ram_in_bytes(text).ok().and_then(|bytes| i64::try_from(bytes).ok());
+            let bytes = ram_in_bytes(text).ok().and_then(|bytes| i64::try_from(bytes).ok());
             bytes
                 .map(Some)
                 .ok_or_else(|| Error::Usage(format!("--{flag} takes a size such as 64m, or -1, not {text:?}")))
