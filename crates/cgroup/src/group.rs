@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -254,7 +255,9 @@ pub(crate) fn collect_pids(dir: &Path, depth: usize, pids: &mut BTreeSet<i32>) -
     if let Some(text) = file::read_optional(&dir.join("cgroup.procs"))? {
         pids.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()));
     }
-    if depth > 0 {
+    // A directory counts its subdirectories in its links (kernfs_refresh_inode in fs/kernfs/inode.c).
+    let leaf = fs::symlink_metadata(dir).is_ok_and(|m| m.nlink() == 2);
+    if depth > 0 && !leaf {
         for sub in subgroups(dir)? {
             collect_pids(&sub, depth - 1, pids)?;
         }
