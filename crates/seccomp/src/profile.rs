@@ -199,12 +199,12 @@ pub struct Profile {
     /// `SECCOMP_FILTER_FLAG_` names.
     #[serde(deserialize_with = "null_is_empty")]
     pub flags: Vec<Cow<'static, str>>,
-    /// Socket to which the listener of [`Action::Notify`] is sent.
-    #[serde(rename = "listenerPath", deserialize_with = "null_is_empty")]
-    pub listener_path: String,
-    /// Opaque text sent along with the listener.
-    #[serde(rename = "listenerMetadata", deserialize_with = "null_is_empty")]
-    pub listener_metadata: String,
+    /// Socket to which the listener of [`Action::Notify`] is sent; absent when empty.
+    #[serde(rename = "listenerPath", deserialize_with = "empty_text_is_none")]
+    pub listener_path: Option<String>,
+    /// Opaque text sent along with the listener; absent when empty.
+    #[serde(rename = "listenerMetadata", deserialize_with = "empty_text_is_none")]
+    pub listener_metadata: Option<String>,
     /// The rules.
     #[serde(deserialize_with = "null_is_empty")]
     pub syscalls: Vec<Rule>,
@@ -255,6 +255,11 @@ impl Profile {
 /// Go writes absent lists and objects as `null`.
 fn null_is_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
+/// Go's writers cannot tell an absent text from an empty one.
+fn empty_text_is_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()))
 }
 
 /// Docker treats `"defaultAction": ""` as absent.
