@@ -244,7 +244,8 @@ fn new_record(
         shared_keyring: wishes.no_new_keyring,
         seccomp_flags: filter.flags,
         listener: listener
-            .map(|profile| (PathBuf::from(profile.listener_path.as_str()), profile.listener_metadata.clone())),
+            .and_then(|profile| profile.listener_path.as_ref().map(|path| (path, &profile.listener_metadata)))
+            .map(|(path, metadata)| (PathBuf::from(path), metadata.clone().unwrap_or_default())),
         poststart: hooks.poststart.clone(),
         poststop: hooks.poststop.clone(),
         annotations: spec.annotations.clone(),
