@@ -124,7 +124,7 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
     let group = undo.group.insert(group);
     group.make(context)?;
 
-    let Assembled { plan, fds, limits } = plan::assemble(bundle, process, filter, group, wishes)?;
+    let Assembled { plan, fds, limits } = plan::assemble(&place.id, bundle, process, filter, group, wishes)?;
     let state = state(&record, Status::Creating);
     let mut steps = Steps {
         hold_born: plan.namespaces.user == NamespaceSource::New || group.wants_process(),
