@@ -29,6 +29,28 @@ pub(crate) fn enable_path(spot: &Spot) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether the group at `spot` has `controller`; if the hierarchy offers it, it is enabled down the path first. For
+/// a limit that finds its file missing: on hybrid hosts nobody enables v2's controllers before they are needed.
+pub(crate) fn need(spot: &Spot, controller: &str) -> bool {
+    if has(&spot.dir, controller) {
+        return true;
+    }
+    let ancestry = spot.ancestry();
+    let [above @ .., _] = ancestry.as_slice() else { return false };
+    if !above.first().is_some_and(|root| has(root, controller)) {
+        return false;
+    }
+    for dir in above {
+        let enabled = file::read_value(&dir.join("cgroup.subtree_control")).unwrap_or_default();
+        if !names(&enabled).any(|c| c == controller)
+            && file::write(dir, "cgroup.subtree_control", &format!("+{controller}")).is_err()
+        {
+            return false;
+        }
+    }
+    has(&spot.dir, controller)
+}
+
 /// Whether the group at `dir` has `controller`.
 pub(crate) fn has(dir: &Path, controller: &str) -> bool {
     file::read_value(&dir.join("cgroup.controllers")).is_ok_and(|text| names(&text).any(|c| c == controller))

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::libc_errno::EBUSY;
-use crate::group::{Cgroup, MAX_DEPTH, REMOVE_WAITS, Spot, collect_pids, remove_tree};
+use crate::group::{Cgroup, MAX_DEPTH, REMOVE_WAITS, Spot, collect_pids, is_leaf, remove_tree};
 use crate::hierarchy::Hierarchy;
 use crate::{Error, controllers, file};
 
@@ -45,7 +45,8 @@ impl Made {
             for wait in REMOVE_WAITS {
                 std::thread::sleep(std::time::Duration::from_millis(wait));
                 match fs::remove_dir(dir) {
-                    Err(e) if e.raw_os_error() == Some(EBUSY) => {}
+                    // A last process goes by itself, a group below does not.
+                    Err(e) if e.raw_os_error() == Some(EBUSY) && is_leaf(dir) => {}
                     _ => break,
                 }
             }
