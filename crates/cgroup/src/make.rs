@@ -68,7 +68,8 @@ impl Cgroup {
     }
 
     /// Makes the group in every hierarchy, with the groups above it when they are missing: v1 cpusets inherit,
-    /// v2 controllers are enabled down the path.
+    /// v2 controllers are enabled down the path. Where they cannot be, a limit fails later; with
+    /// [`Existing::Replace`] the group fails now.
     ///
     /// # Errors
     /// [`Error::Busy`] and [`Error::Frozen`] as `existing` says, [`Error::Io`] or [`Error::Write`] if the kernel
@@ -112,7 +113,7 @@ impl Cgroup {
         if let Some(spot) = &self.v2 {
             let new = make_dir(spot, existing, made)?;
             if self.unified {
-                controllers::enable_path(spot)?;
+                controllers::enable_path(spot, existing == Existing::Replace)?;
             }
             if !new && existing == Existing::Empty {
                 refuse_frozen(&spot.dir, "cgroup.freeze", "0")?;
