@@ -231,9 +231,17 @@ fn memory_of_old(group: &Cgroup, r: &Resources, lack: &mut Lack) -> Result<(), E
         (r.kernel_memory_tcp, "kernel memory for TCP", "memory.kmem.tcp.limit_in_bytes"),
     ] {
         let Some(value) = value.filter(|v| *v != 0) else { continue };
-        match write(need(group, "memory", control)?, name, &value.to_string()) {
+        let dir = need(group, "memory", control)?;
+        match write(dir, name, &value.to_string()) {
             Err(e) if dropped(&e) => lack.of(control, format!("this kernel no longer has {name}"))?,
-            other => other?,
+            other => {
+                other?;
+                // Some kernels still take the value, and do nothing with it.
+                let now = file::read_number(&dir.join(name))?;
+                if u64::try_from(value).is_ok_and(|wanted| now > wanted) {
+                    lack.of(control, format!("this kernel takes {name} without effect"))?;
+                }
+            }
         }
     }
     if let Some(wanted) = r.memory_use_hierarchy {

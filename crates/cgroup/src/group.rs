@@ -251,13 +251,17 @@ fn subgroups(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(out)
 }
 
+/// Whether there are no groups below: a directory counts its subdirectories in its links
+/// (kernfs_refresh_inode in fs/kernfs/inode.c). In doubt there are.
+pub(crate) fn is_leaf(dir: &Path) -> bool {
+    fs::symlink_metadata(dir).is_ok_and(|m| m.nlink() == 2)
+}
+
 pub(crate) fn collect_pids(dir: &Path, depth: usize, pids: &mut BTreeSet<i32>) -> Result<(), Error> {
     if let Some(text) = file::read_optional(&dir.join("cgroup.procs"))? {
         pids.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()));
     }
-    // A directory counts its subdirectories in its links (kernfs_refresh_inode in fs/kernfs/inode.c).
-    let leaf = fs::symlink_metadata(dir).is_ok_and(|m| m.nlink() == 2);
-    if depth > 0 && !leaf {
+    if depth > 0 && !is_leaf(dir) {
         for sub in subgroups(dir)? {
             collect_pids(&sub, depth - 1, pids)?;
         }
