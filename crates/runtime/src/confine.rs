@@ -94,7 +94,7 @@ fn load_seccomp(process: &Process) -> Result<(), Failure> {
     match &process.seccomp {
         None => Ok(()),
         Some(program) => {
-            sys::seccomp::load(program).at(FailureStage::Seccomp, || "load the system call filter".to_owned())
+            sys::seccomp::load(program, 0).map(drop).at(FailureStage::Seccomp, || "load the system call filter".to_owned())
         }
     }
 }

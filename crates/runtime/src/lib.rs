@@ -20,4 +20,4 @@ mod spawn;
 
 pub use failure::Failure;
 pub use report::{Progress, Spawning};
-pub use spawn::{Stdio, exec, spawn};
+pub use spawn::{Stdio, exec, exec_as_sibling, spawn};

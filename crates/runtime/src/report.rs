@@ -86,7 +86,9 @@ pub struct Spawning {
 }
 
 impl Spawning {
-    pub(crate) fn new(pid: i32, pidfd: OwnedFd, status: FdSocket) -> Self {
+    /// A process another one has made, with our end of its status socket.
+    #[must_use]
+    pub fn new(pid: i32, pidfd: OwnedFd, status: FdSocket) -> Self {
         Self { pid, pidfd, master: None, warnings: Vec::new(), status, ready: false, failure: None }
     }
 

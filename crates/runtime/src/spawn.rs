@@ -71,6 +71,20 @@ pub fn exec(plan: &ExecPlan, fds: &[OwnedFd], target: BorrowedFd<'_>, stdio: Std
     start(0, Some(target), &plan.cgroup, fds, |reporter| child::exec(plan, fds, target, stdio, reporter))
 }
 
+/// As [`exec`], with the new process a child of the caller's parent, which hears of its end and reaps it.
+///
+/// # Errors
+/// As [`exec`].
+pub fn exec_as_sibling(
+    plan: &ExecPlan,
+    fds: &[OwnedFd],
+    target: BorrowedFd<'_>,
+    stdio: Stdio<'_>,
+) -> Result<Spawning, Failure> {
+    let fds = Fds(fds);
+    start(flags::PARENT, Some(target), &plan.cgroup, fds, |reporter| child::exec(plan, fds, target, stdio, reporter))
+}
+
 /// Clones, with the child born in `pid_ns` when given, and runs `run` in the child, which never comes back.
 fn start(
     new: u64,

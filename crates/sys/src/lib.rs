@@ -22,6 +22,7 @@ pub mod pty;
 pub mod seccomp;
 pub mod socket;
 pub mod spawn;
+pub mod syscall;
 
 mod raw;
 
