@@ -69,7 +69,7 @@ impl Arch {
     }
 
     /// Reads a `SCMP_ARCH_` name; `Ok(None)` for a real architecture that can never run beside ours.
-    pub(crate) fn from_scmp(name: &str) -> Result<Option<Arch>, Error> {
+    pub fn from_scmp(name: &str) -> Result<Option<Arch>, Error> {
         const FOREIGN: [&str; 17] = [
             "LOONGARCH64",
             "M68K",
