@@ -37,7 +37,8 @@ pub(crate) fn document<T: DeserializeOwned>(document: &'static str, text: &[u8])
         Ok(_) => (String::new(), first),
         Err(error) => (error.path().to_string(), error.into_inner()),
     };
-    let path = if path == "." { String::new() } else { path };
+    // The parser's word for the document itself, and for a place it has not come to.
+    let path = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.').to_owned();
     Err(Fault { document, path, reason: error.to_string().chars().take(MAX_REASON).collect() })
 }
 
