@@ -12,6 +12,7 @@ use sys::socket::FdListener;
 
 use crate::bundle::Bundle;
 use crate::context::Context;
+use crate::criu::{self, Images};
 use crate::error::{Doing, Error, Result, other};
 use crate::groups::{Group, GroupRecord};
 use crate::idmap::Maps;
@@ -48,7 +49,7 @@ pub(crate) struct Made {
 pub(crate) fn make(context: &Context, id: &str, wishes: &Wishes, gate: bool) -> Result<Made> {
     let bundle = Bundle::open(wishes.bundle.as_deref())?;
     for warning in &bundle.warnings {
-        context.log.warn(warning);
+        context.log.hint(warning);
     }
     check_terminal(&bundle.spec, wishes)?;
     let place = context.store.create(id)?;
@@ -199,6 +200,51 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
     for warning in &spawning.status.warnings {
         context.log.warn(warning);
     }
+    hand_over(spawning, wishes)?;
+    Ok(record)
+}
+
+/// Makes the container `id` from a checkpoint; its process runs when this returns.
+///
+/// # Errors
+/// Why there is none; nothing is left.
+pub(crate) fn restore(context: &Context, id: &str, wishes: &Wishes, images: &Images) -> Result<Made> {
+    let bundle = Bundle::open(wishes.bundle.as_deref())?;
+    check_terminal(&bundle.spec, wishes)?;
+    let mut undo = Undo { place: Some(context.store.create(id)?), group: None, spawning: None, resctrl: Vec::new() };
+    let record = rebuild(context, &bundle, wishes, images, &mut undo)?;
+    match (undo.place.take(), undo.spawning.take()) {
+        (Some(place), Some(spawning)) => {
+            undo.group = None;
+            Ok(Made { place, record, spawning })
+        }
+        _ => other("the container went away while it was restored"),
+    }
+}
+
+fn rebuild(context: &Context, bundle: &Bundle, wishes: &Wishes, images: &Images, undo: &mut Undo) -> Result<Record> {
+    let Some(place) = &undo.place else { return Err(Error::NoSuchContainer) };
+    let process = bundle.spec.process.clone().unwrap_or_default();
+    let filter = filter::compile(bundle.spec.seccomp(), process.bounding())?;
+    let group = Group::resolve(context, &place.id, &bundle.spec)?;
+    let mut record = new_record(place, bundle, &filter, group.record(), wishes)?;
+    place.save(&record)?;
+    if let Some(program) = &filter.program {
+        place.save_filter(program)?;
+    }
+    let group = undo.group.insert(group);
+    group.make(context)?;
+    let mut fds = plan::Fds::default();
+    let handle = group.handle(&mut fds)?;
+    let fds = fds.into_inner();
+    let pid = criu::restore(images, &bundle.spec, &bundle.rootfs, &place.dir().join("root"), &handle, &fds)?;
+    let pidfd = sys::process::pidfd_open(pid).doing(|| "hold on to the restored process".to_owned())?;
+    let (socket, _) = sys::socket::FdSocket::pair().doing(|| "make a socket".to_owned())?;
+    let spawning = undo.spawning.insert(Spawning::new(pid, pidfd, socket));
+    record.pid = pid;
+    record.start_time = alive::stat(pid).map_or(0, |(_, start)| start);
+    group.take_process(pid, context)?;
+    place.save(&record)?;
     hand_over(spawning, wishes)?;
     Ok(record)
 }

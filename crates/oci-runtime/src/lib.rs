@@ -10,6 +10,7 @@ mod cmd;
 mod console;
 mod context;
 mod create;
+mod criu;
 mod destroy;
 mod error;
 mod exec;

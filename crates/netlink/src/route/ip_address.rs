@@ -1,6 +1,6 @@
 //! Addresses of both families with what a move to another namespace has to keep (`RTM_GETADDR`, `RTM_NEWADDR`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::address::{AF_INET, IFA_ADDRESS, IFA_LOCAL, NEW_ADDRESS};
 use super::array_at;
@@ -85,6 +85,8 @@ impl RouteRequests {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

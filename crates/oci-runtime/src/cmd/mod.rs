@@ -1,5 +1,6 @@
 //! The commands, one file a family; this table is what the command line and its help are made from.
 
+mod checkpoint;
 mod inspect;
 mod lifecycle;
 mod process;
@@ -36,6 +37,7 @@ const fn command(
 
 /// Every command.
 pub(crate) const COMMANDS: &[Command] = &[
+    command("checkpoint", "ID", "save a running container with criu", checkpoint::CHECKPOINT, checkpoint::checkpoint),
     command("create", "ID", "make a container whose process waits for start", lifecycle::CREATE, lifecycle::create),
     command("delete", "ID", "remove a stopped container", lifecycle::DELETE, lifecycle::delete),
     command(
@@ -59,6 +61,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         words: 1,
         ..command("ps", "ID [PS OPTIONS]", "list the processes of a container", inspect::PS, inspect::ps)
     },
+    command("restore", "ID", "bring back a container from a checkpoint", checkpoint::RESTORE, checkpoint::restore),
     command("resume", "ID", "let a paused container go on", &[], resources::resume),
     command("run", "ID", "create and start a container", lifecycle::RUN, lifecycle::run),
     command("start", "ID", "start a created container", &[], lifecycle::start),
