@@ -364,6 +364,7 @@ fn hierarchies_that_systemd_does_not_use_are_filled() {
 #[test]
 fn a_real_systemd() {
     if !systemd::is_running() {
+        assert_ne!(std::env::var("DHOW_TEST_VM").as_deref(), Ok("systemd"), "this machine is there to have it");
         return skip("systemd does not run this host");
     }
     let user = !rustix::process::geteuid().is_root();
@@ -414,4 +415,27 @@ fn a_real_systemd() {
     group.remove().unwrap();
     assert!(!group.exists());
     systemd.stop(&unit).unwrap();
+}
+
+/// The same as a user who is logged in, or lingers.
+#[test]
+fn a_real_users_systemd() {
+    use std::os::unix::process::CommandExt;
+    let buses = fs::read_dir("/run/user").into_iter().flatten().flatten().filter(|d| d.path().join("bus").exists());
+    let user = buses.filter_map(|d| d.file_name().to_str()?.parse::<u32>().ok()).find(|uid| *uid != 0);
+    let (Some(user), true) = (user, rustix::process::geteuid().is_root()) else {
+        assert_ne!(std::env::var("DHOW_TEST_VM").as_deref(), Ok("systemd"), "this machine is there to have one");
+        return skip("needs root and a user with a bus of its own");
+    };
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args(["a_real_systemd", "--exact", "--nocapture"])
+        .env("XDG_RUNTIME_DIR", format!("/run/user/{user}"))
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .current_dir("/")
+        .uid(user)
+        .gid(user)
+        .output()
+        .unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success() && text.contains("1 passed") && !text.contains("skipped"), "{text}");
 }
