@@ -81,13 +81,8 @@ impl Cgroup {
         if let Some(dir) = self.v1_dir(controller) {
             return Ok(Carrier { dir, v2: false });
         }
-        if let Some(spot) = &self.v2 {
-            // On a hybrid host nobody enables controllers of v2 before they are needed.
-            if controllers::has(&spot.dir, controller)
-                || (controllers::enable_path(spot).is_ok() && controllers::has(&spot.dir, controller))
-            {
-                return Ok(Carrier { dir: &spot.dir, v2: true });
-            }
+        if let Some(spot) = self.v2.as_ref().filter(|spot| controllers::need(spot, controller)) {
+            return Ok(Carrier { dir: &spot.dir, v2: true });
         }
         Err(Error::Unsupported {
             control,

@@ -164,42 +164,41 @@ fn memory(group: &Cgroup, r: &Resources, lack: &mut Lack) -> Result<(), Error> {
     let both = swap.or(if limit == Some(-1) { Some(-1) } else { None });
     if limit.is_some() || swap.is_some() {
         let dir = need(group, "memory", "memory")?;
-        let has_both = both.is_some() && file::has(dir, BOTH);
-        if !has_both && swap.is_some_and(|limit| limit != -1) {
-            return Err(Error::Unsupported {
-                control: "swap",
-                reason: "the kernel does not account swap; boot with swapaccount=1".to_owned(),
-            });
-        }
-        let both = both.filter(|_| has_both);
-        let raise = match both {
-            Some(-1) => true,
-            Some(limit) => {
-                u64::try_from(limit).is_ok_and(|l| file::read_number(&dir.join(BOTH)).is_ok_and(|now| l > now))
-            }
-            None => false,
-        };
-        let set_both = || match both {
-            Some(limit) => {
-                write_hint(dir, BOTH, &limit.to_string(), "; memory and swap together cannot be less than memory")
-                    .map_err(|e| in_use(e, limit, dir, "memory.memsw.usage_in_bytes"))
-            }
-            None => Ok(()),
-        };
-        if raise {
-            set_both()?;
-        }
-        if let Some(limit) = limit {
-            write_hint(
+        let set_memory = || match limit {
+            Some(limit) => write_hint(
                 dir,
                 MEMORY,
                 &limit.to_string(),
                 "; a memory limit above the limit of memory and swap needs that one raised at the same time",
             )
-            .map_err(|e| in_use(e, limit, dir, "memory.usage_in_bytes"))?;
-        }
-        if !raise {
-            set_both()?;
+            .map_err(|e| in_use(e, limit, dir, "memory.usage_in_bytes")),
+            None => Ok(()),
+        };
+        let set_both = || match both {
+            Some(limit) => {
+                match write_hint(dir, BOTH, &limit.to_string(), "; memory and swap together cannot be less than memory")
+                {
+                    // Without swap accounting there is no limit.
+                    Err(e) if e.errno() == Some(ENOENT) && limit == -1 => Ok(()),
+                    Err(e) if e.errno() == Some(ENOENT) => Err(Error::Unsupported {
+                        control: "swap",
+                        reason: "the kernel does not account swap; boot with swapaccount=1".to_owned(),
+                    }),
+                    other => other.map_err(|e| in_use(e, limit, dir, "memory.memsw.usage_in_bytes")),
+                }
+            }
+            None => Ok(()),
+        };
+        match set_memory() {
+            // Above the limit of both that is in force: that one first. A new group has none yet.
+            Err(e) if e.errno() == Some(EINVAL) && both.is_some() => {
+                set_both()?;
+                set_memory()?;
+            }
+            first => {
+                first?;
+                set_both()?;
+            }
         }
     }
     if let Some(limit) = r.memory_reservation.filter(|m| *m != 0) {
@@ -232,9 +231,17 @@ fn memory_of_old(group: &Cgroup, r: &Resources, lack: &mut Lack) -> Result<(), E
         (r.kernel_memory_tcp, "kernel memory for TCP", "memory.kmem.tcp.limit_in_bytes"),
     ] {
         let Some(value) = value.filter(|v| *v != 0) else { continue };
-        match write(need(group, "memory", control)?, name, &value.to_string()) {
+        let dir = need(group, "memory", control)?;
+        match write(dir, name, &value.to_string()) {
             Err(e) if dropped(&e) => lack.of(control, format!("this kernel no longer has {name}"))?,
-            other => other?,
+            other => {
+                other?;
+                // Some kernels still take the value, and do nothing with it.
+                let now = file::read_number(&dir.join(name))?;
+                if u64::try_from(value).is_ok_and(|wanted| now > wanted) {
+                    lack.of(control, format!("this kernel takes {name} without effect"))?;
+                }
+            }
         }
     }
     if let Some(wanted) = r.memory_use_hierarchy {

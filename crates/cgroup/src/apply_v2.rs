@@ -34,7 +34,10 @@ fn set(dir: &Path, name: &str, value: &str, control: &'static str, hint: &'stati
             let controller = name.split('.').next().unwrap_or(name);
             Err(Error::Unsupported {
                 control,
-                reason: format!("the cgroup v2 controller '{controller}' is not enabled for {}", dir.display()),
+                reason: format!(
+                    "the cgroup v2 controller '{controller}' is not enabled for {}; the kernel or the user may lack it, or a group above has processes of its own and cannot hand it down",
+                    dir.display()
+                ),
             })
         }
         other => other,

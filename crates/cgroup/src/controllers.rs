@@ -9,8 +9,9 @@ use crate::group::Spot;
 use crate::{Error, file};
 
 /// Lets the group at `spot` have every controller that the hierarchy offers. The usual case, that it has them
-/// already, costs two files to read.
-pub(crate) fn enable_path(spot: &Spot) -> Result<(), Error> {
+/// already, costs two files to read. What cannot be had is no error here but where a limit needs it, except that
+/// `strict` refuses a path on which processes keep a group from handing anything down.
+pub(crate) fn enable_path(spot: &Spot, strict: bool) -> Result<(), Error> {
     let ancestry = spot.ancestry();
     let [root, between @ .., _] = ancestry.as_slice() else { return Ok(()) };
     let offered = file::read_value(&root.join("cgroup.controllers"))?;
@@ -24,9 +25,40 @@ pub(crate) fn enable_path(spot: &Spot) -> Result<(), Error> {
         return Ok(());
     }
     for above in std::iter::once(root).chain(between) {
-        enable(above)?;
+        match enable(above) {
+            Err(e) if strict || e.errno() != Some(EBUSY) => return Err(e),
+            _ => {}
+        }
+    }
+    // Below a group whose processes share its controllers a group takes processes only as a part of that one
+    // ("Threads" in cgroup-v2.rst). Such a part has CPU time and process numbers, and no memory of its own.
+    let kind = spot.dir.join("cgroup.type");
+    if file::read_value(&kind).is_ok_and(|kind| kind == "domain invalid") {
+        file::write(&spot.dir, "cgroup.type", "threaded")?;
     }
     Ok(())
+}
+
+/// Whether the group at `spot` has `controller`; if the hierarchy offers it, it is enabled down the path first. For
+/// a limit that finds its file missing: on hybrid hosts nobody enables v2's controllers before they are needed.
+pub(crate) fn need(spot: &Spot, controller: &str) -> bool {
+    if has(&spot.dir, controller) {
+        return true;
+    }
+    let ancestry = spot.ancestry();
+    let [above @ .., _] = ancestry.as_slice() else { return false };
+    if !above.first().is_some_and(|root| has(root, controller)) {
+        return false;
+    }
+    for dir in above {
+        let enabled = file::read_value(&dir.join("cgroup.subtree_control")).unwrap_or_default();
+        if !names(&enabled).any(|c| c == controller)
+            && file::write(dir, "cgroup.subtree_control", &format!("+{controller}")).is_err()
+        {
+            return false;
+        }
+    }
+    has(&spot.dir, controller)
 }
 
 /// Whether the group at `dir` has `controller`.

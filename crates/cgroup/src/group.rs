@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -250,11 +251,17 @@ fn subgroups(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(out)
 }
 
+/// Whether there are no groups below: a directory counts its subdirectories in its links
+/// (kernfs_refresh_inode in fs/kernfs/inode.c). In doubt there are.
+pub(crate) fn is_leaf(dir: &Path) -> bool {
+    fs::symlink_metadata(dir).is_ok_and(|m| m.nlink() == 2)
+}
+
 pub(crate) fn collect_pids(dir: &Path, depth: usize, pids: &mut BTreeSet<i32>) -> Result<(), Error> {
     if let Some(text) = file::read_optional(&dir.join("cgroup.procs"))? {
         pids.extend(text.lines().filter_map(|l| l.parse::<i32>().ok()));
     }
-    if depth > 0 {
+    if depth > 0 && !is_leaf(dir) {
         for sub in subgroups(dir)? {
             collect_pids(&sub, depth - 1, pids)?;
         }

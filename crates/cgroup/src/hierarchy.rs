@@ -40,14 +40,47 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Reads `/proc/self/mountinfo` and `/proc/self/cgroup`.
+    /// Looks where hierarchies usually are, and reads `/proc/self/mountinfo` if they are not there: a host with a
+    /// thousand mounts takes milliseconds to print it.
     ///
     /// # Errors
     /// [`Error::NoHierarchy`] if none is mounted, [`Error::Io`] if /proc cannot be read.
     pub fn detect() -> Result<Hierarchy, Error> {
-        let mounts = file::read(Path::new("/proc/self/mountinfo"))?;
         let own = file::read(Path::new("/proc/self/cgroup"))?;
-        Hierarchy::parse(&mounts, &own)
+        if let Some(usual) = Hierarchy::usual(&own) {
+            return Ok(usual);
+        }
+        Hierarchy::parse(&file::read(Path::new("/proc/self/mountinfo"))?, &own)
+    }
+
+    /// The hierarchies of `own`, the text of `/proc/self/cgroup`, if each is mounted whole where systemd and everyone
+    /// else mounts it. A part of one, as inside containers, or another place needs the list of mounts.
+    fn usual(own: &str) -> Option<Hierarchy> {
+        const BASE: &str = "/sys/fs/cgroup";
+        // What a hierarchy's root is to us is what it is to the kernel in the first namespace only
+        // (PROC_CGROUP_INIT_INO in include/linux/proc_ns.h).
+        let namespace = std::fs::read_link("/proc/self/ns/cgroup").ok()?;
+        if namespace != Path::new("cgroup:[4026531835]") {
+            return None;
+        }
+        let mut v1 = Vec::new();
+        for line in own.lines().filter(|line| !line.starts_with("0::")) {
+            let list = line.split(':').nth(1)?;
+            let name = list.strip_prefix("name=").unwrap_or(list).to_owned();
+            let point = Path::new(BASE).join(&name);
+            if !is_whole(&point, CGROUP) {
+                return None;
+            }
+            let controllers = list.split(',').map(str::to_owned).collect();
+            v1.push(V1Mount { controllers, point, name, root: "/".to_owned(), own: None });
+        }
+        // In the order in which they were mounted.
+        v1.reverse();
+        let point = if v1.is_empty() { PathBuf::from(BASE) } else { Path::new(BASE).join("unified") };
+        if !is_whole(&point, CGROUP2) {
+            return None;
+        }
+        Some(Hierarchy { v1, v2: Some(point), v2_root: "/".to_owned(), own_v2: None }.with_own(own))
     }
 
     /// The same from texts.
@@ -133,6 +166,16 @@ impl Hierarchy {
     }
 }
 
+/// Types of file systems (statfs(2)).
+const CGROUP: u64 = 0x0027_e0eb;
+const CGROUP2: u64 = 0x6367_7270;
+
+/// Whether a hierarchy, from its root down, is mounted at `point`: the root has the first inode number.
+fn is_whole(point: &Path, kind: u64) -> bool {
+    rustix::fs::statfs(point).is_ok_and(|fs| fs.f_type as u64 == kind)
+        && rustix::fs::stat(point).is_ok_and(|stat| stat.st_ino == 1)
+}
+
 /// `path` of a hierarchy as seen where its group `root` is mounted.
 fn below_root(path: &str, root: &str) -> Option<String> {
     let below = if root == "/" {
@@ -192,6 +235,15 @@ mod tests {
     #[test]
     fn nothing_mounted() {
         assert!(matches!(Hierarchy::parse("1 0 0:1 / / rw - ext4 x rw\n", ""), Err(Error::NoHierarchy)));
+    }
+
+    #[test]
+    fn the_usual_places_and_the_list_of_mounts_agree() {
+        let own = file::read(Path::new("/proc/self/cgroup")).unwrap();
+        let mounts = file::read(Path::new("/proc/self/mountinfo")).unwrap();
+        let (Some(usual), Ok(listed)) = (Hierarchy::usual(&own), Hierarchy::parse(&mounts, &own)) else { return };
+        assert_eq!(usual, listed);
+        assert_eq!(Hierarchy::usual("3:nothing:/\n0::/\n"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::libc_errno::EBUSY;
-use crate::group::{Cgroup, MAX_DEPTH, REMOVE_WAITS, Spot, collect_pids, remove_tree};
+use crate::group::{Cgroup, MAX_DEPTH, REMOVE_WAITS, Spot, collect_pids, is_leaf, remove_tree};
 use crate::hierarchy::Hierarchy;
 use crate::{Error, controllers, file};
 
@@ -45,7 +45,8 @@ impl Made {
             for wait in REMOVE_WAITS {
                 std::thread::sleep(std::time::Duration::from_millis(wait));
                 match fs::remove_dir(dir) {
-                    Err(e) if e.raw_os_error() == Some(EBUSY) => {}
+                    // A last process goes by itself, a group below does not.
+                    Err(e) if e.raw_os_error() == Some(EBUSY) && is_leaf(dir) => {}
                     _ => break,
                 }
             }
@@ -67,7 +68,8 @@ impl Cgroup {
     }
 
     /// Makes the group in every hierarchy, with the groups above it when they are missing: v1 cpusets inherit,
-    /// v2 controllers are enabled down the path.
+    /// v2 controllers are enabled down the path. Where they cannot be, a limit fails later; with
+    /// [`Existing::Replace`] the group fails now.
     ///
     /// # Errors
     /// [`Error::Busy`] and [`Error::Frozen`] as `existing` says, [`Error::Io`] or [`Error::Write`] if the kernel
@@ -111,7 +113,7 @@ impl Cgroup {
         if let Some(spot) = &self.v2 {
             let new = make_dir(spot, existing, made)?;
             if self.unified {
-                controllers::enable_path(spot)?;
+                controllers::enable_path(spot, existing == Existing::Replace)?;
             }
             if !new && existing == Existing::Empty {
                 refuse_frozen(&spot.dir, "cgroup.freeze", "0")?;

@@ -63,12 +63,13 @@ pub(crate) fn apply(group: &Cgroup, resources: &[(String, String)]) -> Result<()
                 value.trim_end_matches('\n').split('\n').try_for_each(|line| file::write(&spot.dir, key, line));
             match written {
                 Ok(()) => break,
-                // Created files are refused by the kernel with EPERM or EACCES, opened ones that are not there with ENOENT.
+                // No such file: perhaps its controller is not switched on yet. Permission: a group that systemd has
+                // not handed to the user lacks controllers as well.
                 Err(e) if matches!(e.errno(), Some(ENOENT | EPERM | EACCES)) && controller != "cgroup" => {
                     if controllers::has(&spot.dir, controller) {
                         return Err(e);
                     }
-                    if enabled || controllers::enable_path(spot).is_err() || !controllers::has(&spot.dir, controller) {
+                    if enabled || !controllers::need(spot, controller) {
                         return Err(Error::Unsupported {
                             control: "unified resources",
                             reason: format!(

@@ -215,6 +215,8 @@ pub struct Sysctl {
 pub struct CgroupHandle {
     /// Directory of the v2 group, for CLONE_INTO_CGROUP.
     pub v2_dir: Option<FdIndex>,
+    /// The host has v2 alone and shows it so, also where no group is joined.
+    pub v2_only: bool,
     /// Open `tasks` of each v1 hierarchy; the child, which has one thread, writes `0` to each.
     pub v1_tasks: Vec<FdIndex>,
     /// v1 only, for [`MountKind::Cgroup`]: host directory of the group and the name to show it under

@@ -124,7 +124,7 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
     let group = undo.group.insert(group);
     group.make(context)?;
 
-    let Assembled { plan, fds, limits } = plan::assemble(bundle, process, filter, group, wishes)?;
+    let Assembled { plan, fds, limits } = plan::assemble(&place.id, bundle, process, filter, group, wishes)?;
     let state = state(&record, Status::Creating);
     let mut steps = Steps {
         hold_born: plan.namespaces.user == NamespaceSource::New || group.wants_process(),
@@ -167,7 +167,7 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
                     maps.apply(spawning.pid)?;
                     limits.apply(spawning.pid, &context.log)?;
                 }
-                group.take_process(spawning.pid)?;
+                group.take_process(spawning.pid, context)?;
                 record.group = group.record();
                 place.save(&record)?;
             }
@@ -244,7 +244,8 @@ fn new_record(
         shared_keyring: wishes.no_new_keyring,
         seccomp_flags: filter.flags,
         listener: listener
-            .map(|profile| (PathBuf::from(profile.listener_path.as_str()), profile.listener_metadata.clone())),
+            .and_then(|profile| profile.listener_path.as_ref().map(|path| (path, &profile.listener_metadata)))
+            .map(|(path, metadata)| (PathBuf::from(path), metadata.clone().unwrap_or_default())),
         poststart: hooks.poststart.clone(),
         poststop: hooks.poststop.clone(),
         annotations: spec.annotations.clone(),

@@ -32,6 +32,9 @@ pub(crate) enum Error {
     /// The control groups would not do what was asked.
     #[error("{0}")]
     Cgroup(#[from] cgroup::Error),
+    /// systemd would not make the group.
+    #[error("{0}")]
+    Systemd(#[from] cgroup::systemd::Error),
     /// A seccomp profile that cannot be compiled.
     #[error("config.json: linux.seccomp: {0}")]
     Seccomp(#[from] seccomp::Error),

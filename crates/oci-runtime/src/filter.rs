@@ -31,7 +31,7 @@ pub(crate) fn compile(profile: Option<&Profile>, bounding: u64) -> Result<Filter
         return Ok(Filter::default());
     }
     let flags = profile.filter_flags()?;
-    if profile.notifies() && profile.listener_path.is_empty() {
+    if profile.notifies() && profile.listener_path.as_ref().is_none_or(String::is_empty) {
         return other(
             "config.json: linux.seccomp.listenerPath: an action is SCMP_ACT_NOTIFY, so name the socket of whoever answers",
         );

@@ -25,6 +25,7 @@ mod log;
 mod plan;
 mod stages;
 mod start;
+mod statistics;
 mod store;
 
 use std::io::Write;

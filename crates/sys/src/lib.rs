@@ -25,6 +25,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod socket;
 pub mod spawn;
+pub mod syscall;
 
 mod raw;
 

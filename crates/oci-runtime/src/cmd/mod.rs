@@ -3,6 +3,7 @@
 mod inspect;
 mod lifecycle;
 mod process;
+mod resources;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -37,6 +38,13 @@ const fn command(
 pub(crate) const COMMANDS: &[Command] = &[
     command("create", "ID", "make a container whose process waits for start", lifecycle::CREATE, lifecycle::create),
     command("delete", "ID", "remove a stopped container", lifecycle::DELETE, lifecycle::delete),
+    command(
+        "events",
+        "ID",
+        "print statistics and memory kills, one JSON object a line",
+        resources::EVENTS,
+        resources::events,
+    ),
     // What the command line of the process looks like is its own affair; a failure is told apart from the codes
     // programs end with.
     Command {
@@ -46,11 +54,14 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     command("kill", "ID [SIGNAL]", "send a signal (default SIGTERM) to a container", lifecycle::KILL, lifecycle::kill),
     command("list", "", "list the containers below --root", inspect::LIST, inspect::list),
+    command("pause", "ID", "freeze every process of a container", &[], resources::pause),
     Command {
         words: 1,
         ..command("ps", "ID [PS OPTIONS]", "list the processes of a container", inspect::PS, inspect::ps)
     },
+    command("resume", "ID", "let a paused container go on", &[], resources::resume),
     command("run", "ID", "create and start a container", lifecycle::RUN, lifecycle::run),
     command("start", "ID", "start a created container", &[], lifecycle::start),
     command("state", "ID", "print the state of a container as JSON", &[], inspect::state),
+    command("update", "ID", "change the limits of a container", resources::UPDATE, resources::update),
 ];

@@ -2,12 +2,11 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use cgroup::FreezerState;
 use oci::Status;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use types::size::parse_signed;
+use types::{GoDuration, ram_in_bytes};
 
 use super::inspect::print;
 use crate::alive;
@@ -15,6 +14,7 @@ use crate::bundle::read_document;
 use crate::context::Context;
 use crate::error::{Doing, Error, Result};
 use crate::flags::{Flag, Given, option, switch};
+use crate::store::Record;
 use crate::{limits, statistics};
 
 pub(crate) const UPDATE: &[Flag] = &[
@@ -41,12 +41,13 @@ pub(crate) const EVENTS: &[Flag] = &[
     option("interval", None, "DURATION", "time between statistics (default 5s)"),
 ];
 
-fn group_of(context: &Context, given: &Given) -> Result<cgroup::Cgroup> {
+/// The record of a container that has not stopped.
+fn running(context: &Context, given: &Given) -> Result<Record> {
     let place = context.store.open(given.id()?)?;
     let record = place.load()?;
     match alive::status(&place, &record)? {
         Status::Stopped | Status::Creating => Err(Error::NotRunning),
-        _ => record.group.group(),
+        _ => Ok(record),
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn resume(context: &Context, given: &Given) -> Result<u8> {
 }
 
 pub(crate) fn update(context: &Context, given: &Given) -> Result<u8> {
-    let group = group_of(context, given)?;
+    let record = running(context, given)?;
     let mut resources = match given.value("resources") {
         Some("-") => {
             let mut text = Vec::new();
@@ -84,7 +85,13 @@ pub(crate) fn update(context: &Context, given: &Given) -> Result<u8> {
     };
     let bytes = |flag: &str| match given.value(flag) {
         None => Ok(None),
-        Some(text) => parse_signed(text).map(Some).map_err(|error| Error::Usage(format!("--{flag}: {error}"))),
+        Some("-1") => Ok(Some(-1)),
+        Some(text) => {
+            let bytes = ram_in_bytes(text).ok().and_then(|bytes| i64::try_from(bytes).ok());
+            bytes
+                .map(Some)
+                .ok_or_else(|| Error::Usage(format!("--{flag} takes a size such as 64m, or -1, not {text:?}")))
+        }
     };
     fn set<T>(place: &mut Option<T>, value: Option<T>) {
         if value.is_some() {
@@ -114,19 +121,29 @@ pub(crate) fn update(context: &Context, given: &Given) -> Result<u8> {
     for warning in resources.validate()? {
         context.log.warn(&warning);
     }
-    group.apply(&limits::changes(&resources)?)?;
+    for warning in record.group.change(&limits::changes(&resources)?)? {
+        context.log.warn(&warning);
+    }
     Ok(0)
 }
 
 pub(crate) fn events(context: &Context, given: &Given) -> Result<u8> {
     let id = given.id()?.to_owned();
-    let group = group_of(context, given)?;
+    let record = running(context, given)?;
+    let group = record.group.group()?;
     if given.has("stats") {
         print(&format!("{}\n", statistics::line(&id, &group)?))?;
         return Ok(0);
     }
-    let interval = interval(given.value("interval").unwrap_or("5s"))?;
-    let record = context.store.open(&id)?.load()?;
+    let interval: GoDuration = given
+        .value("interval")
+        .unwrap_or("5s")
+        .parse()
+        .map_err(|error| Error::Usage(format!("--interval: {error}; write a duration such as 500ms or 5s")))?;
+    if interval.nanos() <= 0 {
+        return Err(Error::Usage("--interval must be above zero".to_owned()));
+    }
+    let interval = interval.to_std();
     let target = alive::pidfd(&record).map_err(|_| Error::NotRunning)?;
     let mut kills = group.oom_kills().unwrap_or(0);
     let timeout = Timespec {
@@ -147,35 +164,5 @@ pub(crate) fn events(context: &Context, given: &Given) -> Result<u8> {
             return Ok(0);
         }
         print(&format!("{}\n", statistics::line(&id, &group)?))?;
-    }
-}
-
-/// A duration as Go's flags take it: a number with `ms`, `s`, `m` or `h`.
-fn interval(text: &str) -> Result<Duration> {
-    let wrong = || Error::Usage(format!("--interval takes a duration above zero such as 500ms or 5s, not {text:?}"));
-    let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let number: u64 = text[..end].parse().map_err(|_| wrong())?;
-    let milliseconds = match &text[end..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    let duration = Duration::from_millis(number.saturating_mul(milliseconds));
-    if duration.is_zero() { Err(wrong()) } else { Ok(duration) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals() {
-        assert_eq!(interval("500ms").unwrap(), Duration::from_millis(500));
-        assert_eq!(interval("2m").unwrap(), Duration::from_secs(120));
-        for text in ["", "5", "0s", "s", "-1s", "5d"] {
-            assert!(interval(text).is_err(), "{text}");
-        }
     }
 }

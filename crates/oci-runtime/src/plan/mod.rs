@@ -76,6 +76,7 @@ impl ParentLimits {
 /// # Errors
 /// What cannot be opened, and what this host or runtime cannot do, by name.
 pub(crate) fn assemble(
+    id: &str,
     bundle: &Bundle,
     process: &Process,
     filter: Filter,
@@ -91,6 +92,8 @@ pub(crate) fn assemble(
     let mounts = mounts::mounts(bundle, in_user_namespace, opened_by_us, &mut fds)?;
     let mut launch = process::process(process, filter.program, filter.flags, &bundle.rootfs);
     launch.preserve_fds = wishes.preserve_fds;
+    launch.personality = spec.personality();
+    launch.memory_policy = process::memory_policy(spec);
     let mut limits = ParentLimits::default();
     if namespaces.user == NamespaceSource::New {
         limits.rlimits = std::mem::take(&mut launch.rlimits);
@@ -108,7 +111,7 @@ pub(crate) fn assemble(
         RootFs::Directory(root)
     };
     let plan = LaunchPlan {
-        container_id: wishes_id(spec, bundle),
+        container_id: id.to_owned(),
         namespaces,
         rootfs,
         no_pivot: wishes.no_pivot,
@@ -130,11 +133,6 @@ pub(crate) fn assemble(
         ..LaunchPlan::default()
     };
     Ok(Assembled { plan, fds: fds.into_inner(), limits })
-}
-
-/// What the session keyring is called after.
-fn wishes_id(_spec: &Spec, bundle: &Bundle) -> String {
-    bundle.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn io(process: &Process) -> IoMode {

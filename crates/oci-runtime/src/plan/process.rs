@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use launch::Rlimit;
-use oci::Process;
+use launch::{MemoryPolicy, Rlimit, Scheduler};
+use oci::{CpuList, Process, Spec};
 
 use crate::home;
 
 /// The process, with the filter compiled for it.
 pub(crate) fn process(process: &Process, filter: Option<Vec<u8>>, flags: u32, rootfs: &Path) -> launch::Process {
     let capabilities = process.capabilities();
+    let affinity = process.exec_cpu_affinity.as_ref();
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());
     launch::Process {
         args: process.args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
@@ -35,6 +36,18 @@ pub(crate) fn process(process: &Process, filter: Option<Vec<u8>>, flags: u32, ro
         umask: process.user.umask.unwrap_or(0o022),
         apparmor: text(&process.apparmor_profile),
         selinux: text(&process.selinux_label),
+        scheduler: process.scheduler.as_ref().map(|scheduler| Scheduler {
+            policy: scheduler.policy.number(),
+            nice: scheduler.nice,
+            priority: u32::try_from(scheduler.priority).unwrap_or(0),
+            flags: scheduler.flag_bits(),
+            runtime: scheduler.runtime,
+            deadline: scheduler.deadline,
+            period: scheduler.period,
+        }),
+        io_priority: process.io_priority.as_ref().map(oci::IoPriority::value),
+        initial_cpus: affinity.and_then(|affinity| affinity.initial.as_ref()).map(CpuList::words),
+        final_cpus: affinity.and_then(|affinity| affinity.final_.as_ref()).map(CpuList::words),
         ..launch::Process::default()
     }
 }
@@ -46,4 +59,10 @@ fn environment(process: &Process, rootfs: &Path) -> Vec<Vec<u8>> {
         env.push(format!("HOME={}", home::of(process.user.uid, rootfs)).into_bytes());
     }
     env
+}
+
+/// Where memory is to be taken from, of `linux.memoryPolicy`.
+pub(super) fn memory_policy(spec: &Spec) -> Option<MemoryPolicy> {
+    let policy = spec.linux.as_ref()?.memory_policy.as_ref()?;
+    Some(MemoryPolicy { mode: policy.number(), nodes: policy.node_words() })
 }
