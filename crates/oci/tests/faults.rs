@@ -447,7 +447,7 @@ fn seccomp_filters() {
         (at, json!({}), "linux.seccomp.defaultAction"),
         (at, json!({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"}), "linux.seccomp.defaultAction"),
         (at, json!({"defaultAction": "ALLOW"}), "linux.seccomp.defaultAction"),
-        (at, profile("defaultErrnoRet", json!(4096)), "linux.seccomp.defaultErrnoRet"),
+        (at, json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}), "linux.seccomp.defaultErrnoRet"),
         (at, profile("architectures", json!(["SCMP_ARCH_X86", "VAX"])), "linux.seccomp.architectures[1]"),
         (at, profile("flags", json!(["SECCOMP_FILTER_FLAG_LOG", "X"])), "linux.seccomp.flags[1]"),
         (at, profile("listenerPath", json!("x")), "linux.seccomp.listenerPath"),
@@ -565,7 +565,7 @@ fn what_is_no_document_is_told_in_one_line() {
         assert!(said.starts_with(start) && !said.contains('\n'), "{text}: {said}");
     }
     let deep = format!("{{\"x\": {}", "[".repeat(100_000));
-    assert!(Spec::parse(deep.as_bytes()).unwrap_err().to_string().contains("recursion limit"));
+    assert!(Spec::parse(deep.as_bytes()).unwrap_err().to_string().contains("EOF while parsing"));
     let long = format!("{{\"linux\": {:?}}}", "x".repeat(1_000_000));
     assert!(Spec::parse(long.as_bytes()).unwrap_err().to_string().len() < 500);
     let large = vec![b' '; 16 * 1024 * 1024 + 1];
