@@ -18,7 +18,7 @@ use crate::idmap::Maps;
 use crate::plan::{self, Assembled};
 use crate::stages::Steps;
 use crate::store::{Place, Record};
-use crate::{alive, console, filter, foreground, hooks};
+use crate::{alive, console, filter, foreground, hooks, net_devices, resctrl};
 
 /// What the command line says beside the bundle.
 #[derive(Debug, Default)]
@@ -52,11 +52,12 @@ pub(crate) fn make(context: &Context, id: &str, wishes: &Wishes, gate: bool) -> 
     }
     check_terminal(&bundle.spec, wishes)?;
     let place = context.store.create(id)?;
-    let mut undo = Undo { place: Some(place), group: None, spawning: None };
+    let mut undo = Undo { place: Some(place), group: None, spawning: None, resctrl: Vec::new() };
     let made = build(context, &bundle, wishes, gate, &mut undo);
     match (made, undo.place.take(), undo.spawning.take()) {
         (Ok(record), Some(place), Some(spawning)) => {
             undo.group = None;
+            undo.resctrl.clear();
             Ok(Made { place, record, spawning })
         }
         (made, place, spawning) => {
@@ -90,6 +91,7 @@ struct Undo {
     place: Option<Place>,
     group: Option<Group>,
     spawning: Option<Spawning>,
+    resctrl: Vec<PathBuf>,
 }
 
 impl Drop for Undo {
@@ -98,6 +100,7 @@ impl Drop for Undo {
             let _ = sys::process::pidfd_signal(spawning.pidfd.as_fd(), 9);
             let _ = sys::process::wait_for(spawning.pid);
         }
+        resctrl::remove(&self.resctrl);
         if let Some(group) = self.group.take() {
             group.undo();
         }
@@ -126,8 +129,13 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
 
     let Assembled { plan, fds, limits } = plan::assemble(&place.id, bundle, process, filter, group, wishes)?;
     let state = state(&record, Status::Creating);
+    let rdt = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+    let has_net_devices = spec.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());
     let mut steps = Steps {
-        hold_born: plan.namespaces.user == NamespaceSource::New || group.wants_process(),
+        hold_born: plan.namespaces.user == NamespaceSource::New
+            || group.wants_process()
+            || has_net_devices
+            || rdt.is_some(),
         hold_rooted: !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty()),
         create_container: &hooks.create_container,
         start_container: &hooks.start_container,
@@ -167,8 +175,13 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
                     maps.apply(spawning.pid)?;
                     limits.apply(spawning.pid, &context.log)?;
                 }
+                net_devices::move_all(spec, spawning.pid)?;
                 group.take_process(spawning.pid, context)?;
                 record.group = group.record();
+                if let Some(rdt) = rdt {
+                    record.resctrl = resctrl::join(rdt, &record.id, spawning.pid)?;
+                    undo.resctrl.clone_from(&record.resctrl);
+                }
                 place.save(&record)?;
             }
             Progress::Held(Point::Rooted) => {

@@ -114,3 +114,26 @@ pub enum Error {
         limit: usize,
     },
 }
+
+impl Error {
+    /// The position in the profile that the error is about, or nothing when it is about the whole.
+    #[must_use]
+    pub fn at(&self) -> Option<&str> {
+        match self {
+            Self::NotifyWrite { at }
+            | Self::NoListener { at }
+            | Self::NameAndNames { at }
+            | Self::NoNames { at }
+            | Self::EmptyName { at }
+            | Self::UnknownArchitecture { at, .. }
+            | Self::ArgumentIndex { at, .. }
+            | Self::Errno { at, .. }
+            | Self::TraceMessage { at, .. }
+            | Self::UnknownFlag { at, .. }
+            | Self::FlagWithoutNotify { at } => Some(at),
+            Self::NoDefaultAction | Self::NotifyByDefault => Some("defaultAction"),
+            Self::MetadataWithoutListener => Some("listenerPath"),
+            Self::ArchitecturesAndArchMap | Self::TooLarge { .. } => None,
+        }
+    }
+}

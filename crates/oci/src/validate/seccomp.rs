@@ -11,7 +11,7 @@ pub(super) fn check(profile: &Profile) -> Result<(), Fault> {
         let reason = "is missing; write what happens to calls without a rule, or take linux.seccomp out";
         return fault("linux.seccomp.defaultAction", reason);
     }
-    seccomp::check(profile).map_err(place)?;
+    seccomp::check(profile).map_err(|error| place(&error))?;
     for (at, rule) in profile.syscalls.iter().enumerate() {
         // The process sends its listener with this very call.
         if rule.action == Action::Notify && rule.names.iter().chain(&rule.name).any(|name| name == "sendmsg") {
@@ -25,26 +25,11 @@ pub(super) fn check(profile: &Profile) -> Result<(), Fault> {
     no_nul("linux.seccomp.listenerMetadata", profile.listener_metadata.as_deref().unwrap_or_default())
 }
 
-/// The error as a fault: its text names the place again, which is taken off.
-fn place(error: Error) -> Fault {
+/// The error as a fault: where its text names the place again, that is taken off.
+fn place(error: &Error) -> Fault {
     let text = error.to_string();
     let text = text.strip_prefix("seccomp profile").map_or(text.as_str(), |rest| rest.trim_start_matches([':', ' ']));
-    let at = match &error {
-        Error::NotifyByDefault => "defaultAction",
-        Error::MetadataWithoutListener => "listenerPath",
-        Error::NotifyWrite { at }
-        | Error::NoListener { at }
-        | Error::NameAndNames { at }
-        | Error::NoNames { at }
-        | Error::EmptyName { at }
-        | Error::UnknownArchitecture { at, .. }
-        | Error::ArgumentIndex { at, .. }
-        | Error::Errno { at, .. }
-        | Error::TraceMessage { at, .. }
-        | Error::UnknownFlag { at, .. }
-        | Error::FlagWithoutNotify { at } => at,
-        _ => return Fault::new("linux.seccomp", text),
-    };
+    let Some(at) = error.at() else { return Fault::new("linux.seccomp", text) };
     let reason = text.strip_prefix(at).map_or(text, |rest| rest.trim_start_matches([':', ' ']));
     Fault::new(format_args!("linux.seccomp.{at}"), reason)
 }
