@@ -157,7 +157,7 @@ fn a_zygote_that_hangs_holds_up_nothing_but_execs() {
         exec_id: "late".to_owned(),
         process: process(&["sh", "-c", "exit 7"]),
         io: PIPES,
-        cgroup: CgroupHandle::default(),
+        ..ExecPlan::default()
     };
     let memfd = sys::memfd::sealed("plan", &plan.encode().unwrap()).unwrap();
     let request = RequestFrame { seq: 1, request: Request::Exec { attach: None } };
@@ -212,7 +212,7 @@ fn no_end_of_many_short_execs_is_lost() {
             exec_id: format!("e{number}"),
             process: process(&["sh", "-c", &script]),
             io: PIPES,
-            cgroup: CgroupHandle::default(),
+            ..ExecPlan::default()
         };
         let memfd = sys::memfd::sealed("plan", &plan.encode().unwrap()).unwrap();
         let request = RequestFrame { seq: number, request: Request::Exec { attach: None } };
@@ -236,6 +236,69 @@ fn no_end_of_many_short_execs_is_lost() {
     }
     let (Response::State(state), _) = shim.request(Request::State, &[]) else { panic!() };
     assert_eq!(state.execs, Vec::new());
+}
+
+/// A process that holds a user namespace with one id in it.
+struct UserNamespace(std::process::Child);
+
+impl UserNamespace {
+    fn make() -> Option<Self> {
+        let mut child = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", "echo; exec sleep 1000"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut line = [0u8; 1];
+        std::io::Read::read_exact(child.stdout.as_mut()?, &mut line).ok()?;
+        Some(Self(child))
+    }
+}
+
+impl Drop for UserNamespace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_exec_enters_the_containers_user_namespace() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(root) = rootfs(dir.path()) else { return };
+    let user = UserNamespace::make().expect("a user namespace can be made");
+    let namespace = std::fs::File::open(format!("/proc/{}/ns/user", user.0.id())).unwrap();
+    let mut plan = plan(dir.path(), &root, PIPES, &["sleep", "1000"]);
+    (plan.namespaces.user, plan.namespaces.cgroup) = (NamespaceSource::Join(0), NamespaceSource::New);
+    // A single group is mapped.
+    plan.mounts.retain(|mount| mount.target != "/dev/pts");
+    plan.process.groups.clear();
+    let mut shim = Shim::launch(dir, &plan, &[namespace.as_fd()]);
+    let before = zygote(&shim);
+    for number in 0..3 {
+        let plan = ExecPlan {
+            exec_id: format!("e{number}"),
+            process: Process { groups: Vec::new(), ..process(&["sh", "-c", "readlink /proc/self/ns/user; exit 6"]) },
+            io: PIPES,
+            user_namespace: true,
+            ..ExecPlan::default()
+        };
+        let memfd = sys::memfd::sealed("plan", &plan.encode().unwrap()).unwrap();
+        let (response, stream) = shim.request(Request::Exec { attach: Some(OUTPUT) }, &[memfd.as_fd()]);
+        assert!(matches!(response, Response::ExecStarted { .. }), "{response:?}");
+        let (out, _) = demultiplex(stream.unwrap().into());
+        let there = std::fs::read_link(format!("/proc/{}/ns/user", user.0.id())).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().trim(), there.to_str().unwrap());
+        let ended = shim.wait_event(|event| matches!(event, Event::ExecExited { .. }));
+        assert_eq!(ended, Event::ExecExited { exec_id: format!("e{number}"), code: 6 });
+    }
+    // The processes in between have been reaped.
+    let path = format!("/proc/{0}/task/{0}/children", shim.child.id());
+    let left = || std::fs::read_to_string(&path).unwrap().split_whitespace().count();
+    assert!((0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        left() == 2
+    }));
+    assert_eq!(zygote(&shim), before);
 }
 
 /// Everything a shim is asked for in its life, on one container.
