@@ -75,6 +75,9 @@ pub(crate) fn dump(record: &Record, spec: &Spec, images: &Images, pre: bool, lea
     if leave_running && !pre {
         args.push("--leave-running".to_owned());
     }
+    for (place, name, _) in group_mounts(spec, &record.group.mounts()?) {
+        args.extend(["--external".to_owned(), format!("mnt[{place}]:{name}")]);
+    }
     if let Some(path) = joined_network(spec) {
         let stat = rustix::fs::stat(path).doing(|| format!("look at the network namespace {path}"))?;
         args.extend(["--external".to_owned(), format!("net[{}]:{EXTERNAL_NET}", stat.st_ino)]);
@@ -93,6 +96,20 @@ pub(crate) fn dump(record: &Record, spec: &Spec, images: &Images, pre: bool, lea
     let ended = Command::new("criu").args(&args).status();
     let ended = ended.map_err(|error| Error::Other(format!("cannot run criu: {error}; install it")))?;
     if ended.success() { Ok(()) } else { Err(failed("checkpoint", &images.log("dump.log"))) }
+}
+
+/// The v1 groups shown in the container: their places in it, what CRIU calls them, and the groups. Those of the
+/// restored container are others.
+fn group_mounts<'a>(spec: &Spec, groups: &'a [(String, String)]) -> Vec<(String, String, &'a str)> {
+    let shown = spec.mounts.iter().filter(|mount| matches!(mount.kind.as_str(), "cgroup" | "cgroup2"));
+    let at = |destination: &str| {
+        let destination = destination.trim_end_matches('/').to_owned();
+        let place = move |(dir, name): &'a (String, String)| {
+            (format!("{destination}/{name}"), format!("group-{name}"), dir.as_str())
+        };
+        groups.iter().map(place).collect::<Vec<_>>()
+    };
+    shown.flat_map(|mount| at(&mount.destination)).collect()
 }
 
 fn joined_network(spec: &Spec) -> Option<&str> {
@@ -127,6 +144,9 @@ pub(crate) fn restore(
     args.extend(images.common("restore.log"));
     args.extend(["--root".to_owned(), place.display().to_string()]);
     args.extend(["--pidfile".to_owned(), pid_file.display().to_string()]);
+    for (_, name, dir) in group_mounts(spec, &handle.v1_mounts) {
+        args.extend(["--external".to_owned(), format!("mnt[{name}]:{dir}")]);
+    }
     // CRIU ends when the container runs, and the container is then a child of ours.
     args.extend(["--restore-detached".to_owned(), "--restore-sibling".to_owned()]);
     let streams = std::fs::read(images.dir.join(DESCRIPTORS)).unwrap_or_default();
