@@ -97,7 +97,7 @@ fn capabilities(process: &Process, warnings: &mut Warnings) {
         );
     }
     let sets = names.bits();
-    // What is not inheritable is made so, as runc does, whose own configurations rely on it.
+    // What is not inheritable is made so when it is set: configurations that `runc spec` wrote name no inheritable ones.
     let lacking = sets.ambient & !sets.permitted;
     if lacking != 0 {
         let names: Vec<&str> = crate::CAPABILITIES
