@@ -114,11 +114,6 @@ fn process() {
         ("/process/capabilities", json!({"effective": ["cap_kill"]}), "process.capabilities.effective[0]"),
         (
             "/process/capabilities",
-            json!({"ambient": ["CAP_KILL"], "permitted": ["CAP_KILL"]}),
-            "process.capabilities.ambient",
-        ),
-        (
-            "/process/capabilities",
             json!({"ambient": ["CAP_KILL"], "inheritable": ["CAP_KILL"]}),
             "process.capabilities.ambient",
         ),
