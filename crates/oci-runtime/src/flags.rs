@@ -75,6 +75,7 @@ pub(crate) fn read(parser: &mut Parser, table: &[&'static [Flag]], most: usize) 
     let usage = |error: lexopt::Error| Error::Usage(error.to_string());
     while given.words.len() < most {
         let Some(arg) = parser.next().map_err(usage)? else { return Ok(given) };
+        let long = matches!(arg, Arg::Long(_));
         let flag = match &arg {
             Arg::Value(word) => {
                 given.words.push(text(word.clone())?);
@@ -86,8 +87,9 @@ pub(crate) fn read(parser: &mut Parser, table: &[&'static [Flag]], most: usize) 
         let Some(flag) = flag else { return Err(usage(arg.unexpected())) };
         let value = match flag.value {
             Some(_) => text(parser.value().map_err(usage)?)?,
-            // A switch may be given as `--switch=false`.
-            None => parser.optional_value().map(text).transpose()?.unwrap_or_else(|| "true".to_owned()),
+            // A switch may be given as `--switch=false`; what follows a letter is the next letter.
+            None if long => parser.optional_value().map(text).transpose()?.unwrap_or_else(|| "true".to_owned()),
+            None => "true".to_owned(),
         };
         given.values.push((flag.long, value));
     }
