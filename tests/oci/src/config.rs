@@ -106,7 +106,8 @@ fn mounts() -> Value {
 }
 
 fn device_rules() -> Value {
-    let allow = |major: u32, minor: u32| json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm" });
+    let allow =
+        |major: u32, minor: u32| json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm" });
     json!([
         { "allow": false, "access": "rwm" },
         allow(1, 3),

@@ -5,24 +5,25 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::{Output, Runtime, eventually};
+use crate::{Bundle, Output, Runtime, eventually};
 
 /// A container.
 #[derive(Debug)]
-pub struct Container<'r> {
-    runtime: &'r Runtime,
-    id: String,
+pub struct Container<'a> {
+    runtime: &'a Runtime,
+    /// Its root file system must outlive it.
+    bundle: &'a Bundle,
 }
 
-impl<'r> Container<'r> {
-    pub(crate) fn new(runtime: &'r Runtime, id: &str) -> Self {
-        Self { runtime, id: id.to_owned() }
+impl<'a> Container<'a> {
+    pub(crate) fn new(runtime: &'a Runtime, bundle: &'a Bundle) -> Self {
+        Self { runtime, bundle }
     }
 
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.bundle.id()
     }
 
     /// What `state` prints.
@@ -32,7 +33,7 @@ impl<'r> Container<'r> {
     #[must_use]
     #[track_caller]
     pub fn state(&self) -> Value {
-        let output = self.runtime.call(&["state", &self.id]).ok();
+        let output = self.runtime.call(&["state", self.id()]).ok();
         serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("state is no JSON ({error}): {output}"))
     }
 
@@ -68,7 +69,7 @@ impl<'r> Container<'r> {
     /// `start`.
     #[track_caller]
     pub fn start(&self) {
-        let _ = self.runtime.call(&["start", &self.id]).ok();
+        let _ = self.runtime.call(&["start", self.id()]).ok();
     }
 
     /// `exec`.
@@ -80,7 +81,7 @@ impl<'r> Container<'r> {
     /// `exec` with flags before the id.
     #[track_caller]
     pub fn exec_with(&self, flags: &[&str], args: &[&str]) -> Output {
-        let words: Vec<&str> = ["exec"].iter().chain(flags).chain(&[self.id.as_str()]).chain(args).copied().collect();
+        let words: Vec<&str> = ["exec"].iter().chain(flags).chain(&[self.id()]).chain(args).copied().collect();
         self.runtime.call(&words)
     }
 
@@ -93,20 +94,20 @@ impl<'r> Container<'r> {
     /// `kill` with SIGKILL, and waits for the end.
     #[track_caller]
     pub fn kill(&self) {
-        let _ = self.runtime.call(&["kill", &self.id, "KILL"]).ok();
+        let _ = self.runtime.call(&["kill", self.id(), "KILL"]).ok();
         eventually(30, "the end of the container", || self.status() == "stopped");
     }
 
     /// `delete`, which must succeed.
     #[track_caller]
     pub fn delete(self) {
-        let _ = self.runtime.call(&["delete", &self.id]).ok();
+        let _ = self.runtime.call(&["delete", self.id()]).ok();
     }
 }
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
-        let mut command = self.runtime.command(&["delete", "--force", &self.id]);
+        let mut command = self.runtime.command(&["delete", "--force", self.id()]);
         let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }

@@ -1,7 +1,7 @@
 //! What a command left: exit code and both streams.
 
-use std::process::ExitStatus;
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 /// The end of a command.
 #[derive(Clone, Debug)]

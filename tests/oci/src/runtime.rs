@@ -170,29 +170,29 @@ impl Runtime {
 
     /// `run --detach`: a running container.
     #[track_caller]
-    pub fn start(&self, bundle: &Bundle) -> Container<'_> {
+    pub fn start<'a>(&'a self, bundle: &'a Bundle) -> Container<'a> {
         self.start_with(bundle, &[])
     }
 
     /// `run --detach` with more flags.
     #[track_caller]
-    pub fn start_with(&self, bundle: &Bundle, flags: &[&str]) -> Container<'_> {
+    pub fn start_with<'a>(&'a self, bundle: &'a Bundle, flags: &[&str]) -> Container<'a> {
         let flags: Vec<&str> = ["--detach"].iter().chain(flags).copied().collect();
         let _ = self.run_with(bundle, &flags).ok();
-        Container::new(self, bundle.id())
+        Container::new(self, bundle)
     }
 
     /// `create`: a container whose program waits for [`Container::start`].
     #[track_caller]
-    pub fn create(&self, bundle: &Bundle) -> Container<'_> {
+    pub fn create<'a>(&'a self, bundle: &'a Bundle) -> Container<'a> {
         self.prepare(bundle);
         let _ = self.finish(self.command_on("create", bundle, &[])).ok();
-        Container::new(self, bundle.id())
+        Container::new(self, bundle)
     }
 
     /// `run --detach` of a bundle with a terminal, which comes through a console socket.
     #[track_caller]
-    pub fn start_on(&self, bundle: &Bundle, console: &Console) -> Container<'_> {
+    pub fn start_on<'a>(&'a self, bundle: &'a Bundle, console: &Console) -> Container<'a> {
         self.start_with(bundle, &["--console-socket", console.path()])
     }
 

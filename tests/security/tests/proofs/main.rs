@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "tests talk to whoever runs them")]
 
 mod a01_program;
+mod a02_descriptors;
 
 use std::fs;
 use std::path::Path;
