@@ -6,6 +6,7 @@
 
 mod a01_program;
 mod a02_descriptors;
+mod a03_mount_targets;
 
 use std::fs;
 use std::path::Path;
