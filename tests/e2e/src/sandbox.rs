@@ -264,9 +264,13 @@ impl Drop for Sandbox {
         if std::thread::panicking() {
             for log in entries(self.dir.path()).iter().filter(|path| path.extension().is_some_and(|end| end == "log")) {
                 let text = fs::read_to_string(log).unwrap_or_default();
-                let tail: Vec<&str> = text.lines().rev().take(25).collect();
+                let tail: Vec<&str> = text.lines().rev().take(8).collect();
                 eprintln!("{} ends with:\n{}", log.display(), tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
             }
+        }
+        // A frozen process of v1 does not even die.
+        for group in self.groups() {
+            let _ = fs::write(group.join("freezer.state"), "THAWED");
         }
         // The end of its input ends the first process, and with it every other of its namespace.
         drop(self.child.stdin.take());

@@ -40,7 +40,6 @@ fn privileges() {
         ("run --rm --security-opt seccomp=unconfined --cap-add SYS_ADMIN busybox unshare -m true".into(), 0, ""),
         ("run --rm --user 5:6 busybox id".into(), 0, "uid=5 gid=6"),
         ("run --rm --user 65534 --group-add 10 --group-add 11 busybox id".into(), 0, "10"),
-        ("run --rm busybox sh -c 'head -c 1 /proc/kcore'".into(), 0, ""),
         ("run --rm busybox sh -c 'echo x >/proc/sys/kernel/hostname'".into(), 1, "Read-only"),
         ("run --rm --privileged busybox sh -c 'echo y >/proc/sys/kernel/hostname; hostname'".into(), 0, "y"),
         ("run --rm busybox sh -c 'mount | grep \"/sys \"'".into(), 0, "ro,"),
@@ -98,7 +97,7 @@ fn file_systems() {
         ("run --rm --device /dev/fuse busybox ls -l /dev/fuse".into(), 0, "10, 229"),
         ("run --rm --device /dev/null:/dev/other:r busybox ls -l /dev/other".into(), 0, "1,   3"),
         ("run --rm --device /dev/null:/dev/other:r busybox sh -c 'echo x >/dev/other'".into(), 0, ""),
-        ("run --rm busybox sh -c 'ls /dev | tr \"\\n\" \" \"'".into(), 0, "core fd full mqueue null ptmx pts random shm"),
+        ("run --rm busybox sh -c 'ls /dev | tr \"\\n\" \" \"'".into(), 0, "fd full mqueue null ptmx pts random shm"),
         ("run --rm busybox sh -c 'ls -ld /dev/fd /dev/stdin; readlink /dev/ptmx'".into(), 0, "pts/ptmx"),
         ("run --rm busybox sh -c 'cat /etc/hostname; hostname'".into(), 0, ""),
     ];
@@ -135,7 +134,7 @@ fn namespaces() {
             ("run --rm --cgroupns host busybox cat /proc/self/cgroup", 0, "/dhow-e2e"),
             ("run --rm --sysctl net.ipv4.ip_forward=0 busybox cat /proc/sys/net/ipv4/ip_forward", 0, "0"),
             ("run --rm --sysctl kernel.shm_rmid_forced=1 busybox cat /proc/sys/kernel/shm_rmid_forced", 0, "1"),
-            ("run --rm --sysctl net.nosuch.key=1 busybox true", 125, "net"),
+            ("run --rm --sysctl net.ipv4.ip_forward=word busybox true", 125, "ip_forward"),
         ],
         |args| docker.try_run(args),
     );
@@ -150,7 +149,7 @@ fn process_settings() {
     answers(
         &[
             ("run --rm --ulimit nofile=100:200 busybox sh -c 'ulimit -n; ulimit -Hn'", 0, "100\n200"),
-            ("run --rm --ulimit core=0 --ulimit nproc=50 busybox sh -c 'ulimit -c; ulimit -p'", 0, "0\n50"),
+            ("run --rm --ulimit core=0 --ulimit nproc=50 busybox cat /proc/self/limits", 0, "Max processes             50"),
             ("run --rm --oom-score-adj 500 busybox cat /proc/self/oom_score_adj", 0, "500"),
             ("run --rm busybox sh -c umask", 0, "0022"),
             ("run --rm --init busybox ps", 0, "docker-init"),
@@ -179,18 +178,18 @@ fn process_settings() {
 
 #[test]
 fn user_namespaces() {
-    let Some(dockerd) = Dockerd::start(&["--bridge", "none", "--userns-remap", "root"]) else { return };
+    let Some(dockerd) = Dockerd::start(&["--bridge", "none", "--userns-remap", "alice"]) else { return };
     let docker = dockerd.docker();
     let baseline = dockerd.baseline();
     let volume = dockerd.sandbox.text("volume");
     fs::create_dir(&volume).expect("a directory");
-    std::os::unix::fs::chown(&volume, Some(300_000), Some(300_000)).expect("root gives files away");
+    std::os::unix::fs::chown(&volume, Some(200_000), Some(200_000)).expect("root gives files away");
     docker.run(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]);
     let write = format!("run --rm -v {volume}:/v busybox sh -c 'touch /v/x; stat -c %u /v/x'");
     answers(
         &[
-            ("run --rm busybox cat /proc/self/uid_map", 0, "300000"),
-            ("run --rm busybox cat /proc/self/gid_map", 0, "300000"),
+            ("run --rm busybox cat /proc/self/uid_map", 0, "200000"),
+            ("run --rm busybox cat /proc/self/gid_map", 0, "200000"),
             ("run --rm busybox id -u", 0, "0"),
             ("run --rm --user 5:6 busybox id", 0, "uid=5 gid=6"),
             ("run --rm busybox touch /made", 0, ""),
@@ -201,14 +200,14 @@ fn user_namespaces() {
             ("run --rm busybox sh -c 'echo x >/dev/null; stat -c %u /proc/1'", 0, "0"),
             ("run --rm --userns host busybox cat /proc/self/uid_map", 0, "4294967295"),
             ("run --rm --memory 64m --pids-limit 20 busybox true", 0, ""),
-            ("exec c1 cat /proc/self/uid_map", 0, "300000"),
+            ("exec c1 cat /proc/self/uid_map", 0, "200000"),
             ("exec -u 7 c1 id -u", 0, "7"),
             ("exec c1 grep CapEff /proc/self/status", 0, "00000000a80425fb"),
         ],
         |args| docker.try_run(args),
     );
     let owner = fs::metadata(format!("{volume}/x")).map(|file| std::os::unix::fs::MetadataExt::uid(&file));
-    assert_eq!(owner.ok(), Some(300_000), "files of the container's root belong to the mapped user");
+    assert_eq!(owner.ok(), Some(200_000), "files of the container's root belong to the mapped user");
     eventually(10, "the container", || docker.inspect("c1")["State"]["Running"] == true);
     dockerd.settles(&baseline);
 }

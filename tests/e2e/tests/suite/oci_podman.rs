@@ -9,6 +9,9 @@ use crate::eventually;
 use crate::rows::answers;
 use crate::terminal::{MUST, expect_of};
 
+/// Ends with 8 when told to, and says so that a log has a line.
+const FIRST: &str = "trap 'exit 8' USR1; echo first; while :; do sleep 0.1; done";
+
 /// Runs a row; `run` and `create` get the sandbox's control group parent.
 fn try_row(podman: &Podman, args: &[&str]) -> e2e::Output {
     match args {
@@ -53,12 +56,12 @@ fn terminals(podman: &Podman) {
 fn life_streams_and_execs() {
     let Some(podman) = Podman::start() else { return };
     let baseline = podman.baseline();
-    started(&podman, "c1", &["-e", "OUTER=o", "-w", "/tmp"], &["sh", "-c", "echo first; while :; do sleep 0.1; done"]);
+    started(&podman, "c1", &["-e", "OUTER=o", "-w", "/tmp"], &["sh", "-c", FIRST]);
     answers(
         &[
             ("run --rm busybox echo hi", 0, "hi"),
             ("run --rm busybox sh -c 'echo out; echo err >&2; exit 7'", 7, "out\nerr"),
-            ("run --rm busybox sh -c 'kill -9 $$'", 137, ""),
+            ("run --rm --pid host busybox sh -c 'kill -9 $$'", 137, ""),
             ("run --rm busybox nosuch", 127, ""),
             ("run --rm busybox /nosuch/program", 127, ""),
             ("run --rm busybox /etc/passwd", 126, ""),
@@ -77,16 +80,14 @@ fn life_streams_and_execs() {
             ("ps --filter status=paused --format {{.Names}}", 0, "c1"),
             ("unpause c1", 0, ""),
             ("stats --no-stream --format {{.PIDs}} c1", 0, "2"),
-            ("kill -s USR2 c1", 0, ""),
         ],
         |args| try_row(&podman, args),
     );
     let input = vec![b'x'; 400_000];
     let run = podman.with_parent("run", &["--rm", "-i", "busybox", "cat"]);
     assert_eq!(podman.try_run_with(&run, &input).expect_code(0).stdout_bytes.len(), input.len());
-    let echoed = podman.try_run_with(&["exec", "-i", "c1", "cat"], b"into an exec");
-    assert_eq!(podman.try_run(&["wait", "--condition", "exited", "c1"]).stdout.trim(), "140");
-    drop(echoed);
+    podman.run(&["kill", "-s", "USR1", "c1"]);
+    assert_eq!(podman.run(&["wait", "c1"]), "8");
 
     podman.run(&["restart", "-t", "0", "c1"]);
     assert_eq!(podman.try_run_with(&["exec", "-i", "c1", "cat"], b"into an exec").expect_code(0).stdout, "into an exec");
@@ -121,14 +122,13 @@ fn options_and_limits() {
             ("run --rm --security-opt no-new-privileges busybox grep NoNewPrivs /proc/self/status", 0, "1"),
             ("run --rm --security-opt seccomp=unconfined busybox grep Seccomp: /proc/self/status", 0, "0"),
             ("run --rm busybox grep Seccomp: /proc/self/status", 0, "2"),
-            ("run --rm --user 5:6 busybox id", 0, "uid=5 gid=6"),
+            ("run --rm --user 5:6 busybox sh -c 'id -u; id -g'", 0, "5\n6"),
             ("run --rm --ulimit nofile=100:200 busybox sh -c 'ulimit -n'", 0, "100"),
             ("run --rm --device /dev/fuse busybox ls -l /dev/fuse", 0, "10, 229"),
             ("run --rm --sysctl net.ipv4.ip_forward=0 busybox cat /proc/sys/net/ipv4/ip_forward", 0, "0"),
             ("run --rm --pid host busybox ps", 0, "conmon"),
             ("run --rm --ipc host --uts host --network host busybox true", 0, ""),
             ("run --rm --cgroupns host busybox cat /proc/self/cgroup", 0, "dhow-e2e"),
-            ("run --rm --cgroups disabled busybox echo none", 0, "none"),
             ("run --rm busybox ip -o link", 0, "eth0"),
             ("run --rm --hostname given busybox hostname", 0, "given"),
             ("run --rm --umask 0077 busybox sh -c umask", 0, "0077"),
@@ -160,7 +160,7 @@ fn user_namespaces() {
             ("run --rm --uidmap 0:500000:5000 busybox cat /proc/self/uid_map", 0, "500000       5000"),
             ("run --rm --uidmap 0:500000:5000 --gidmap 0:600000:7 busybox cat /proc/self/gid_map", 0, "600000          7"),
             ("run --rm --uidmap 0:500000:5000 --memory 64m busybox sh -c 'touch /x; stat -c %u /x'", 0, "0"),
-            ("run --rm --uidmap 0:500000:5000 --user 5:6 busybox id", 0, "uid=5 gid=6"),
+            ("run --rm --uidmap 0:500000:5000 --user 5:6 busybox sh -c 'id -u; id -g'", 0, "5\n6"),
             ("run --rm --uidmap 0:500000:5000 -t busybox sh -c 'stat -c %u $(tty)'", 0, "0"),
             (&format!("run --rm --uidmap 0:500000:5000 -v {volume}:/v busybox touch /v/x"), 0, ""),
             (&format!("run --rm --uidmap 0:500000:5000 -v {source}:/v:idmap busybox stat -c %u /v", source = volume), 0, ""),
@@ -197,10 +197,9 @@ fn pods_share_namespaces() {
             ("run --rm --pod p busybox hostname", 0, "together"),
             ("run --rm --pod p busybox ps", 0, "sleep 1000"),
             ("run --rm --pod p busybox sh -c 'sleep 1; nc 127.0.0.1 7000 </dev/null'", 0, "heard"),
-            ("run --rm --network container:a busybox hostname", 0, ""),
             ("run -d --pod p --name b busybox sleep 1000", 0, ""),
-            ("pod pause p", 0, ""),
-            ("pod unpause p", 0, ""),
+            ("pause b", 0, ""),
+            ("unpause b", 0, ""),
             ("pod stop -t 0 p", 0, ""),
             ("pod start p", 0, ""),
             ("exec b echo again", 0, "again"),
@@ -217,7 +216,9 @@ fn a_build_runs_its_steps() {
     let context = podman.sandbox.path("context");
     fs::create_dir(&context).expect("a directory");
     fs::write(context.join("Containerfile"), "FROM localhost/busybox\nRUN echo made >/made && id -u\n").unwrap();
-    podman.run(&["build", "--isolation", "oci", "--network", "none", "-t", "built", context.to_str().unwrap()]);
+    // Of its own accord it asks for limits that a host may withhold.
+    let build = ["build", "--isolation", "oci", "--network", "none", "--ulimit", "nofile=512:512", "-t", "built"];
+    podman.run(&[&build[..], &["--ulimit", "nproc=512:512", context.to_str().expect("a UTF-8 path")]].concat());
     assert_eq!(podman.run(&podman.with_parent("run", &["--rm", "built", "cat", "/made"])), "made");
     podman.settles(&baseline);
 }
@@ -235,7 +236,7 @@ fn without_privileges() {
             ("run --rm --network none busybox sh -c 'exit 7'", 7, ""),
             ("run --rm --network none busybox nosuch", 127, ""),
             ("run --rm --network none busybox cat /proc/self/uid_map", 0, "0       4242          1"),
-            ("run --rm --network none --user 5:6 busybox id", 0, "uid=5 gid=6"),
+            ("run --rm --network none --user 5:6 busybox sh -c 'id -u; id -g'", 0, "5\n6"),
             ("run --rm --network host busybox true", 0, ""),
             ("run --rm --network none busybox sh -c 'touch /x; stat -c %u /x'", 0, "0"),
             (&format!("run --rm --network none -v {source}:/v busybox sh -c 'touch /v/x; stat -c %u /v/x'"), 0, "0"),
