@@ -123,6 +123,8 @@ pub enum RootFs {
     /// A directory, bound recursively on itself. It is entered last: until then paths of the host can be bound,
     /// procfs can be mounted in a user namespace, and hooks see the root where the host has it.
     Directory(String),
+    /// A detached mount that is entered last, for a container whose root may not reach the directory itself.
+    DetachedLast(FdIndex),
 }
 
 impl Default for RootFs {
@@ -213,6 +215,8 @@ pub struct Sysctl {
 pub struct CgroupHandle {
     /// Directory of the v2 group, for CLONE_INTO_CGROUP.
     pub v2_dir: Option<FdIndex>,
+    /// The host has v2 alone and shows it so, also where no group is joined.
+    pub v2_only: bool,
     /// Open `tasks` of each v1 hierarchy; the child, which has one thread, writes `0` to each.
     pub v1_tasks: Vec<FdIndex>,
     /// v1 only, for [`MountKind::Cgroup`]: host directory of the group and the name to show it under

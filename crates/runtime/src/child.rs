@@ -78,7 +78,7 @@ fn try_container(
 
     let root = build_root(plan, fds)?;
     pass(Point::Rooted, stages, reporter)?;
-    if matches!(plan.rootfs, RootFs::Directory(_)) {
+    if !matches!(plan.rootfs, RootFs::Detached(_)) {
         mounts::enter_last(&root, plan.no_pivot)?;
     }
     if let Some(cwd) = non_root_path(&plan.process.cwd) {
@@ -205,9 +205,13 @@ fn enter_namespaces(plan: &LaunchPlan, fds: Fds<'_>) -> Result<(), Failure> {
     if namespaces.net == NamespaceSource::New {
         sys::loopback::bring_up().at(stage, || "bring the loopback device up".to_owned())?;
     }
-    // Otherwise the child was born in it.
+    // Otherwise the child was born in it. The clocks are set through a file of the process, which the namespace's root
+    // may open only while the process is not hidden; nobody of the container is there yet to see it.
     if namespaces.time == NamespaceSource::New && namespaces.user != NamespaceSource::Host {
-        visit::unshare_time(&plan.time_offsets)?;
+        sys::creds::set_dumpable(true).at(stage, || "show the process to itself".to_owned())?;
+        let made = visit::unshare_time(&plan.time_offsets);
+        hide()?;
+        made?;
     }
     Ok(())
 }

@@ -25,5 +25,5 @@ mod visit;
 
 pub use failure::{At, Failure};
 pub use report::{Progress, Spawning, Status};
-pub use spawn::{Stdio, exec, spawn};
+pub use spawn::{Stdio, exec, exec_as_sibling, spawn};
 pub use stages::{Point, Stages};

@@ -49,12 +49,17 @@ pub(crate) fn open_root(rootfs: &RootFs, fds: Fds<'_>) -> Result<Root, Failure> 
         sys::mount::set_attributes(mount, 0, 0, MS_PRIVATE, true).at(stage, || "make the root private".to_owned())
     };
     match rootfs {
-        RootFs::Detached(index) => {
+        RootFs::Detached(index) | RootFs::DetachedLast(index) => {
             let mount = fds.get(*index)?;
             private(mount)?;
-            // On top of the namespace's root: always there, whatever the host looks like.
+            // On top of the namespace's root: always there, whatever the host looks like. Paths still lead to what
+            // is below it, which is where this process has its root.
             let host = Root::open().at(stage, || "open the host's root".to_owned())?;
             sys::mount::attach(mount, host.as_fd()).at(stage, || "attach the root".to_owned())?;
+            if matches!(rootfs, RootFs::DetachedLast(_)) {
+                let root = rustix::io::fcntl_dupfd_cloexec(mount, 3);
+                return root.map(Root::at).at(stage, || "keep the root open".to_owned());
+            }
             pivot(mount)?;
             Root::open().at(stage, || "open the new root".to_owned())
         }
@@ -98,7 +103,7 @@ pub(crate) fn propagate_root(propagation: u64, root: &Root) -> Result<(), Failur
 
 /// Detached copies of the host's paths that are bound, in the order of the mounts that want one.
 pub(crate) fn open_sources(plan: &LaunchPlan) -> Result<VecDeque<OwnedFd>, Failure> {
-    let late = matches!(plan.rootfs, RootFs::Directory(_));
+    let late = !matches!(plan.rootfs, RootFs::Detached(_));
     let mut sources = VecDeque::new();
     for mount in &plan.mounts {
         if let MountKind::Path { source, recursive } = &mount.kind {

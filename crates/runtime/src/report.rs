@@ -199,6 +199,12 @@ pub struct Spawning {
 }
 
 impl Spawning {
+    /// A process another one has made, with our end of its status socket.
+    #[must_use]
+    pub fn new(pid: i32, pidfd: OwnedFd, status: FdSocket) -> Self {
+        Self { pid, pidfd, status: Status::new(status) }
+    }
+
     /// Readable when [`Spawning::advance`] has something to do.
     #[must_use]
     pub fn status(&self) -> BorrowedFd<'_> {

@@ -126,6 +126,27 @@ pub fn exec(
     birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, stages, reporter))
 }
 
+/// As [`exec`], with the new process a child of the caller's parent, which hears of its end and reaps it. For
+/// containers in the caller's user namespace.
+///
+/// # Errors
+/// As [`exec`].
+pub fn exec_as_sibling(
+    plan: &ExecPlan,
+    fds: &[OwnedFd],
+    target: BorrowedFd<'_>,
+    stdio: Stdio<'_>,
+) -> Result<Spawning, Failure> {
+    let fds = Fds(fds);
+    if plan.user_namespace {
+        let text = "cannot run a process in another user namespace from here";
+        return Err(Failure::new(FailureStage::Namespace, Errno::NOTSUP, text));
+    }
+    let birth =
+        Birth { new: flags::PARENT, cgroup: &plan.cgroup, visit: Visit::default(), user: None, pid: Some(target) };
+    birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, &mut (), reporter))
+}
+
 /// Where and how a child comes into the world.
 struct Birth<'a> {
     /// Namespaces made for it.

@@ -15,6 +15,7 @@ pub mod loopback;
 pub mod memfd;
 pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod netlink_option;
 pub mod netns;
 pub mod path;
@@ -24,6 +25,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod socket;
 pub mod spawn;
+pub mod syscall;
 
 mod raw;
 

@@ -128,6 +128,7 @@ pub(crate) fn io_mode(tty: bool, stdin: bool, stdin_once: bool, size: [u64; 2]) 
 /// Open what a new process needs to join the group.
 pub(crate) fn cgroup_handle(cgroup: &Cgroup, fds: &mut Fds) -> Result<CgroupHandle> {
     Ok(CgroupHandle {
+        v2_only: false,
         v2_dir: cgroup.dir_fd()?.map(|fd| fds.push(fd)),
         v1_tasks: cgroup.tasks_fds()?.into_iter().map(|fd| fds.push(fd)).collect(),
         v1_mounts: cgroup
