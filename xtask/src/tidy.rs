@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &["cgroup", "launch", "seccomp", "sys"]),
     ("shim", &["launch", "runtime", "sys"]),
     ("oci", &["seccomp", "types"]),
-    ("oci-runtime", &["cgroup", "launch", "oci", "runtime", "seccomp", "sys", "types"]),
+    ("oci-runtime", &["cgroup", "launch", "netlink", "oci", "runtime", "seccomp", "sys", "types"]),
     ("store", &["layer", "sys", "types"]),
     ("state", &["types"]),
     ("distribution", &["types"]),

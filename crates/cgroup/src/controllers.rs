@@ -25,10 +25,7 @@ pub(crate) fn enable_path(spot: &Spot, strict: bool) -> Result<(), Error> {
         return Ok(());
     }
     for above in std::iter::once(root).chain(between) {
-        match enable(above) {
-            Err(e) if strict || e.errno() != Some(EBUSY) => return Err(e),
-            _ => {}
-        }
+        enable(above, strict)?;
     }
     // Below a group whose processes share its controllers a group takes processes only as a part of that one
     // ("Threads" in cgroup-v2.rst). Such a part has CPU time and process numbers, and no memory of its own.
@@ -70,8 +67,8 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
     text.split_whitespace()
 }
 
-/// Makes the groups below `above` have every controller that it has itself.
-fn enable(above: &Path) -> Result<(), Error> {
+/// Makes the groups below `above` have every controller that it has itself, as far as that goes.
+fn enable(above: &Path, strict: bool) -> Result<(), Error> {
     let available = file::read_value(&above.join("cgroup.controllers"))?;
     let enabled = file::read_value(&above.join("cgroup.subtree_control"))?;
     let missing: Vec<&str> = names(&available).filter(|c| !names(&enabled).any(|e| e == *c)).collect();
@@ -79,18 +76,16 @@ fn enable(above: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let all: Vec<String> = missing.iter().map(|c| format!("+{c}")).collect();
-    if file::write(above, "cgroup.subtree_control", &all.join(" ")).is_ok() {
-        return Ok(());
+    let hint = "; processes in this group keep it from having groups with limits: move them to a group of their own, or choose another parent";
+    match file::write_hint(above, "cgroup.subtree_control", &all.join(" "), hint) {
+        Ok(()) => return Ok(()),
+        Err(e) if strict && e.errno() == Some(EBUSY) => return Err(e),
+        Err(_) => {}
     }
     // All or nothing failed; one controller that cannot be had (cpu with real-time tasks) must not cost the others.
-    // Processes in the group keep it from handing down anything that matters, and that is worth an error. What
-    // the user may not change (a group of systemd's that was not delegated) shows when a limit lacks its file.
+    // What the user may not change, a group of systemd's that was not delegated, shows when a limit lacks its file.
     for one in &all {
-        let hint = "; processes in this group keep it from having groups with limits: move them to a group of their own, or choose another parent";
-        match file::write_hint(above, "cgroup.subtree_control", one, hint) {
-            Err(e) if e.errno() == Some(EBUSY) => return Err(e),
-            _ => {}
-        }
+        let _ = file::write(above, "cgroup.subtree_control", one);
     }
     Ok(())
 }

@@ -6,6 +6,12 @@
 use crate::device_list::DeviceList;
 use crate::devices::{Access, DeviceKind, DeviceRule};
 
+/// Where `struct bpf_cgroup_dev_ctx` has what is asked for. The first word holds the kind in its lower half and the
+/// access in its upper.
+const KIND_AND_ACCESS: i16 = 0;
+const MAJOR: i16 = 4;
+const MINOR: i16 = 8;
+
 /// Registers and opcodes of eBPF (Documentation/bpf/standardization/instruction-set.rst).
 mod op {
     pub(super) const LDX_W: u8 = 0x61;
@@ -36,15 +42,10 @@ pub fn device_program(rules: &[DeviceRule]) -> Vec<u64> {
 }
 
 fn compile(rules: &[DeviceRule]) -> Vec<u64> {
-    // r1 context; r2 kind, r3 access, r4 major, r5 minor.
-    let mut out = vec![
-        instruction(op::LDX_W, 2, 1, 0, 0),
-        instruction(op::MOV32_X, 3, 2, 0, 0),
-        instruction(op::AND32_K, 2, 0, 0, 0xffff),
-        instruction(op::RSH32_K, 3, 0, 0, 16),
-        instruction(op::LDX_W, 4, 1, 4, 0),
-        instruction(op::LDX_W, 5, 1, 8, 0),
-    ];
+    // r1 context, r3 access; r0 and r2 hold what a test looks at. Each rule loads the numbers again: were they kept,
+    // the verifier would follow every combination of what they have been compared with, and give up at some
+    // hundred rules.
+    let mut out = vec![instruction(op::LDX_W, 3, 1, 0, 0), instruction(op::RSH32_K, 3, 0, 0, 16)];
     let finish = |out: &mut Vec<u64>, allow: bool| {
         out.push(instruction(op::MOV32_K, 0, 0, 0, i32::from(allow)));
         out.push(instruction(op::EXIT, 0, 0, 0, 0));
@@ -55,27 +56,32 @@ fn compile(rules: &[DeviceRule]) -> Vec<u64> {
             return out;
         }
         // Each test jumps over the rest of the rule when it fails; offsets are filled in below.
-        let mut tests: Vec<(u8, u8, u8, i32)> = Vec::new();
-        match rule.kind {
-            DeviceKind::All => {}
-            DeviceKind::Block => tests.push((op::JNE_K, 2, 0, 1)),
-            DeviceKind::Char => tests.push((op::JNE_K, 2, 0, 2)),
+        let mut tests: Vec<(u8, u8, u8, i16, i32)> = Vec::new();
+        let kind = match rule.kind {
+            DeviceKind::All => None,
+            DeviceKind::Block => Some(1),
+            DeviceKind::Char => Some(2),
+        };
+        if let Some(kind) = kind {
+            tests.push((op::LDX_W, 2, 1, KIND_AND_ACCESS, 0));
+            tests.push((op::AND32_K, 2, 0, 0, 0xffff));
+            tests.push((op::JNE_K, 2, 0, 0, kind));
         }
-        if let Some(major) = rule.major {
-            tests.push((op::JNE_K, 4, 0, major as i32));
-        }
-        if let Some(minor) = rule.minor {
-            tests.push((op::JNE_K, 5, 0, minor as i32));
+        for (number, offset) in [(rule.major, MAJOR), (rule.minor, MINOR)] {
+            if let Some(number) = number {
+                tests.push((op::LDX_W, 2, 1, offset, 0));
+                tests.push((op::JNE_K, 2, 0, 0, number as i32));
+            }
         }
         if rule.access != Access::ALL {
-            tests.push((op::MOV32_X, 1, 3, 0));
-            tests.push((op::AND32_K, 1, 0, i32::from(rule.access.0)));
-            tests.push(if rule.allow { (op::JNE_X, 1, 3, 0) } else { (op::JEQ_K, 1, 0, 0) });
+            tests.push((op::MOV32_X, 0, 3, 0, 0));
+            tests.push((op::AND32_K, 0, 0, 0, i32::from(rule.access.0)));
+            tests.push(if rule.allow { (op::JNE_X, 0, 3, 0, 0) } else { (op::JEQ_K, 0, 0, 0, 0) });
         }
         let len = tests.len();
-        for (at, (code, dst, src, imm)) in tests.into_iter().enumerate() {
+        for (at, (code, dst, src, off, imm)) in tests.into_iter().enumerate() {
             let jump = matches!(code, op::JNE_K | op::JNE_X | op::JEQ_K);
-            let off = if jump { (len - at - 1 + 2) as i16 } else { 0 };
+            let off = if jump { (len - at - 1 + 2) as i16 } else { off };
             out.push(instruction(code, dst, src, off, imm));
         }
         finish(&mut out, rule.allow);

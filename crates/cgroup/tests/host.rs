@@ -14,7 +14,7 @@ use common::{Inmate, Nest};
 
 #[test]
 fn life_of_a_group() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("one");
     assert!(group.exists());
     assert_eq!(group.path(), format!("{}/one", nest.parent));
@@ -42,7 +42,7 @@ fn life_of_a_group() {
 
 #[test]
 fn an_empty_group_left_behind_is_replaced_with_its_limits() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("stale");
     group.apply(&Resources { pids_limit: Some(3), ..Resources::default() }).unwrap();
     fs::create_dir(nest.file("pids", "stale", "below")).unwrap();
@@ -53,7 +53,7 @@ fn an_empty_group_left_behind_is_replaced_with_its_limits() {
 
 #[test]
 fn limits_arrive() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("l");
     let mib = 1 << 20;
     group
@@ -100,7 +100,7 @@ fn limits_arrive() {
 
 #[test]
 fn refusals_name_file_and_value() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("r");
     let error = group.apply(&Resources { cpuset_cpus: Some("4000".into()), ..Resources::default() }).unwrap_err();
     let text = error.to_string();
@@ -123,7 +123,7 @@ fn disk() -> Option<(u32, u32)> {
 
 #[test]
 fn block_io_limits_arrive() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let Some((major, minor)) = disk() else { return };
     let group = nest.group("b");
     let support = nest.hierarchy.support();
@@ -153,7 +153,7 @@ const TRY_DEVICES: &str =
 
 #[test]
 fn devices_are_denied_unless_allowed() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("d");
     group.apply(&only(&[(1, 3), (1, 5)])).unwrap();
     assert_eq!(Inmate::start(&group, TRY_DEVICES).output(), "zero\nend\n");
@@ -169,7 +169,7 @@ fn devices_are_denied_unless_allowed() {
 
 #[test]
 fn the_kernel_takes_the_v2_device_program() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("e");
     let Some(dir) = group.dir_fd().unwrap() else { return };
     let attach = |resources: &Resources| {
@@ -193,7 +193,7 @@ fn the_kernel_takes_the_v2_device_program() {
 
 #[test]
 fn freezing_and_killing_what_is_frozen() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("f");
     let mut inmate = Inmate::start(&group, "while :; do :; done");
     assert_eq!(group.freezer_state().unwrap(), FreezerState::Thawed);
@@ -214,7 +214,7 @@ fn freezing_and_killing_what_is_frozen() {
 
 #[test]
 fn statistics() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("s");
     group.apply(&Resources { memory: Some(64 << 20), pids_limit: Some(20), ..Resources::default() }).unwrap();
     let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done; exec sleep 1000";
@@ -244,7 +244,7 @@ fn statistics() {
 
 #[test]
 fn out_of_memory_is_counted() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("o");
     let mut oom = fs::File::from(group.oom_fd().unwrap().unwrap());
     group.apply(&Resources { memory: Some(8 << 20), memory_swap: Some(8 << 20), ..Resources::default() }).unwrap();
@@ -258,7 +258,7 @@ fn out_of_memory_is_counted() {
 
 #[test]
 fn mounts_for_the_container() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("m");
     let mounts = group.v1_mounts();
     assert_eq!(group.tasks_fds().unwrap().len(), mounts.len());

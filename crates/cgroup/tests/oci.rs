@@ -17,7 +17,7 @@ fn exists(dirs: &[PathBuf]) -> usize {
 
 #[test]
 fn groups_are_made_with_those_above_and_unmade() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let path = format!("{}/pods.slice/a:b@c\\d/leaf", nest.parent);
     let group = Cgroup::at(&nest.hierarchy, &path).unwrap();
     let hierarchies = group.v1_mounts().len() + usize::from(nest.hierarchy.mode() == Mode::Hybrid);
@@ -42,7 +42,7 @@ fn groups_are_made_with_those_above_and_unmade() {
 
 #[test]
 fn a_group_that_cannot_be_made_leaves_nothing() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = Cgroup::at(&nest.hierarchy, &format!("{}/x/y", nest.parent)).unwrap();
     let dirs: Vec<PathBuf> = group.paths().into_values().collect();
     // The last hierarchy takes no group below this depth.
@@ -59,7 +59,7 @@ fn a_group_that_cannot_be_made_leaves_nothing() {
 
 #[test]
 fn groups_that_are_there() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = Cgroup::at(&nest.hierarchy, &format!("{}/there", nest.parent)).unwrap();
     let _ = group.make(Existing::Empty).unwrap();
     group.apply(&Resources { pids_limit: Some(7), ..Resources::default() }).unwrap();
@@ -87,7 +87,7 @@ fn groups_that_are_there() {
 
 #[test]
 fn processes_join_a_group_and_one_below_it() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("outer");
     let below = group.below("inner/most").unwrap();
     let _ = below.make(Existing::Empty).unwrap();
@@ -108,7 +108,7 @@ fn processes_join_a_group_and_one_below_it() {
 
 #[test]
 fn relative_paths_are_below_the_own_group() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let own = Cgroup::of_process(&nest.hierarchy, i32::try_from(std::process::id()).unwrap()).unwrap();
     let group = Cgroup::at(&nest.hierarchy, "dhow-relative").unwrap();
     for (controller, dir) in group.paths() {
@@ -118,7 +118,7 @@ fn relative_paths_are_below_the_own_group() {
 
 #[test]
 fn cpu_settings_of_the_specification() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("c");
     let of = |r: &Resources| group.apply(r);
     let base = Resources::default;
@@ -146,7 +146,7 @@ fn cpu_settings_of_the_specification() {
 
 #[test]
 fn memory_limits_in_any_order_and_under_use() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("m");
     let mib = 1 << 20;
     // Each step needs the other order of the two writes than the one before, or neither.
@@ -171,7 +171,7 @@ fn memory_limits_in_any_order_and_under_use() {
 
 #[test]
 fn what_the_kernel_has_dropped_is_named() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("k");
     let old = Resources {
         kernel_memory: Some(64 << 20),
@@ -238,7 +238,7 @@ impl Drop for RootControllers {
 fn v2_beside_v1_carries_what_it_has() {
     // Dropped last: a controller is taken away when no group uses it.
     let kept;
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let root = Path::new("/sys/fs/cgroup/unified");
     let offered = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
     if nest.hierarchy.mode() != Mode::Hybrid || !offered.split_whitespace().any(|c| c == "hugetlb") {
@@ -289,7 +289,7 @@ fn v2_beside_v1_carries_what_it_has() {
 
 #[test]
 fn device_rules_of_the_specification() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("d");
     let spec = |allow, kind, major, minor, access| {
         DeviceRule::from_spec(allow, Some(kind), Some(major), Some(minor), Some(access)).unwrap()
@@ -320,7 +320,7 @@ fn device_rules_of_the_specification() {
 
 #[test]
 fn statistics_of_every_controller() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("s");
     group
         .apply(&Resources {
@@ -354,7 +354,7 @@ fn statistics_of_every_controller() {
 #[test]
 fn the_v2_group_is_handed_to_a_user() {
     use std::os::unix::fs::MetadataExt;
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let group = nest.group("o");
     let Some(dir) = group.paths().get("").cloned() else { return };
     group.give_to(12_345).unwrap();
@@ -368,7 +368,7 @@ fn the_v2_group_is_handed_to_a_user() {
 
 #[test]
 fn root_may_make_groups_everywhere() {
-    let Some(nest) = Nest::new() else { return };
+    let Some(nest) = Nest::new(1) else { return };
     let delegation = nest.hierarchy.delegation();
     assert!(delegation.iter().all(|d| d.refusal.is_none()), "{delegation:?}");
     let group = Cgroup::at(&nest.hierarchy, &format!("{}/g", nest.parent)).unwrap();

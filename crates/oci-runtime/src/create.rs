@@ -12,13 +12,14 @@ use sys::socket::FdListener;
 
 use crate::bundle::Bundle;
 use crate::context::Context;
+use crate::criu::{self, Images};
 use crate::error::{Doing, Error, Result, other};
 use crate::groups::{Group, GroupRecord};
 use crate::idmap::Maps;
 use crate::plan::{self, Assembled};
 use crate::stages::Steps;
 use crate::store::{Place, Record};
-use crate::{alive, console, filter, foreground, hooks};
+use crate::{alive, console, filter, foreground, hooks, net_devices, resctrl};
 
 /// What the command line says beside the bundle.
 #[derive(Debug, Default)]
@@ -48,15 +49,16 @@ pub(crate) struct Made {
 pub(crate) fn make(context: &Context, id: &str, wishes: &Wishes, gate: bool) -> Result<Made> {
     let bundle = Bundle::open(wishes.bundle.as_deref())?;
     for warning in &bundle.warnings {
-        context.log.warn(warning);
+        context.log.hint(warning);
     }
     check_terminal(&bundle.spec, wishes)?;
     let place = context.store.create(id)?;
-    let mut undo = Undo { place: Some(place), group: None, spawning: None };
+    let mut undo = Undo { place: Some(place), group: None, spawning: None, resctrl: Vec::new() };
     let made = build(context, &bundle, wishes, gate, &mut undo);
     match (made, undo.place.take(), undo.spawning.take()) {
         (Ok(record), Some(place), Some(spawning)) => {
             undo.group = None;
+            undo.resctrl.clear();
             Ok(Made { place, record, spawning })
         }
         (made, place, spawning) => {
@@ -90,6 +92,7 @@ struct Undo {
     place: Option<Place>,
     group: Option<Group>,
     spawning: Option<Spawning>,
+    resctrl: Vec<PathBuf>,
 }
 
 impl Drop for Undo {
@@ -98,6 +101,7 @@ impl Drop for Undo {
             let _ = sys::process::pidfd_signal(spawning.pidfd.as_fd(), 9);
             let _ = sys::process::wait_for(spawning.pid);
         }
+        resctrl::remove(&self.resctrl);
         if let Some(group) = self.group.take() {
             group.undo();
         }
@@ -126,8 +130,13 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
 
     let Assembled { plan, fds, limits } = plan::assemble(&place.id, bundle, process, filter, group, wishes)?;
     let state = state(&record, Status::Creating);
+    let rdt = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+    let has_net_devices = spec.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());
     let mut steps = Steps {
-        hold_born: plan.namespaces.user == NamespaceSource::New || group.wants_process(),
+        hold_born: plan.namespaces.user == NamespaceSource::New
+            || group.wants_process()
+            || has_net_devices
+            || rdt.is_some(),
         hold_rooted: !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty()),
         create_container: &hooks.create_container,
         start_container: &hooks.start_container,
@@ -167,8 +176,13 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
                     maps.apply(spawning.pid)?;
                     limits.apply(spawning.pid, &context.log)?;
                 }
+                net_devices::move_all(spec, spawning.pid)?;
                 group.take_process(spawning.pid, context)?;
                 record.group = group.record();
+                if let Some(rdt) = rdt {
+                    record.resctrl = resctrl::join(rdt, &record.id, spawning.pid)?;
+                    undo.resctrl.clone_from(&record.resctrl);
+                }
                 place.save(&record)?;
             }
             Progress::Held(Point::Rooted) => {
@@ -186,6 +200,51 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
     for warning in &spawning.status.warnings {
         context.log.warn(warning);
     }
+    hand_over(spawning, wishes)?;
+    Ok(record)
+}
+
+/// Makes the container `id` from a checkpoint; its process runs when this returns.
+///
+/// # Errors
+/// Why there is none; nothing is left.
+pub(crate) fn restore(context: &Context, id: &str, wishes: &Wishes, images: &Images) -> Result<Made> {
+    let bundle = Bundle::open(wishes.bundle.as_deref())?;
+    check_terminal(&bundle.spec, wishes)?;
+    let mut undo = Undo { place: Some(context.store.create(id)?), group: None, spawning: None, resctrl: Vec::new() };
+    let record = rebuild(context, &bundle, wishes, images, &mut undo)?;
+    match (undo.place.take(), undo.spawning.take()) {
+        (Some(place), Some(spawning)) => {
+            undo.group = None;
+            Ok(Made { place, record, spawning })
+        }
+        _ => other("the container went away while it was restored"),
+    }
+}
+
+fn rebuild(context: &Context, bundle: &Bundle, wishes: &Wishes, images: &Images, undo: &mut Undo) -> Result<Record> {
+    let Some(place) = &undo.place else { return Err(Error::NoSuchContainer) };
+    let process = bundle.spec.process.clone().unwrap_or_default();
+    let filter = filter::compile(bundle.spec.seccomp(), process.bounding())?;
+    let group = Group::resolve(context, &place.id, &bundle.spec)?;
+    let mut record = new_record(place, bundle, &filter, group.record(), wishes)?;
+    place.save(&record)?;
+    if let Some(program) = &filter.program {
+        place.save_filter(program)?;
+    }
+    let group = undo.group.insert(group);
+    group.make(context)?;
+    let mut fds = plan::Fds::default();
+    let handle = group.handle(&mut fds)?;
+    let fds = fds.into_inner();
+    let pid = criu::restore(images, &bundle.spec, &bundle.rootfs, &place.dir().join("root"), &handle, &fds)?;
+    let pidfd = sys::process::pidfd_open(pid).doing(|| "hold on to the restored process".to_owned())?;
+    let (socket, _) = sys::socket::FdSocket::pair().doing(|| "make a socket".to_owned())?;
+    let spawning = undo.spawning.insert(Spawning::new(pid, pidfd, socket));
+    record.pid = pid;
+    record.start_time = alive::stat(pid).map_or(0, |(_, start)| start);
+    group.take_process(pid, context)?;
+    place.save(&record)?;
     hand_over(spawning, wishes)?;
     Ok(record)
 }

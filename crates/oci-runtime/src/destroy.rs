@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::create::state;
 use crate::error::{Error, Result};
 use crate::store::{Place, Record};
-use crate::{alive, hooks};
+use crate::{alive, hooks, resctrl};
 
 /// How long a killed process may take to go: it may be in the middle of writing to a slow disk.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,6 +53,7 @@ pub(crate) fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
 pub(crate) fn destroy(context: &Context, place: &Place, record: &Record) -> Result<()> {
     // Without a pid namespace of its own its other processes may live on; in a group that dies nothing lives.
     record.group.destroy()?;
+    resctrl::remove(&record.resctrl);
     // Failures are told and change nothing (runtime-spec, "Lifecycle").
     if let Err(why) = hooks::run("poststop", &record.poststop, &state(record, Status::Stopped)) {
         context.log.warn(&why);

@@ -59,7 +59,7 @@ pub(crate) fn exec(context: &Context, id: &str, asked: &Asked) -> Result<u8> {
     }
     let process = process(&record, asked)?;
     for warning in process.validate()? {
-        context.log.warn(&warning);
+        context.log.hint(&warning);
     }
     if process.terminal && asked.wishes.detach && asked.wishes.console_socket.is_none() {
         return Err(Error::Other(

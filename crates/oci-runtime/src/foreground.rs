@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use runtime::{Progress, Spawning};
+use runtime::Spawning;
 use rustix::event::{PollFd, PollFlags, poll};
 use sys::Errno;
 
@@ -23,19 +23,6 @@ impl Signals {
     pub(crate) fn catch() -> Result<Self> {
         let all: Vec<i32> = (1..=64).filter(|signal| !OWN.contains(signal) && !matches!(signal, 32 | 33)).collect();
         sys::process::signal_fd(&all).map(Self).doing(|| "catch signals".to_owned())
-    }
-}
-
-/// Waits for the program to run, or not to.
-pub(crate) fn follow(spawning: &mut Spawning) -> Result<()> {
-    loop {
-        match spawning.advance() {
-            Progress::Running => return Ok(()),
-            Progress::Failed(failure) => return Err(failure.into()),
-            Progress::Waiting => wait_readable(spawning)?,
-            // Asked for by whoever was told of the hold already.
-            Progress::Held(_) => spawning.go_on().doing(|| "let the container's process go on".to_owned())?,
-        }
     }
 }
 

@@ -190,6 +190,11 @@ impl GroupRecord {
         matches!(state, Ok(Some(FreezerState::Frozen | FreezerState::Freezing)))
     }
 
+    /// The v1 groups as a container sees them: directory and name.
+    pub(crate) fn mounts(&self) -> Result<Vec<(String, String)>> {
+        self.open()?.as_ref().map_or_else(|| Ok(Vec::new()), mounts)
+    }
+
     pub(crate) fn thaw(&self) {
         if let Ok(Some(group)) = self.open() {
             let _ = group.thaw();

@@ -24,6 +24,13 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Something odd in a document that changes nothing: for logs, and for terminals only when asked for.
+    pub(crate) fn hint(&self, text: &str) {
+        if self.file.is_some() || self.debug {
+            self.write("warning", text);
+        }
+    }
+
     /// Something the user should know and can live with.
     pub(crate) fn warn(&self, text: &str) {
         self.write("warning", text);

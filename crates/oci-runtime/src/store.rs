@@ -60,8 +60,8 @@ pub(crate) struct Record {
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
     pub(crate) annotations: std::collections::BTreeMap<String, String>,
-    /// `intelRdt` directory made for the container.
-    pub(crate) resctrl: Option<PathBuf>,
+    /// Directories of the resctrl file system made for the container, the innermost last.
+    pub(crate) resctrl: Vec<PathBuf>,
 }
 
 impl Store {

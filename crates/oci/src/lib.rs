@@ -6,13 +6,17 @@
 //! off, so that most mistakes are told before anything exists. Called by `oci-runtime`.
 
 mod fault;
+pub mod features;
 mod parse;
 mod spec;
 mod state;
+pub mod stats;
+mod template;
 mod validate;
 mod words;
 
 pub use fault::Fault;
+pub use features::Features;
 pub use spec::{
     BlockIo, CAPABILITIES, Capabilities, ConsoleSize, Cpu, CpuAffinity, CpuList, CpuListError, Device, DeviceRule,
     Hook, Hooks, HugepageLimit, IdMapping, IntelRdt, InterfacePriority, IoClass, IoPriority, Linux, Memory,
@@ -21,6 +25,7 @@ pub use spec::{
     SchedulerPolicy, Spec, ThrottleDevice, TimeOffset, User, WeightDevice,
 };
 pub use state::{Listing, State, Status};
+pub use template::{default_spec, rootless_spec};
 
 /// The newest version of the specification whose fields are all read.
 pub const VERSION: &str = "1.3.0";

@@ -254,6 +254,7 @@ fn connect(stdio: Stdio<'_>, root: &Root, console: bool, reporter: &Reporter) ->
             for (fd, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
                 sys::fd::set_standard(fd, number)
                     .at(FailureStage::Io, || format!("connect standard stream {number}"))?;
+                replace_null(fd, number, root);
             }
             Ok(None)
         }
@@ -277,6 +278,26 @@ fn connect(stdio: Stdio<'_>, root: &Root, console: bool, reporter: &Reporter) ->
                 .at(stage, || "make the terminal the controlling one".to_owned())?;
             Ok(Some(pty.slave))
         }
+    }
+}
+
+/// A null device of the host's gives way to the container's own: nothing of the host's file systems stays open in the
+/// container, and it can be checkpointed.
+fn replace_null(fd: BorrowedFd<'_>, number: i32, root: &Root) {
+    let null = rustix::fs::makedev(1, 3);
+    let is_null = |fd: BorrowedFd<'_>| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == null
+        })
+    };
+    if !is_null(fd) {
+        return;
+    }
+    // Where the image has put something else, the host's stays.
+    if let Ok(own) = root.open_null()
+        && is_null(own.as_fd())
+    {
+        let _ = sys::fd::set_standard(own.as_fd(), number);
     }
 }
 

@@ -49,6 +49,22 @@ impl Root {
         self.resolve(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
     }
 
+    /// Opens what the container has at `/dev/null`, without links; whether it is a null device is to be looked at.
+    /// Only a device node is opened at all.
+    pub(crate) fn open_null(&self) -> Result<OwnedFd, Errno> {
+        let handle = self.handle_without_links("/dev/null")?;
+        if !rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode).is_char_device()
+            || rustix::fs::fstat(&handle)?.st_rdev != rustix::fs::makedev(1, 3)
+        {
+            return Err(Errno::NODEV);
+        }
+        // Swapped for a pipe meanwhile it must not hold us up.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let null = self.resolve("/dev/null", flags, ResolveFlags::NO_SYMLINKS)?;
+        sys::fd::set_nonblocking(null.as_fd(), false)?;
+        Ok(null)
+    }
+
     /// A handle on the directory `path`, made (0755) with its parents when missing.
     pub(crate) fn ensure_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
         let handle = self.ensure(path, Missing::Directory)?;

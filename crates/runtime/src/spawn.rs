@@ -126,8 +126,8 @@ pub fn exec(
     birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, stages, reporter))
 }
 
-/// As [`exec`], with the new process a child of the caller's parent, which hears of its end and reaps it. For
-/// containers in the caller's user namespace.
+/// As [`exec`], with the new process a child of the caller's parent, which hears of its end and reaps it. With a user
+/// namespace the parent reaps a process in between, too.
 ///
 /// # Errors
 /// As [`exec`].
@@ -138,18 +138,19 @@ pub fn exec_as_sibling(
     stdio: Stdio<'_>,
 ) -> Result<Spawning, Failure> {
     let fds = Fds(fds);
-    if plan.user_namespace {
-        let text = "cannot run a process in another user namespace from here";
-        return Err(Failure::new(FailureStage::Namespace, Errno::NOTSUP, text));
-    }
-    let birth =
-        Birth { new: flags::PARENT, cgroup: &plan.cgroup, visit: Visit::default(), user: None, pid: Some(target) };
+    let birth = Birth {
+        new: flags::PARENT,
+        cgroup: &plan.cgroup,
+        visit: Visit::default(),
+        user: plan.user_namespace.then_some(target),
+        pid: Some(target),
+    };
     birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, &mut (), reporter))
 }
 
 /// Where and how a child comes into the world.
 struct Birth<'a> {
-    /// Namespaces made for it.
+    /// Namespaces made for it, and [`flags::PARENT`] when it is to be the child of the caller's parent.
     new: u64,
     cgroup: &'a CgroupHandle,
     /// Namespaces the caller is in for the moment.
@@ -197,27 +198,31 @@ impl Birth<'_> {
     ) -> Result<Spawning, Failure> {
         let stage = FailureStage::Clone;
         let (near, far) = FdSocket::pair().at(stage, || "make the socket of the process in between".to_owned())?;
-        let between = match sys::clone::clone3(0, None).at(stage, || "create the process in between".to_owned())? {
-            Cloned::Child => {
-                drop(near);
-                let _abort = ExitOnUnwind;
-                match self.enter_and_clone(user, cgroup) {
-                    Ok(Cloned::Child) => {
-                        drop(far);
-                        become_child(theirs, run);
+        // Siblings in their turn, when the child is to be one.
+        let sibling = self.new & flags::PARENT;
+        let between =
+            match sys::clone::clone3(sibling, None).at(stage, || "create the process in between".to_owned())? {
+                Cloned::Child => {
+                    drop(near);
+                    let _abort = ExitOnUnwind;
+                    match self.enter_and_clone(user, cgroup) {
+                        Ok(Cloned::Child) => {
+                            drop(far);
+                            become_child(theirs, run);
+                        }
+                        Ok(Cloned::Parent { pid, pidfd }) => {
+                            let _ = far.send(&pid.to_ne_bytes(), &[pidfd.as_fd()]);
+                        }
+                        Err(failure) => Reporter::new(theirs).failed(&failure),
                     }
-                    Ok(Cloned::Parent { pid, pidfd }) => {
-                        let _ = far.send(&pid.to_ne_bytes(), &[pidfd.as_fd()]);
-                    }
-                    Err(failure) => Reporter::new(theirs).failed(&failure),
+                    sys::process::exit_now(0);
                 }
-                sys::process::exit_now(0);
-            }
-            Cloned::Parent { pid, .. } => pid,
-        };
+                Cloned::Parent { pid, .. } => pid,
+            };
         drop((far, theirs));
         let mut number = [0u8; 4];
         let born = near.recv(&mut number);
+        // No child of ours when it is a sibling.
         let _ = sys::process::wait_for(between);
         if let Ok(mut received) = born
             && received.len == number.len()

@@ -1,6 +1,5 @@
 //! What tests against the kernel share: a parent group of the test's own with a random name, removed with
-//! everything in it whatever happens, and processes that run in its groups. Needs root and v1 controllers (a v1
-//! or hybrid host).
+//! everything in it whatever happens, and processes that run in its groups. Needs root.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,11 +16,12 @@ pub struct Nest {
 }
 
 impl Nest {
-    pub fn new() -> Option<Nest> {
+    /// On a host whose limits are carried by `version`: 1, hybrid hosts included, or 2.
+    pub fn new(version: u8) -> Option<Nest> {
         let hierarchy = Hierarchy::detect().unwrap();
         let root = rustix::process::geteuid().is_root();
-        if !root || hierarchy.mode() == Mode::V2 || !hierarchy.support().memory {
-            let _ = writeln!(std::io::stderr(), "skipped: needs root and writable v1 controllers");
+        if !root || (hierarchy.mode() == Mode::V2) != (version == 2) || !hierarchy.support().memory {
+            let _ = writeln!(std::io::stderr(), "skipped: needs root and limits on cgroup v{version}");
             return None;
         }
         let mut random = [0u8; 8];

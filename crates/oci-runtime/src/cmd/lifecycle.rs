@@ -14,11 +14,13 @@ use crate::foreground::{self, Signals};
 use crate::{alive, destroy, start as starting};
 
 const BUNDLE: Flag = option("bundle", Some('b'), "DIR", "directory with config.json (default: the working directory)");
-const CONSOLE: Flag = option("console-socket", None, "PATH", "UNIX socket that gets the container's terminal");
+pub(super) const CONSOLE: Flag =
+    option("console-socket", None, "PATH", "UNIX socket that gets the container's terminal");
 const PIDFD: Flag = option("pidfd-socket", None, "PATH", "UNIX socket that gets a pidfd of the container's process");
-const PID_FILE: Flag = option("pid-file", None, "FILE", "file to write the process's number to");
-const NO_PIVOT: Flag = switch("no-pivot", None, "move the root instead of pivoting into it; for hosts on an initramfs");
-const NO_KEYRING: Flag = switch("no-new-keyring", None, "stay in the caller's session keyring");
+pub(super) const PID_FILE: Flag = option("pid-file", None, "FILE", "file to write the process's number to");
+pub(super) const NO_PIVOT: Flag =
+    switch("no-pivot", None, "move the root instead of pivoting into it; for hosts on an initramfs");
+pub(super) const NO_KEYRING: Flag = switch("no-new-keyring", None, "stay in the caller's session keyring");
 const PRESERVE: Flag = option("preserve-fds", None, "N", "pass N further descriptors, from 3 on");
 
 pub(crate) const CREATE: &[Flag] = &[BUNDLE, CONSOLE, PIDFD, PID_FILE, NO_PIVOT, NO_KEYRING, PRESERVE];

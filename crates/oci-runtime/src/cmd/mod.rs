@@ -1,5 +1,7 @@
 //! The commands, one file a family; this table is what the command line and its help are made from.
 
+mod checkpoint;
+mod describe;
 mod inspect;
 mod lifecycle;
 mod process;
@@ -36,6 +38,7 @@ const fn command(
 
 /// Every command.
 pub(crate) const COMMANDS: &[Command] = &[
+    command("checkpoint", "ID", "save a running container with criu", checkpoint::CHECKPOINT, checkpoint::checkpoint),
     command("create", "ID", "make a container whose process waits for start", lifecycle::CREATE, lifecycle::create),
     command("delete", "ID", "remove a stopped container", lifecycle::DELETE, lifecycle::delete),
     command(
@@ -52,6 +55,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         failure: 255,
         ..command("exec", "ID COMMAND [ARGUMENTS]", "run a process in a container", process::EXEC, process::exec)
     },
+    command("features", "", "print what this runtime can do, as JSON", &[], describe::features),
     command("kill", "ID [SIGNAL]", "send a signal (default SIGTERM) to a container", lifecycle::KILL, lifecycle::kill),
     command("list", "", "list the containers below --root", inspect::LIST, inspect::list),
     command("pause", "ID", "freeze every process of a container", &[], resources::pause),
@@ -59,8 +63,10 @@ pub(crate) const COMMANDS: &[Command] = &[
         words: 1,
         ..command("ps", "ID [PS OPTIONS]", "list the processes of a container", inspect::PS, inspect::ps)
     },
+    command("restore", "ID", "bring back a container from a checkpoint", checkpoint::RESTORE, checkpoint::restore),
     command("resume", "ID", "let a paused container go on", &[], resources::resume),
     command("run", "ID", "create and start a container", lifecycle::RUN, lifecycle::run),
+    command("spec", "", "write a config.json to begin with", describe::SPEC, describe::spec),
     command("start", "ID", "start a created container", &[], lifecycle::start),
     command("state", "ID", "print the state of a container as JSON", &[], inspect::state),
     command("update", "ID", "change the limits of a container", resources::UPDATE, resources::update),

@@ -97,7 +97,8 @@ fn capabilities(process: &Process, warnings: &mut Warnings) {
         );
     }
     let sets = names.bits();
-    let lacking = sets.ambient & !(sets.permitted & sets.inheritable);
+    // What is not inheritable is made so when it is set: configurations that `runc spec` wrote name no inheritable ones.
+    let lacking = sets.ambient & !sets.permitted;
     if lacking != 0 {
         let names: Vec<&str> = crate::CAPABILITIES
             .iter()
@@ -107,7 +108,10 @@ fn capabilities(process: &Process, warnings: &mut Warnings) {
             .collect();
         warnings.push(
             "process.capabilities.ambient",
-            format!("{} cannot be ambient: only what is both permitted and inheritable can", names.join(", ")),
+            format!(
+                "{} is not permitted and so passed over; add it to process.capabilities.permitted",
+                names.join(", ")
+            ),
         );
     }
 }
