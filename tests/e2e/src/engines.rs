@@ -147,8 +147,7 @@ impl Podman {
     pub fn command(&self, args: &[&str]) -> Command {
         let words = self.words();
         let all: Vec<&str> = words.iter().map(String::as_str).chain(args.iter().copied()).collect();
-        let mut command =
-            if self.rootless { self.sandbox.command_as_user(&all) } else { self.sandbox.command(&all) };
+        let mut command = if self.rootless { self.sandbox.command_as_user(&all) } else { self.sandbox.command(&all) };
         // podman 5 asks who still runs cgroups v1 to acknowledge it.
         command.env("PODMAN_IGNORE_CGROUPSV1_WARNING", "1").current_dir("/");
         command

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::clients::{self, Output};
 use crate::Environment;
+use crate::clients::{self, Output};
 
 /// Runs as the first process of the pid namespace. `/` is shared, as an init system makes it.
 const SETUP: &str = "\

@@ -76,20 +76,14 @@ fn file_systems() {
         // A read-only bind is so in all its depth where the kernel can, as dockerd asks.
         (format!("run --rm -v {source}:/v:ro busybox touch /v/sub/x"), 1, "Read-only"),
         (
-            format!("run --rm --mount type=bind,src={source},dst=/v,bind-recursive=disabled busybox grep -c ' /v' /proc/self/mountinfo"),
+            format!(
+                "run --rm --mount type=bind,src={source},dst=/v,bind-recursive=disabled busybox grep -c ' /v' /proc/self/mountinfo"
+            ),
             0,
             "1",
         ),
-        (
-            format!("run --rm -v {source}:/v:rslave busybox sh -c 'grep \" /v \" /proc/self/mountinfo'"),
-            0,
-            "master:",
-        ),
-        (
-            format!("run --rm -v {source}:/v:rshared busybox sh -c 'grep \" /v \" /proc/self/mountinfo'"),
-            0,
-            "shared:",
-        ),
+        (format!("run --rm -v {source}:/v:rslave busybox sh -c 'grep \" /v \" /proc/self/mountinfo'"), 0, "master:"),
+        (format!("run --rm -v {source}:/v:rshared busybox sh -c 'grep \" /v \" /proc/self/mountinfo'"), 0, "shared:"),
         ("run --rm -v /named:/data busybox sh -c 'echo kept >/data/x; cat /data/x'".into(), 0, "kept"),
         ("run --rm --mount type=volume,dst=/data busybox touch /data/x".into(), 0, ""),
         // Over a link inside the image: the link is followed in the container's root, not the host's.
@@ -101,7 +95,8 @@ fn file_systems() {
         ("run --rm busybox sh -c 'ls -ld /dev/fd /dev/stdin; readlink /dev/ptmx'".into(), 0, "pts/ptmx"),
         ("run --rm busybox sh -c 'cat /etc/hostname; hostname'".into(), 0, ""),
     ];
-    let rows: Vec<_> = rows.iter().map(|(line, code, text): &(String, i32, &str)| (line.as_str(), *code, *text)).collect();
+    let rows: Vec<_> =
+        rows.iter().map(|(line, code, text): &(String, i32, &str)| (line.as_str(), *code, *text)).collect();
     answers(&rows, |args| docker.try_run(args));
     dockerd.settles(&baseline);
 }
@@ -122,7 +117,11 @@ fn namespaces() {
             ("run --rm --ipc container:other busybox df /dev/shm", 0, "/dev/shm"),
             ("run --rm --ipc none busybox sh -c 'mount | grep -c /dev/shm'", 1, "0"),
             ("run --rm --uts host busybox hostname", 0, ""),
-            ("run --rm -h given --domainname of.it busybox sh -c 'hostname; cat /proc/sys/kernel/domainname'", 0, "given\nof.it"),
+            (
+                "run --rm -h given --domainname of.it busybox sh -c 'hostname; cat /proc/sys/kernel/domainname'",
+                0,
+                "given\nof.it",
+            ),
             ("run --rm --network none busybox ip -o link", 0, "!eth0"),
             ("run --rm busybox ip -o link", 0, "eth0"),
             ("run --rm busybox ping -c 1 -W 5 172.17.0.1", 0, "1 packets received"),
@@ -149,7 +148,11 @@ fn process_settings() {
     answers(
         &[
             ("run --rm --ulimit nofile=100:200 busybox sh -c 'ulimit -n; ulimit -Hn'", 0, "100\n200"),
-            ("run --rm --ulimit core=0 --ulimit nproc=50 busybox cat /proc/self/limits", 0, "Max processes             50"),
+            (
+                "run --rm --ulimit core=0 --ulimit nproc=50 busybox cat /proc/self/limits",
+                0,
+                "Max processes             50",
+            ),
             ("run --rm --oom-score-adj 500 busybox cat /proc/self/oom_score_adj", 0, "500"),
             ("run --rm busybox sh -c umask", 0, "0022"),
             ("run --rm --init busybox ps", 0, "docker-init"),
@@ -164,14 +167,19 @@ fn process_settings() {
         ],
         |args| docker.try_run(args),
     );
-    let raised = docker.try_run(&["run", "--rm", "--ulimit", "nofile=100:9999999", "busybox", "sh", "-c", "ulimit -Hn"]);
-    let urgent = docker.try_run(&["run", "--rm", "--oom-score-adj", "-500", "busybox", "cat", "/proc/self/oom_score_adj"]);
+    let raised =
+        docker.try_run(&["run", "--rm", "--ulimit", "nofile=100:9999999", "busybox", "sh", "-c", "ulimit -Hn"]);
+    let urgent =
+        docker.try_run(&["run", "--rm", "--oom-score-adj", "-500", "busybox", "cat", "/proc/self/oom_score_adj"]);
     if Sandbox::lacks_sys_resource() {
         eprintln!("this host withholds CAP_SYS_RESOURCE: what needs it is refused by name");
         raised.expect_code(125);
         urgent.expect_code(125);
     } else {
-        assert_eq!((raised.expect_code(0).stdout.as_str(), urgent.expect_code(0).stdout.as_str()), ("9999999\n", "-500\n"));
+        assert_eq!(
+            (raised.expect_code(0).stdout.as_str(), urgent.expect_code(0).stdout.as_str()),
+            ("9999999\n", "-500\n")
+        );
     }
     dockerd.settles(&baseline);
 }

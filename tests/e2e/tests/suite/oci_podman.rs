@@ -90,7 +90,10 @@ fn life_streams_and_execs() {
     assert_eq!(podman.run(&["wait", "c1"]), "8");
 
     podman.run(&["restart", "-t", "0", "c1"]);
-    assert_eq!(podman.try_run_with(&["exec", "-i", "c1", "cat"], b"into an exec").expect_code(0).stdout, "into an exec");
+    assert_eq!(
+        podman.try_run_with(&["exec", "-i", "c1", "cat"], b"into an exec").expect_code(0).stdout,
+        "into an exec"
+    );
     podman.run(&["stop", "-t", "1", "c1"]);
     assert_eq!(status(&podman, "c1"), "exited 137");
     podman.run(&["start", "c1"]);
@@ -158,12 +161,20 @@ fn user_namespaces() {
     answers(
         &[
             ("run --rm --uidmap 0:500000:5000 busybox cat /proc/self/uid_map", 0, "500000       5000"),
-            ("run --rm --uidmap 0:500000:5000 --gidmap 0:600000:7 busybox cat /proc/self/gid_map", 0, "600000          7"),
+            (
+                "run --rm --uidmap 0:500000:5000 --gidmap 0:600000:7 busybox cat /proc/self/gid_map",
+                0,
+                "600000          7",
+            ),
             ("run --rm --uidmap 0:500000:5000 --memory 64m busybox sh -c 'touch /x; stat -c %u /x'", 0, "0"),
             ("run --rm --uidmap 0:500000:5000 --user 5:6 busybox sh -c 'id -u; id -g'", 0, "5\n6"),
             ("run --rm --uidmap 0:500000:5000 -t busybox sh -c 'stat -c %u $(tty)'", 0, "0"),
             (&format!("run --rm --uidmap 0:500000:5000 -v {volume}:/v busybox touch /v/x"), 0, ""),
-            (&format!("run --rm --uidmap 0:500000:5000 -v {source}:/v:idmap busybox stat -c %u /v", source = volume), 0, ""),
+            (
+                &format!("run --rm --uidmap 0:500000:5000 -v {source}:/v:idmap busybox stat -c %u /v", source = volume),
+                0,
+                "",
+            ),
             ("run --rm --userns auto busybox cat /proc/self/uid_map", 0, "400000       1024"),
             ("run --rm --userns auto:size=2000 --network none busybox cat /proc/self/uid_map", 0, "400000       2000"),
         ],
