@@ -97,8 +97,6 @@ fn socket(home: &Path) -> String {
 pub fn up() -> Result<Peers> {
     let home = home();
     let root = home.join("sid");
-    let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(program, _)| !root.join(program).exists()).map(|(_, package)| *package).collect();
     if !root.join("usr/sbin/dockerd").exists() {
         eprintln!("making a private root with dockerd in {}", root.display());
         fs::create_dir_all(&home)?;
@@ -107,7 +105,7 @@ pub fn up() -> Result<Peers> {
                 "mmdebstrap",
                 ["--quiet", "--variant=minbase", "--aptopt=APT::Install-Recommends \"false\""],
             )
-            .arg(format!("--include={}", missing.join(",")))
+            .arg(format!("--include={}", missing(&root).join(",")))
             .arg("sid")
             .arg(&root)
             .arg(format!("deb [trusted=yes] {} sid main", mirror()?)),
@@ -116,10 +114,8 @@ pub fn up() -> Result<Peers> {
     let docker = shell::on_path("docker").unwrap_or_else(|| root.join("usr/bin/docker"));
     let socket = socket(&home);
     let holder = hold(&home, &root)?;
-    if missing
-        .iter()
-        .any(|package| PACKAGES.iter().any(|(program, known)| known == package && !root.join(program).exists()))
-    {
+    let missing = missing(&root);
+    if !missing.is_empty() {
         eprintln!("adding {} to the private root", missing.join(" "));
         let mut install = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
         install.extend(&missing);
@@ -149,6 +145,12 @@ pub fn up() -> Result<Peers> {
         }
     }
     Ok(Peers { socket, docker, home, holder })
+}
+
+/// Packages of which the root has nothing; a link counts, whatever it points to inside.
+fn missing(root: &Path) -> Vec<&'static str> {
+    let lacks = |program: &str| root.join(program).symlink_metadata().is_err();
+    PACKAGES.iter().filter(|(program, _)| lacks(program)).map(|(_, package)| *package).collect()
 }
 
 fn path(program: &Path) -> &str {

@@ -120,8 +120,10 @@ impl Runtime {
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let status = command.status().with_context(|| format!("cannot run {}", self.program.display()))?;
         if !status.success() {
+            // A line of JSON from most, a document over many lines from crun.
             let log = fs::read_to_string(self.file("log.json")).unwrap_or_default();
-            let last = log.lines().last().unwrap_or("no word in its log");
+            let last =
+                log.rsplit("\"msg\"").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
             bail!("{}: `{}` failed: {status}: {last}", self.name, words[1..].join(" "));
         }
         Ok(())
