@@ -26,13 +26,7 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     args.extend(flags);
     shell::run(&mut shell::command("cargo", args))?;
 
-    // The shim and the runtime are linked statically: one is resident per container, the other lives for a
-    // millisecond; a static PIE has the least private memory and starts fastest, and runs in a root without
-    // libraries. An explicit target keeps the flag off build scripts.
-    let host = host_triple()?;
-    let mut small = shell::command("cargo", ["build", "--quiet", "--profile", "shim", "--target", &host]);
-    small.args(["-p", "dhow-shim", "-p", "dhow-oci"]).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    shell::run(&mut small)?;
+    let small = small()?;
 
     let dist = shell::target().join("dist").join(built);
     fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
@@ -40,8 +34,8 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     for (name, source) in [
         ("dhow", target.join(built).join("dhow")),
         ("dhowd", target.join(built).join("dhowd")),
-        ("dhow-shim", target.join(&host).join("shim").join("dhow-shim")),
-        ("dhow-oci", target.join(&host).join("shim").join("dhow-oci")),
+        ("dhow-shim", small.join("dhow-shim")),
+        ("dhow-oci", small.join("dhow-oci")),
     ] {
         let temporary = dist.join(format!(".{name}.new"));
         fs::copy(&source, &temporary).with_context(|| format!("cannot copy {}", source.display()))?;
@@ -49,6 +43,22 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
         fs::rename(&temporary, dist.join(name))?;
     }
     Ok(dist)
+}
+
+/// Builds the OCI runtime alone, as an installation has it.
+pub fn runtime() -> Result<PathBuf> {
+    Ok(small()?.join("dhow-oci"))
+}
+
+/// The shim and the runtime are linked statically: one is resident per container, the other lives for a
+/// millisecond; a static PIE has the least private memory and starts fastest, and runs in a root without
+/// libraries. An explicit target keeps the flag off build scripts.
+fn small() -> Result<PathBuf> {
+    let host = host_triple()?;
+    let mut small = shell::command("cargo", ["build", "--quiet", "--profile", "shim", "--target", &host]);
+    small.args(["-p", "dhow-shim", "-p", "dhow-oci"]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    shell::run(&mut small)?;
+    Ok(shell::target().join(host).join("shim"))
 }
 
 fn host_triple() -> Result<String> {

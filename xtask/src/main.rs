@@ -24,9 +24,11 @@ usage: cargo xtask TASK [OPTIONS]
                    install what the tests need, then run every test; --quick leaves out the long ones
   demo             build release binaries, make two images, run containers, say what to try next
   bench run [-n N] measure beside a real dockerd in the same run and print ratios
+  bench oci [-n N] [--runtime PROGRAM] [--record]
+                   measure the OCI runtime beside runc, crun and youki; --record keeps its count of system calls
   tidy             dependency directions, file sizes, file headings
   dist             release binaries in target/dist/release
-  peers up|sock    set up a private dockerd to compare with, or print its socket
+  peers up|sock|in set up a private root with real engines, print its dockerd's socket, run a program in it
 ";
 
 fn main() {

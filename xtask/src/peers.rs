@@ -1,10 +1,12 @@
-//! A real dockerd to compare with: a private root of Debian sid made by mmdebstrap, entered in a
-//! mount namespace of its own (a chroot would break `docker exec` and `docker cp`), with its daemon
-//! on a socket inside that root. Nothing is installed on the host but mmdebstrap.
+//! Real engines to compare with and to be driven by: a private root of Debian sid made by
+//! mmdebstrap, entered in a mount namespace of its own (a chroot would break `docker exec` and
+//! `docker cp`), with a dockerd on a socket inside that root; and podman, containerd and the other
+//! OCI runtimes beside it. Nothing is installed on the host but mmdebstrap. Our own runtime lies at
+//! `/usr/local/bin/dhow-oci` of that root as it was last built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,13 +14,59 @@ use anyhow::{Context, Result, bail};
 
 use crate::{fixtures, shell};
 
-const PACKAGES: &str = "ca-certificates,iptables,nftables,iproute2,procps,docker.io,docker-cli,containerd,runc";
+/// A program of each package that tests or benchmarks use, and the package.
+const PACKAGES: &[(&str, &str)] = &[
+    ("usr/sbin/update-ca-certificates", "ca-certificates"),
+    ("usr/sbin/iptables", "iptables"),
+    ("usr/sbin/nft", "nftables"),
+    ("usr/bin/ip", "iproute2"),
+    ("usr/bin/ps", "procps"),
+    ("usr/sbin/dockerd", "docker.io"),
+    ("usr/bin/docker", "docker-cli"),
+    ("usr/bin/ctr", "containerd"),
+    ("usr/sbin/runc", "runc"),
+    ("usr/bin/crun", "crun"),
+    ("usr/bin/podman", "podman"),
+    ("usr/bin/conmon", "conmon"),
+    ("usr/lib/podman/netavark", "netavark"),
+    ("usr/lib/podman/aardvark-dns", "aardvark-dns"),
+    ("usr/bin/fuse-overlayfs", "fuse-overlayfs"),
+    ("usr/bin/newuidmap", "uidmap"),
+    ("usr/sbin/criu", "criu"),
+    ("usr/bin/strace", "strace"),
+];
 
 pub struct Peers {
     /// `unix://…` of the real dockerd.
     pub socket: String,
     /// The unmodified docker client.
     pub docker: PathBuf,
+    /// The directory that holds the root and the record of who keeps its mount namespace.
+    pub home: PathBuf,
+    holder: u32,
+}
+
+impl Peers {
+    /// A program in the private root, on the host's network and processes.
+    pub fn command(&self, args: &[&str]) -> Command {
+        inside(self.holder, args)
+    }
+
+    /// Puts a build of our runtime where the engines in the root can name it.
+    pub fn install(&self, runtime: &Path) -> Result<()> {
+        let bin = self.home.join("sid/usr/local/bin");
+        let temporary = bin.join(".dhow-oci.new");
+        fs::copy(runtime, &temporary).with_context(|| format!("cannot copy {}", runtime.display()))?;
+        // A rename, because the old file may be running.
+        fs::rename(&temporary, bin.join("dhow-oci")).context("cannot move the runtime into place")
+    }
+}
+
+fn inside(holder: u32, args: &[&str]) -> Command {
+    let holder = holder.to_string();
+    let mut words = vec!["-t", &holder, "-m", "--"];
+    words.extend(args);
+    shell::command("nsenter", words)
 }
 
 pub fn run(args: &[String]) -> Result<()> {
@@ -28,7 +76,12 @@ pub fn run(args: &[String]) -> Result<()> {
             println!("{}", socket(&home()));
             Ok(())
         }
-        _ => bail!("usage: cargo xtask peers up|sock"),
+        Some("in") if args.len() > 1 => {
+            let words: Vec<&str> = args[1..].iter().map(String::as_str).collect();
+            let status = up()?.command(&words).stdin(Stdio::inherit()).status()?;
+            std::process::exit(status.code().unwrap_or(1));
+        }
+        _ => bail!("usage: cargo xtask peers up|sock|in PROGRAM…"),
     }
 }
 
@@ -52,7 +105,7 @@ pub fn up() -> Result<Peers> {
                 "mmdebstrap",
                 ["--quiet", "--variant=minbase", "--aptopt=APT::Install-Recommends \"false\""],
             )
-            .arg(format!("--include={PACKAGES}"))
+            .arg(format!("--include={}", missing(&root).join(",")))
             .arg("sid")
             .arg(&root)
             .arg(format!("deb [trusted=yes] {} sid main", mirror()?)),
@@ -61,6 +114,15 @@ pub fn up() -> Result<Peers> {
     let docker = shell::on_path("docker").unwrap_or_else(|| root.join("usr/bin/docker"));
     let socket = socket(&home);
     let holder = hold(&home, &root)?;
+    let missing = missing(&root);
+    if !missing.is_empty() {
+        eprintln!("adding {} to the private root", missing.join(" "));
+        let mut install = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
+        install.extend(&missing);
+        for words in [&["apt-get", "update", "-qq"][..], &install] {
+            shell::run(inside(holder, words).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()))?;
+        }
+    }
     if !answers(&docker, &socket) {
         let _ = fs::remove_file(root.join("run/docker.pid"));
         let log = fs::File::create(home.join("dockerd.log"))?;
@@ -82,7 +144,13 @@ pub fn up() -> Result<Peers> {
             shell::run(import.arg(fixtures.join(archive)).arg(image).stdout(Stdio::null()))?;
         }
     }
-    Ok(Peers { socket, docker })
+    Ok(Peers { socket, docker, home, holder })
+}
+
+/// Packages of which the root has nothing; a link counts, whatever it points to inside.
+fn missing(root: &Path) -> Vec<&'static str> {
+    let lacks = |program: &str| root.join(program).symlink_metadata().is_err();
+    PACKAGES.iter().filter(|(program, _)| lacks(program)).map(|(_, package)| *package).collect()
 }
 
 fn path(program: &Path) -> &str {

@@ -33,6 +33,7 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     let programs = binaries::build(Profile::Dev)?;
     let peers = peers::up()?;
+    peers.install(&programs.join("dhow-oci"))?;
 
     let mut cargo = shell::command("cargo", ["test", "--workspace", "--quiet", "--no-fail-fast"]);
     if !filter.is_empty() {
@@ -43,6 +44,7 @@ pub fn run(args: &[String]) -> Result<()> {
         .env("DHOW_TEST_FIXTURES", fixtures)
         .env("DHOW_TEST_DOCKERD", peers.socket)
         .env("DHOW_TEST_DOCKER", peers.docker)
+        .env("DHOW_TEST_PEERS", peers.home)
         .env("DHOW_TEST_LONG", if quick { "0" } else { "1" });
     shell::run(&mut cargo)
 }

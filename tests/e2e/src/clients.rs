@@ -102,7 +102,8 @@ impl Output {
     }
 }
 
-fn finish(mut command: Command, args: &[&str], input: Option<&[u8]>) -> Output {
+/// Run a prepared command to its end; `args` is what messages call it.
+pub fn finish(mut command: Command, args: &[&str], input: Option<&[u8]>) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     if input.is_some() {
         command.stdin(Stdio::piped());
@@ -127,4 +128,14 @@ fn finish(mut command: Command, args: &[&str], input: Option<&[u8]>) -> Output {
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         stdout_bytes: output.stdout,
     }
+}
+
+/// A prepared command as one line for `expect`, which starts programs by their words.
+pub fn line(command: &Command) -> String {
+    let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+    let mut words = vec!["env".to_owned(), "-i".to_owned()];
+    words.extend(command.get_envs().filter_map(|(name, value)| Some(format!("{}={}", text(name), text(value?)))));
+    words.push(text(command.get_program()));
+    words.extend(command.get_args().map(text));
+    words.join(" ")
 }

@@ -1,8 +1,11 @@
 //! Benchmarks beside real peers. Lone times mean little on a shared machine, so both sides run
 //! alternately in one go and the ratio of the medians is what counts.
 
+mod oci;
 mod run;
 mod sample;
+
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -11,8 +14,14 @@ pub fn run(args: &[String]) -> Result<()> {
         Some(at) => args.get(at + 1).and_then(|text| text.parse().ok()).unwrap_or(20),
         None => 20,
     };
+    let value = |flag: &str| args.iter().position(|arg| arg == flag).and_then(|at| args.get(at + 1));
     match args.first().map(String::as_str) {
         Some("run") => run::run(count),
-        _ => bail!("usage: cargo xtask bench run [-n ROUNDS]"),
+        Some("oci") => oci::run(count, value("--runtime").map(Path::new), args.iter().any(|arg| arg == "--record")),
+        // The second half of `oci`, in a namespace.
+        Some("oci-inside") => oci::inside(&args[1..]),
+        _ => bail!(
+            "usage: cargo xtask bench run [-n ROUNDS]\n       cargo xtask bench oci [-n ROUNDS] [--runtime PROGRAM] [--record]"
+        ),
     }
 }

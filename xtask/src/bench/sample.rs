@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde_json::Value;
 
 #[derive(Default)]
 pub struct Sample {
@@ -15,6 +16,16 @@ impl Sample {
         work()?;
         self.times.push(begin.elapsed());
         Ok(())
+    }
+
+    /// For the way between two processes.
+    pub fn nanos(&self) -> Vec<u64> {
+        self.times.iter().map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).collect()
+    }
+
+    pub fn from_nanos(value: &Value) -> Self {
+        let numbers = value.as_array().into_iter().flatten().filter_map(Value::as_u64);
+        Self { times: numbers.map(Duration::from_nanos).collect() }
     }
 
     fn quantile(&self, share: f64) -> Duration {
@@ -31,7 +42,10 @@ impl Sample {
     /// Median and the middle half, in milliseconds.
     pub fn shown(&self) -> String {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        format!("{:.1} ms ({:.1}–{:.1})", ms(self.median()), ms(self.quantile(0.25)), ms(self.quantile(0.75)))
+        // Three figures are what a measurement here is worth.
+        let digits = if ms(self.median()) < 10.0 { 2 } else { 1 };
+        let [half, low, high] = [0.5, 0.25, 0.75].map(|share| ms(self.quantile(share)));
+        format!("{half:.digits$} ms ({low:.digits$}–{high:.digits$})")
     }
 }
 

@@ -1,15 +1,20 @@
 //! Real pseudo terminals, typed at by `expect`.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 use e2e::{Client, Daemon};
 
 /// Runs an expect script in which `$client` stands for the client with its host.
-fn expect(client: &Client, script: &str) {
-    let start = format!("{} -H {}", client.program.display(), client.host);
-    let script = format!("set timeout 15\nset stty_init {{rows 33 cols 99}}\n{}", script.replace("$client", &start));
+pub fn expect(client: &Client, script: &str) {
+    expect_of(&format!("{} -H {}", client.program.display(), client.host), client.config.as_os_str(), script);
+}
+
+/// The same with any words for `$client`.
+pub fn expect_of(start: &str, config: &OsStr, script: &str) {
+    let script = format!("set timeout 15\nset stty_init {{rows 33 cols 99}}\n{}", script.replace("$client", start));
     let output =
-        Command::new("expect").args(["-c", &script]).env("DOCKER_CONFIG", &client.config).env("TERM", "xterm").output();
+        Command::new("expect").args(["-c", &script]).env("DOCKER_CONFIG", config).env("TERM", "xterm").output();
     let output = output.expect("expect runs");
     assert!(
         output.status.success(),
@@ -21,7 +26,7 @@ fn expect(client: &Client, script: &str) {
 }
 
 /// `must TEXT` waits for a text, `finish` for the end; both fail the script when it does not come.
-const MUST: &str = "proc must {what} { expect $what {} timeout {puts \"no $what\"; exit 1} eof {puts \"end before $what\"; exit 1} }\n\
+pub const MUST: &str = "proc must {what} { expect $what {} timeout {puts \"no $what\"; exit 1} eof {puts \"end before $what\"; exit 1} }\n\
                     proc finish {} { expect eof {} timeout {puts \"no end\"; exit 1} }\n";
 
 #[test]
