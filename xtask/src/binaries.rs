@@ -27,27 +27,32 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     shell::run(&mut shell::command("cargo", args))?;
 
     // The shim alone is linked statically: it is resident per container, and a static PIE has the
-    // least private memory and starts fastest. An explicit target keeps the flag off build scripts.
-    let host = host_triple()?;
-    let mut shim =
-        shell::command("cargo", ["build", "--quiet", "--profile", "shim", "--target", &host, "-p", "dhow-shim"]);
-    shim.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    shell::run(&mut shim)?;
+    // least private memory and starts fastest.
+    let shim = build_static("dhow-shim", "shim", "shim")?;
 
     let dist = shell::target().join("dist").join(built);
     fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
     let target = shell::target();
-    for (name, source) in [
-        ("dhow", target.join(built).join("dhow")),
-        ("dhowd", target.join(built).join("dhowd")),
-        ("dhow-shim", target.join(&host).join("shim").join("dhow-shim")),
-    ] {
+    for (name, source) in
+        [("dhow", target.join(built).join("dhow")), ("dhowd", target.join(built).join("dhowd")), ("dhow-shim", shim)]
+    {
         let temporary = dist.join(format!(".{name}.new"));
         fs::copy(&source, &temporary).with_context(|| format!("cannot copy {}", source.display()))?;
         // A rename, because the old file may be running.
         fs::rename(&temporary, dist.join(name))?;
     }
     Ok(dist)
+}
+
+/// Builds one program as a static PIE and returns its path. `built` is where cargo puts the profile's
+/// results.
+pub fn build_static(package: &str, profile: &str, built: &str) -> Result<PathBuf> {
+    // An explicit target keeps the flag off build scripts.
+    let host = host_triple()?;
+    let mut cargo =
+        shell::command("cargo", ["build", "--quiet", "--profile", profile, "--target", &host, "-p", package]);
+    shell::run(cargo.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    Ok(shell::target().join(&host).join(built).join(package))
 }
 
 fn host_triple() -> Result<String> {

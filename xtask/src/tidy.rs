@@ -50,7 +50,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dhowd", &["api", "docker-types", "engine", "sys", "types"]),
     ("dhow-shim", &["shim"]),
     ("e2e", &[]),
-    ("xtask", &[]),
+    ("vm-guest", &[]),
+    ("xtask", &["vm-guest"]),
 ];
 
 /// Crates that must not reach these packages, directly or through others. The shim is resident per
