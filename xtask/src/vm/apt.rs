@@ -18,7 +18,7 @@ pub struct Apt {
 impl Apt {
     /// Fetches the lists of `suites`, the first of which is preferred.
     pub fn new(dir: PathBuf, suites: &[&str]) -> Result<Self> {
-        for part in ["state/lists/partial", "cache/archives/partial", "packages"] {
+        for part in ["state/lists/partial", "cache/archives/partial", "packages", "none"] {
             fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}/{part}", dir.display()))?;
         }
         fs::write(dir.join("status"), "")?;

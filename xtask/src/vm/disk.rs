@@ -66,7 +66,7 @@ pub fn root(home: &Path) -> Result<PathBuf> {
         .arg(format!(
             "--customize-hook=mkdir -p \"$1/var/lib/systemd/linger\" && touch \"$1/var/lib/systemd/linger/{USER}\""
         ))
-        .arg(format!("--customize-hook=systemctl --root \"$1\" mask {}", UNITS.join(" ")))
+        .arg(format!("--customize-hook=systemctl --quiet --root \"$1\" mask {}", UNITS.join(" ")))
         .arg("--customize-hook=systemd-machine-id-setup --root \"$1\"")
         .arg("--customize-hook=echo vm > \"$1/etc/hostname\"")
         .arg(&suite)
