@@ -23,6 +23,9 @@ pub fn run(args: &[String]) -> Result<()> {
         ("ps", "procps"),
         ("strace", "strace"),
         ("xz", "xz-utils"),
+        ("dbus-daemon", "dbus-daemon"),
+        ("/usr/lib/python3/dist-packages/dbus/service.py", "python3-dbus"),
+        ("/usr/lib/python3/dist-packages/gi/__init__.py", "python3-gi"),
     ])?;
     let fixtures = fixtures::make()?;
     if !quick {

@@ -228,7 +228,7 @@ fn standard_input_is_not_the_hosts_null_device() {
         exec_id: "third".to_owned(),
         process: common::process(&["sh", "-c", "stat -L -c %d:%i /proc/self/fd/1 /proc/self/fd/2 > /tmp/third"]),
         io: PIPES,
-        cgroup: CgroupHandle::default(),
+        ..ExecPlan::default()
     };
     let memfd = sys::memfd::sealed("plan", &plan.encode().unwrap()).unwrap();
     assert!(matches!(shim.request(Request::Exec { attach: None }, &[memfd.as_fd()]).0, Response::ExecStarted { .. }));
@@ -387,7 +387,7 @@ fn no_descriptor_is_a_working_directory() {
             exec_id: format!("e{number}"),
             process: process(&["ls", "../etc"]),
             io: PIPES,
-            cgroup: CgroupHandle::default(),
+            ..ExecPlan::default()
         };
         plan.process.cwd = format!("/proc/self/fd/{number}");
         let memfd = sys::memfd::sealed("plan", &plan.encode().unwrap()).unwrap();
@@ -517,14 +517,7 @@ fn the_hosts_v2_hierarchy_keeps_its_options() {
     let mut plan =
         plan(dir.path(), &root, PIPES, &["sh", "-c", "cat /sys/fs/cgroup/cgroup.controllers; mkdir /sys/fs/cgroup/x"]);
     plan.cgroup.v2_dir = Some(0);
-    plan.mounts.push(Mount {
-        kind: MountKind::Cgroup,
-        target: "/sys/fs/cgroup".to_owned(),
-        attrs: 0xf,
-        recursive: false,
-        propagation: 0,
-        file: false,
-    });
+    plan.mounts.push(Mount { attrs: 0xf, ..Mount::new(MountKind::Cgroup, "/sys/fs/cgroup") });
     let mut shim = Shim::launch(dir, &plan, &[directory.as_fd()]);
     shim.wait();
     let text: String = shim.log().into_iter().map(|(_, text)| text).collect();

@@ -1,5 +1,5 @@
-//! Device access: the rules, their v1 text, and the v2 program (BPF_PROG_TYPE_CGROUP_DEVICE,
-//! Documentation/admin-guide/cgroup-v2.rst "Device controller").
+//! Device access: the rules, where they come from, and their text in v1's files
+//! (Documentation/admin-guide/cgroup-v1/devices.rst).
 //!
 //! Invariant: what matches no rule is denied, on both versions.
 
@@ -18,7 +18,7 @@ pub enum DeviceKind {
 
 /// Kinds of access, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Access(u8);
+pub struct Access(pub(crate) u8);
 
 impl Access {
     /// mknod(2)
@@ -48,7 +48,7 @@ impl Access {
         (bits != 0).then_some(Access(bits))
     }
 
-    fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         [(2, 'r'), (4, 'w'), (1, 'm')].iter().filter(|(bit, _)| self.0 & bit != 0).map(|(_, c)| *c).collect()
     }
 }
@@ -126,23 +126,63 @@ impl DeviceRule {
         ]
     }
 
-    fn is_everything(&self) -> bool {
+    /// An entry of `linux.resources.devices` of the OCI runtime specification. No type and type `a` mean every
+    /// device and all access, whatever numbers and access are given: v1 kernels have it so and runc follows.
+    /// -1 and none are any number.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another type than `a`, `b` and `c`, an access that is not of the letters `rwm`, and
+    /// a number out of range.
+    pub fn from_spec(
+        allow: bool,
+        kind: Option<&str>,
+        major: Option<i64>,
+        minor: Option<i64>,
+        access: Option<&str>,
+    ) -> Result<DeviceRule, Error> {
+        let invalid = |value: String, reason| Error::Invalid { control: "a device rule", value, reason };
+        let text = access.unwrap_or_default();
+        let access = Access::parse(text)
+            .ok_or_else(|| invalid(format!("\"{text}\""), "access is one or more of the letters r, w and m"))?;
+        let number = |n: Option<i64>| match n {
+            None | Some(-1) => Ok(None),
+            Some(n) => u32::try_from(n)
+                .map(Some)
+                .map_err(|_| invalid(n.to_string(), "a device number is not negative and below 4294967296; -1 is any")),
+        };
+        let (major, minor) = (number(major)?, number(minor)?);
+        let kind = match kind {
+            None | Some("" | "a") => return Ok(DeviceRule { allow, ..DeviceRule::allow_all() }),
+            Some("b") => DeviceKind::Block,
+            Some("c") => DeviceKind::Char,
+            Some(other) => return Err(invalid(format!("\"{other}\""), "the type is a, b or c")),
+        };
+        Ok(DeviceRule { allow, kind, major, minor, access })
+    }
+
+    /// What an OCI runtime allows every container after the rules of its configuration, as runc since 1.2 has it:
+    /// any mknod, null, zero, full, random, urandom, tty, console, ptmx and pts. (`/dev/net/tun` is no longer
+    /// among them.)
+    pub fn runtime_defaults() -> Vec<DeviceRule> {
+        let mut rules = DeviceRule::container_defaults();
+        rules.retain(|r| r.major != Some(10));
+        rules
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
         *self == DeviceRule { allow: self.allow, ..DeviceRule::allow_all() }
     }
 
-    /// Lines for `devices.allow` or `devices.deny`; v1 takes letter `a` for everything only, so a partial rule
-    /// about both kinds is two.
-    pub(crate) fn v1_lines(&self) -> Vec<String> {
-        if self.is_everything() {
-            return vec!["a".to_owned()];
-        }
+    /// Line for `devices.allow` or `devices.deny`. The rule is about one kind, or everything: v1 takes the letter
+    /// `a` for nothing else.
+    pub(crate) fn v1_line(&self) -> String {
+        let kind = match self.kind {
+            DeviceKind::All => return "a".to_owned(),
+            DeviceKind::Char => 'c',
+            DeviceKind::Block => 'b',
+        };
         let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
-        let tail = format!("{}:{} {}", number(self.major), number(self.minor), self.access.text());
-        match self.kind {
-            DeviceKind::Char => vec![format!("c {tail}")],
-            DeviceKind::Block => vec![format!("b {tail}")],
-            DeviceKind::All => vec![format!("c {tail}"), format!("b {tail}")],
-        }
+        format!("{kind} {}:{} {}", number(self.major), number(self.minor), self.access.text())
     }
 }
 
@@ -160,159 +200,16 @@ pub(crate) fn check(rules: &[DeviceRule]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Registers and opcodes of eBPF (Documentation/bpf/standardization/instruction-set.rst).
-mod op {
-    pub(super) const LDX_W: u8 = 0x61;
-    pub(super) const AND32_K: u8 = 0x54;
-    pub(super) const RSH32_K: u8 = 0x74;
-    pub(super) const MOV32_K: u8 = 0xb4;
-    pub(super) const MOV32_X: u8 = 0xbc;
-    pub(super) const JNE_K: u8 = 0x55;
-    pub(super) const JNE_X: u8 = 0x5d;
-    pub(super) const JEQ_K: u8 = 0x15;
-    pub(super) const EXIT: u8 = 0x95;
-}
-
-fn instruction(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
-    // struct bpf_insn on a little-endian machine: code, registers, offset, immediate.
-    u64::from(code) | u64::from(src << 4 | dst) << 8 | u64::from(off as u16) << 16 | u64::from(imm as u32) << 32
-}
-
-/// The v2 program for `rules`: eBPF instructions, one a word. It returns 1 to allow, 0 to deny; the last rule
-/// that matches decides. A deny rule matches when any access asked for is named in it, an allow rule when
-/// all are.
-pub fn device_program(rules: &[DeviceRule]) -> Vec<u64> {
-    // r1 context; r2 kind, r3 access, r4 major, r5 minor.
-    let mut out = vec![
-        instruction(op::LDX_W, 2, 1, 0, 0),
-        instruction(op::MOV32_X, 3, 2, 0, 0),
-        instruction(op::AND32_K, 2, 0, 0, 0xffff),
-        instruction(op::RSH32_K, 3, 0, 0, 16),
-        instruction(op::LDX_W, 4, 1, 4, 0),
-        instruction(op::LDX_W, 5, 1, 8, 0),
-    ];
-    let finish = |out: &mut Vec<u64>, allow: bool| {
-        out.push(instruction(op::MOV32_K, 0, 0, 0, i32::from(allow)));
-        out.push(instruction(op::EXIT, 0, 0, 0, 0));
-    };
-    for rule in rules.iter().rev() {
-        if rule.is_everything() {
-            finish(&mut out, rule.allow);
-            return out;
-        }
-        // Each test jumps over the rest of the rule when it fails; offsets are filled in below.
-        let mut tests: Vec<(u8, u8, u8, i32)> = Vec::new();
-        match rule.kind {
-            DeviceKind::All => {}
-            DeviceKind::Block => tests.push((op::JNE_K, 2, 0, 1)),
-            DeviceKind::Char => tests.push((op::JNE_K, 2, 0, 2)),
-        }
-        if let Some(major) = rule.major {
-            tests.push((op::JNE_K, 4, 0, major as i32));
-        }
-        if let Some(minor) = rule.minor {
-            tests.push((op::JNE_K, 5, 0, minor as i32));
-        }
-        if rule.access != Access::ALL {
-            tests.push((op::MOV32_X, 1, 3, 0));
-            tests.push((op::AND32_K, 1, 0, i32::from(rule.access.0)));
-            tests.push(if rule.allow { (op::JNE_X, 1, 3, 0) } else { (op::JEQ_K, 1, 0, 0) });
-        }
-        let len = tests.len();
-        for (at, (code, dst, src, imm)) in tests.into_iter().enumerate() {
-            let jump = matches!(code, op::JNE_K | op::JNE_X | op::JEQ_K);
-            let off = if jump { (len - at - 1 + 2) as i16 } else { 0 };
-            out.push(instruction(code, dst, src, off, imm));
-        }
-        finish(&mut out, rule.allow);
-    }
-    finish(&mut out, false);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    /// Runs the program on `bpf_cgroup_dev_ctx` words.
-    fn run(program: &[u64], context: [u32; 3]) -> u32 {
-        let mut regs = [0u64; 11];
-        let mut pc = 0;
-        loop {
-            let word = program[pc];
-            let (code, dst, src) = (word as u8, (word >> 8 & 15) as usize, (word >> 12 & 15) as usize);
-            let (off, imm) = ((word >> 16) as u16 as i16, (word >> 32) as u32 as i32);
-            pc += 1;
-            let mut jump = |taken: bool| {
-                if taken {
-                    assert!(off >= 0);
-                    pc += off as usize;
-                }
-            };
-            match code {
-                0x61 => {
-                    assert_eq!(src, 1);
-                    regs[dst] = u64::from(context[off as usize / 4]);
-                }
-                0x54 => regs[dst] = u64::from(regs[dst] as u32 & imm as u32),
-                0x74 => regs[dst] = u64::from(regs[dst] as u32 >> imm),
-                0xb4 => regs[dst] = u64::from(imm as u32),
-                0xbc => regs[dst] = u64::from(regs[src] as u32),
-                0x55 => jump(regs[dst] != imm as i64 as u64),
-                0x5d => jump(regs[dst] != regs[src]),
-                0x15 => jump(regs[dst] == imm as i64 as u64),
-                0x95 => return regs[0] as u32,
-                other => panic!("opcode {other:#x}"),
-            }
-        }
-    }
-
-    fn naive(rules: &[DeviceRule], kind: DeviceKind, major: u32, minor: u32, access: u8) -> bool {
-        for r in rules.iter().rev() {
-            let hit = (r.kind == DeviceKind::All || r.kind == kind)
-                && r.major.is_none_or(|m| m == major)
-                && r.minor.is_none_or(|m| m == minor)
-                && if r.allow { access & !r.access.0 == 0 } else { access & r.access.0 != 0 };
-            if hit {
-                return r.allow;
-            }
-        }
-        false
-    }
-
-    fn some_rule() -> impl Strategy<Value = DeviceRule> {
-        let kind = prop_oneof![Just(DeviceKind::All), Just(DeviceKind::Char), Just(DeviceKind::Block)];
-        (any::<bool>(), kind, proptest::option::of(0..3u32), proptest::option::of(0..3u32), 1..8u8).prop_map(
-            |(allow, kind, major, minor, bits)| DeviceRule { allow, kind, major, minor, access: Access(bits) },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn program_agrees_with_the_rules(rules in proptest::collection::vec(some_rule(), 0..12)) {
-            let program = device_program(&rules);
-            for (kind, code) in [(DeviceKind::Block, 1u32), (DeviceKind::Char, 2)] {
-                for major in 0..4 {
-                    for minor in 0..4 {
-                        for access in 1..8u8 {
-                            let got = run(&program, [u32::from(access) << 16 | code, major, minor]);
-                            let want = naive(&rules, kind, major, minor, access);
-                            prop_assert_eq!(got == 1, want, "{:?} {}:{} {}", kind, major, minor, access);
-                        }
-                    }
-                }
-            }
-        }
-    }
 
     #[test]
     fn rules_as_text() {
         let rule = DeviceRule::parse_allow("c 1:3 rwm").unwrap();
-        assert_eq!(rule.v1_lines(), ["c 1:3 rwm"]);
-        assert_eq!(DeviceRule::parse_allow("b *:* m").unwrap().v1_lines(), ["b *:* m"]);
-        assert_eq!(DeviceRule::parse_allow("a *:* rwm").unwrap().v1_lines(), ["a"]);
-        assert_eq!(DeviceRule::parse_allow("a 7:* r").unwrap().v1_lines(), ["c 7:* r", "b 7:* r"]);
+        assert_eq!(rule.v1_line(), "c 1:3 rwm");
+        assert_eq!(DeviceRule::parse_allow("b *:* m").unwrap().v1_line(), "b *:* m");
+        assert_eq!(DeviceRule::parse_allow("a *:* rwm").unwrap().v1_line(), "a");
         for bad in [
             "",
             "c",
@@ -327,6 +224,30 @@ mod tests {
             "c :1 r\nb *:* rwm",
         ] {
             assert_eq!(DeviceRule::parse_allow(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rules_of_the_specification() {
+        let rule = |kind, major, minor, access| DeviceRule::from_spec(true, kind, major, minor, access);
+        assert_eq!(rule(Some("c"), Some(1), Some(-1), Some("rm")).unwrap().v1_line(), "c 1:* rm");
+        assert_eq!(rule(Some("b"), None, None, Some("w")).unwrap().v1_line(), "b *:* w");
+        assert_eq!(rule(None, Some(7), None, Some("r")).unwrap(), DeviceRule::allow_all());
+        let deny = DeviceRule::from_spec(false, Some("a"), None, None, Some("rwm")).unwrap();
+        assert!(deny.is_everything() && !deny.allow);
+        for (kind, major, access) in [
+            (Some("p"), None, Some("r")),
+            (Some("u"), None, Some("r")),
+            (Some("c"), Some(-2), Some("r")),
+            (Some("c"), Some(1 << 40), Some("r")),
+            (Some("c"), None, Some("")),
+            (Some("c"), None, None),
+            (Some("c"), None, Some("x")),
+        ] {
+            assert!(
+                matches!(rule(kind, major, None, access), Err(Error::Invalid { .. })),
+                "{kind:?} {major:?} {access:?}"
+            );
         }
     }
 

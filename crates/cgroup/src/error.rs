@@ -20,9 +20,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A group of this name has processes in it.
-    #[error("control group {path} already exists and has processes; remove it or choose another name")]
+    /// The group is there and has processes. The first words are runc's: callers look for them.
+    #[error(
+        "container's cgroup is not empty: {processes} process(es) found in {path}; end them, or choose another control group"
+    )]
     Busy {
+        /// Its directory.
+        path: PathBuf,
+        /// How many, the groups below included.
+        processes: usize,
+    },
+    /// The group is there and frozen: what joined it would not run. The first words are runc's.
+    #[error("container's cgroup unexpectedly frozen: {path}; thaw it, or choose another control group")]
+    Frozen {
         /// Its directory.
         path: PathBuf,
     },
@@ -104,7 +114,7 @@ impl Error {
         match self {
             Error::NoHierarchy | Error::Unsupported { .. } => Kind::Unsupported,
             Error::BadPath { .. } | Error::Invalid { .. } => Kind::Invalid,
-            Error::Busy { .. } | Error::MemoryInUse { .. } => Kind::Conflict,
+            Error::Busy { .. } | Error::Frozen { .. } | Error::MemoryInUse { .. } => Kind::Conflict,
             Error::Timeout { .. } => Kind::Timeout,
             Error::Io { source, .. } | Error::Write { source, .. } => match source.raw_os_error() {
                 Some(libc_errno::ENOENT) => Kind::NotFound,
@@ -132,6 +142,7 @@ pub(crate) mod libc_errno {
     use rustix::io::Errno;
 
     pub(crate) const EPERM: i32 = Errno::PERM.raw_os_error();
+    pub(crate) const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
     pub(crate) const ENOENT: i32 = Errno::NOENT.raw_os_error();
     pub(crate) const ENOMEM: i32 = Errno::NOMEM.raw_os_error();
     pub(crate) const EACCES: i32 = Errno::ACCESS.raw_os_error();

@@ -27,7 +27,7 @@ enum Freezer<'a> {
 
 impl Cgroup {
     fn freezer(&self) -> Result<Freezer<'_>, Error> {
-        match (self.v1_dir("freezer"), self.v2.as_deref()) {
+        match (self.v1_dir("freezer"), self.v2_dir()) {
             (Some(dir), _) => Ok(Freezer::V1(dir)),
             (None, Some(dir)) => Ok(Freezer::V2(dir)),
             (None, None) => Err(Error::Unsupported {
@@ -46,6 +46,7 @@ impl Cgroup {
         let freezer = self.freezer()?;
         let start = Instant::now();
         let mut pause = Duration::from_micros(100);
+        let mut round = 0;
         loop {
             // v1 may lose the order to a process that forks or wakes: it is repeated until it sticks.
             freezer.set(true)?;
@@ -62,6 +63,12 @@ impl Cgroup {
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(10));
+            round += 1;
+            // A v1 group in which processes keep appearing may never get there; running for a moment it may.
+            if round % 50 == 0 && matches!(freezer, Freezer::V1(_)) {
+                freezer.set(false)?;
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 

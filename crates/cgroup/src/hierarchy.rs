@@ -23,6 +23,10 @@ pub(crate) struct V1Mount {
     pub(crate) point: PathBuf,
     /// Last component of the mount point: the name shown inside containers.
     pub(crate) name: String,
+    /// What of the hierarchy is mounted there.
+    root: String,
+    /// This process's own group, as a path below the mount point; `None` if it is not below.
+    pub(crate) own: Option<String>,
 }
 
 /// The host's hierarchies.
@@ -30,19 +34,53 @@ pub(crate) struct V1Mount {
 pub struct Hierarchy {
     pub(crate) v1: Vec<V1Mount>,
     pub(crate) v2: Option<PathBuf>,
-    /// The daemon's own group on v2, as a path below the mount point.
+    v2_root: String,
+    /// This process's own group on v2, as a path below the mount point; `None` if it is not below.
     pub(crate) own_v2: Option<String>,
 }
 
 impl Hierarchy {
-    /// Reads `/proc/self/mountinfo` and `/proc/self/cgroup`.
+    /// Looks where hierarchies usually are, and reads `/proc/self/mountinfo` if they are not there: a host with a
+    /// thousand mounts takes milliseconds to print it.
     ///
     /// # Errors
     /// [`Error::NoHierarchy`] if none is mounted, [`Error::Io`] if /proc cannot be read.
     pub fn detect() -> Result<Hierarchy, Error> {
-        let mounts = file::read(Path::new("/proc/self/mountinfo"))?;
         let own = file::read(Path::new("/proc/self/cgroup"))?;
-        Hierarchy::parse(&mounts, &own)
+        if let Some(usual) = Hierarchy::usual(&own) {
+            return Ok(usual);
+        }
+        Hierarchy::parse(&file::read(Path::new("/proc/self/mountinfo"))?, &own)
+    }
+
+    /// The hierarchies of `own`, the text of `/proc/self/cgroup`, if each is mounted whole where systemd and everyone
+    /// else mounts it. A part of one, as inside containers, or another place needs the list of mounts.
+    fn usual(own: &str) -> Option<Hierarchy> {
+        const BASE: &str = "/sys/fs/cgroup";
+        // What a hierarchy's root is to us is what it is to the kernel in the first namespace only
+        // (PROC_CGROUP_INIT_INO in include/linux/proc_ns.h).
+        let namespace = std::fs::read_link("/proc/self/ns/cgroup").ok()?;
+        if namespace != Path::new("cgroup:[4026531835]") {
+            return None;
+        }
+        let mut v1 = Vec::new();
+        for line in own.lines().filter(|line| !line.starts_with("0::")) {
+            let list = line.split(':').nth(1)?;
+            let name = list.strip_prefix("name=").unwrap_or(list).to_owned();
+            let point = Path::new(BASE).join(&name);
+            if !is_whole(&point, CGROUP) {
+                return None;
+            }
+            let controllers = list.split(',').map(str::to_owned).collect();
+            v1.push(V1Mount { controllers, point, name, root: "/".to_owned(), own: None });
+        }
+        // In the order in which they were mounted.
+        v1.reverse();
+        let point = if v1.is_empty() { PathBuf::from(BASE) } else { Path::new(BASE).join("unified") };
+        if !is_whole(&point, CGROUP2) {
+            return None;
+        }
+        Some(Hierarchy { v1, v2: Some(point), v2_root: "/".to_owned(), own_v2: None }.with_own(own))
     }
 
     /// The same from texts.
@@ -67,20 +105,33 @@ impl Hierarchy {
                 && !fresh.is_empty()
             {
                 let name = name.to_string_lossy().into_owned();
-                v1.push(V1Mount { controllers: fresh, point: mount.point, name });
+                v1.push(V1Mount { controllers: fresh, point: mount.point, name, root: mount.root, own: None });
             }
         }
         if v1.is_empty() && v2.is_none() {
             return Err(Error::NoHierarchy);
         }
-        let own_v2 = v2.as_ref().and_then(|mount| {
-            let path = own_groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-            let below = if mount.root == "/" { path } else { path.strip_prefix(mount.root.as_str())? };
-            let below = below.trim_matches('/');
-            // "/.." appears when the own group lies outside the namespace's root.
-            (!below.split('/').any(|c| c == "..")).then(|| below.to_owned())
-        });
-        Ok(Hierarchy { v1, v2: v2.map(|m| m.point), own_v2 })
+        let v2_root = v2.as_ref().map_or_else(String::new, |m| m.root.clone());
+        Ok(Hierarchy { v1, v2: v2.map(|m| m.point), v2_root, own_v2: None }.with_own(own_groups))
+    }
+
+    /// The same hierarchies as a process sees them whose `/proc/PID/cgroup` is `groups`.
+    pub(crate) fn with_own(&self, groups: &str) -> Hierarchy {
+        let mut there = self.clone();
+        let path_of = |wanted: &dyn Fn(&str) -> bool| {
+            groups.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (controllers, path) = rest.split_once(':')?;
+                controllers.split(',').any(wanted).then_some(path)
+            })
+        };
+        for mount in &mut there.v1 {
+            let path = path_of(&|c| mount.controllers.iter().any(|m| m == c));
+            mount.own = path.and_then(|path| below_root(path, &mount.root));
+        }
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+        there.own_v2 = path.filter(|_| self.v2.is_some()).and_then(|path| below_root(path, &self.v2_root));
+        there
     }
 
     /// Which version carries the limits.
@@ -113,6 +164,33 @@ impl Hierarchy {
             _ => Vec::new(),
         }
     }
+}
+
+/// Types of file systems (statfs(2)).
+const CGROUP: u64 = 0x0027_e0eb;
+const CGROUP2: u64 = 0x6367_7270;
+
+/// Whether a hierarchy, from its root down, is mounted at `point`: the root has the first inode number.
+fn is_whole(point: &Path, kind: u64) -> bool {
+    rustix::fs::statfs(point).is_ok_and(|fs| fs.f_type as u64 == kind)
+        && rustix::fs::stat(point).is_ok_and(|stat| stat.st_ino == 1)
+}
+
+/// `path` of a hierarchy as seen where its group `root` is mounted.
+fn below_root(path: &str, root: &str) -> Option<String> {
+    let below = if root == "/" {
+        path
+    } else {
+        let below = path.strip_prefix(root)?;
+        // "/docker/ab" is no root of "/docker/abc".
+        if !below.is_empty() && !below.starts_with('/') {
+            return None;
+        }
+        below
+    };
+    let below = below.trim_matches('/');
+    // "/.." appears when the group lies outside the control group namespace's root.
+    (!below.split('/').any(|c| c == "..")).then(|| below.to_owned())
 }
 
 #[cfg(test)]
@@ -157,6 +235,26 @@ mod tests {
     #[test]
     fn nothing_mounted() {
         assert!(matches!(Hierarchy::parse("1 0 0:1 / / rw - ext4 x rw\n", ""), Err(Error::NoHierarchy)));
+    }
+
+    #[test]
+    fn the_usual_places_and_the_list_of_mounts_agree() {
+        let own = file::read(Path::new("/proc/self/cgroup")).unwrap();
+        let mounts = file::read(Path::new("/proc/self/mountinfo")).unwrap();
+        let (Some(usual), Ok(listed)) = (Hierarchy::usual(&own), Hierarchy::parse(&mounts, &own)) else { return };
+        assert_eq!(usual, listed);
+        assert_eq!(Hierarchy::usual("3:nothing:/\n0::/\n"), None);
+    }
+
+    #[test]
+    fn own_groups_are_seen_from_the_mount() {
+        let text = "33 30 0:29 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            34 30 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        let h = Hierarchy::parse(text, "3:memory:/docker/ab/in\n2:cpu:/x\n").unwrap();
+        let own: Vec<_> = h.v1.iter().map(|m| m.own.as_deref()).collect();
+        assert_eq!(own, [Some("in"), Some("x")]);
+        let h = Hierarchy::parse(text, "3:memory:/docker/abc\n").unwrap();
+        assert!(h.v1.iter().all(|m| m.own.is_none()));
     }
 
     #[test]

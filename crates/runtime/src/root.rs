@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use sys::Errno;
 
-/// The root directory of the new mount namespace, after the pivot.
+/// The container's root directory, whether it is the calling process's root already or not.
 pub(crate) struct Root(OwnedFd);
 
 /// What to make where nothing is.
@@ -27,6 +27,11 @@ impl Root {
     pub(crate) fn open() -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open("/", flags, Mode::empty()).map(Self)
+    }
+
+    /// The root a mount is, attached or not.
+    pub(crate) fn at(mount: OwnedFd) -> Self {
+        Self(mount)
     }
 
     /// Opens a handle (`O_PATH`) on what `path` names.

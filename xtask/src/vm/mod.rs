@@ -101,7 +101,7 @@ pub fn run_with(options: &Options) -> Result<()> {
     let kernels = options.kernels.iter().map(|source| Kernel::fetch(&home, source)).collect::<Result<Vec<_>>>()?;
     let root = disk::root(&home)?;
     let programs = binaries::build(Profile::Dev)?;
-    let guest_program = binaries::build_static("vm-guest", "dev", "debug")?;
+    let guest_program = binaries::build_static(&["vm-guest"], "dev", "debug")?.join("vm-guest");
     let built = tests::Built::build()?;
 
     let mut faults = Vec::new();

@@ -33,12 +33,18 @@ const fn row(package: &'static str, guests: &'static [Guest]) -> Row {
 /// The table. A package that is not in it has no business with the kernel.
 const TABLE: &[Row] = &[
     row("sys", &[Plain]),
-    row("seccomp", &[Plain]),
+    Row { target: Some("seccomp"), ..row("seccomp", &[Plain]) },
+    Row { target: Some("kernel"), ..row("seccomp", &[Plain]) },
+    // Interprets filters in this process, with no kernel in it.
+    Row { target: Some("filter"), long: true, ..row("seccomp", &[Plain]) },
     row("netlink", &[Plain]),
     row("network", &[Plain]),
     row("cgroup", &[Plain, Systemd]),
     row("runtime", &[Plain]),
-    row("store", &[Plain]),
+    Row { target: Some("store"), ..row("store", &[Plain]) },
+    Row { target: Some("images"), ..row("store", &[Plain]) },
+    Row { target: Some("hostile"), long: true, ..row("store", &[Plain]) },
+    Row { target: Some("attacks"), long: true, ..row("store", &[Plain]) },
     row("shim", &[Plain]),
     Row { target: Some("attacks"), ignored: true, ..row("dhow-shim", &[Plain]) },
     Row { target: Some("launch"), ..row("dhow-shim", &[Plain, Systemd]) },

@@ -127,7 +127,7 @@ impl Sampler {
                 failcnt: m.failcnt.unwrap_or(0),
                 // No limit is the host's memory.
                 limit: m.limit.min(memory),
-                stats: m.stats.into_iter().collect::<BTreeMap<_, _>>(),
+                stats: m.docker().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>(),
             };
         }
         document.networks = interfaces
