@@ -1,4 +1,4 @@
-//! Every task of the project under one command: `cargo xtask check | test | demo | bench | tidy | dist | peers`.
+//! Every task of the project under one command: `cargo xtask check | test | vm-test | demo | bench | tidy | dist | peers`.
 //!
 //! A task does all of its own set-up, or says in one sentence what it lacks. No shell scripts beside it.
 
@@ -13,6 +13,7 @@ mod peers;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use anyhow::{Result, bail};
 
@@ -22,6 +23,8 @@ usage: cargo xtask TASK [OPTIONS]
   check            formatting, clippy with warnings denied, and the workspace's own laws (tidy)
   test [--quick] [FILTER]
                    install what the tests need, then run every test; --quick leaves out the long ones
+  vm-test [--kernel old|stable|new|all] [--guest plain|systemd] [--verbose] [--long] [FILTER]
+                   boot Debian kernels with pure cgroup v2 in QEMU and run tests inside them
   demo             build release binaries, make two images, run containers, say what to try next
   bench run [-n N] measure beside a real dockerd in the same run and print ratios
   bench oci [-n N] [--runtime PROGRAM] [--record]
@@ -46,6 +49,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         Some("test") => test::run(rest),
         Some("demo") => demo::run(),
         Some("bench") => bench::run(rest),
+        Some("vm-test") => vm::run(rest),
         Some("tidy") => tidy::run(),
         Some("dist") => binaries::build(binaries::Profile::Release).map(|dir| println!("{}", dir.display())),
         Some("peers") => peers::run(rest),

@@ -158,7 +158,7 @@ fn path(program: &Path) -> &str {
 }
 
 /// The mirror this machine already uses, from apt's own lists in either format.
-fn mirror() -> Result<String> {
+pub fn mirror() -> Result<String> {
     let mut lists = vec![PathBuf::from("/etc/apt/sources.list")];
     lists.extend(fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten().map(|entry| entry.path()));
     let texts = lists.iter().filter_map(|list| fs::read_to_string(list).ok());

@@ -55,7 +55,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("e2e", &[]),
     ("oci-tests", &["seccomp"]),
     ("security", &["oci-tests"]),
-    ("xtask", &[]),
+    ("vm-guest", &[]),
+    ("xtask", &["vm-guest"]),
 ];
 
 /// Crates that must not reach these packages, directly or through others. The shim is resident per

@@ -65,6 +65,7 @@ impl Overlay {
         }
         match self.mount_new() {
             Err(Step("lowerdir+", Errno::INVAL) | Step(_, Errno::NOSYS)) => {}
+            Err(Step("create", Errno::INVAL)) if options_come_late() => {}
             other => return other.map_err(Error::from),
         }
         self.mount_old(scratch).map_err(Error::from)
@@ -146,6 +147,17 @@ impl Overlay {
         let _ = std::fs::remove_dir(&target);
         made
     }
+}
+
+/// Does this kernel's overlay look at its options only when the mount is made? Then it takes `lowerdir+`
+/// like any other word, and refuses it at the end (kernels before 6.5, whose overlay has no fs_context
+/// of its own: fs/fs_context.c, legacy_parse_param).
+fn options_come_late() -> bool {
+    let probe = || -> Result<(), Errno> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_flag(context.as_fd(), "no-such-option")
+    };
+    probe().is_ok()
 }
 
 /// Directory of the store that mounts pass through on older kernels.

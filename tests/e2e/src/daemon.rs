@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::environment::Peers;
 use crate::{Client, Environment};
 
 /// How the daemon differs from the plain one.
@@ -14,6 +15,8 @@ use crate::{Client, Environment};
 pub struct Options {
     /// Make a bridge; without it the daemon runs with `--bridge none`.
     pub network: bool,
+    /// No docker client and no dockerd are needed, nor used.
+    pub alone: bool,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -34,12 +37,12 @@ impl Daemon {
     }
 
     pub fn with_network() -> Option<Self> {
-        Self::start_with(Options { network: true, flags: Vec::new() })
+        Self::start_with(Options { network: true, ..Options::default() })
     }
 
     pub fn start_with(options: Options) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let environment = Environment::get()?;
+        let environment = if options.alone { Environment::alone()? } else { Environment::get()? };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // At most 15 bytes: IFNAMSIZ less the terminating zero.
         let bridge = format!("dht{}x{number}", std::process::id() % 1_000_000);
@@ -151,7 +154,7 @@ impl Daemon {
 
     /// The unmodified docker client on this daemon.
     pub fn docker(&self) -> Client {
-        self.client(self.environment.docker.clone())
+        self.client(self.peers().docker.clone())
     }
 
     /// Both clients: what one can do the other must be able to do.
@@ -161,7 +164,11 @@ impl Daemon {
 
     /// The unmodified docker client on the real dockerd.
     pub fn twin(&self) -> Client {
-        Client { host: self.environment.dockerd.clone(), ..self.docker() }
+        Client { host: self.peers().dockerd.clone(), ..self.docker() }
+    }
+
+    fn peers(&self) -> &'static Peers {
+        self.environment.peers.as_ref().expect("a test with `alone` uses our own programs only")
     }
 
     /// Import `busybox:latest` as the peers' dockerd has it.
@@ -180,7 +187,8 @@ impl Daemon {
     fn import(&self, archive: &str, cmd: &str, name: &str) -> &Self {
         let archive = self.environment.fixtures.join(archive);
         let path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        self.docker().run(&["import", "-c", cmd, "-c", path, archive.to_str().expect("a UTF-8 path"), name]);
+        let client = if self.options.alone { self.dhow() } else { self.docker() };
+        client.run(&["import", "-c", cmd, "-c", path, archive.to_str().expect("a UTF-8 path"), name]);
         self
     }
 }

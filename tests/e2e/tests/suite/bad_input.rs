@@ -144,7 +144,7 @@ fn a_full_disk_is_an_error_not_a_wreck() {
     }
     let _unmount = Unmount(mount.clone());
     let flags = vec!["--data-root".to_owned(), mount.join("data").to_str().unwrap().to_owned()];
-    let daemon = Daemon::start_with(e2e::Options { network: false, flags }).unwrap();
+    let daemon = Daemon::start_with(e2e::Options { flags, ..Default::default() }).unwrap();
     let docker = daemon.docker();
     daemon.busybox();
     let big = daemon.environment.fixtures.join("debian.tar");
