@@ -23,6 +23,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("ps", "procps"),
         ("strace", "strace"),
         ("xz", "xz-utils"),
+        ("/usr/include/seccomp.h", "libseccomp-dev"),
     ])?;
     let fixtures = fixtures::make()?;
     if !quick {
