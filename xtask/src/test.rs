@@ -26,6 +26,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("dbus-daemon", "dbus-daemon"),
         ("/usr/lib/python3/dist-packages/dbus/service.py", "python3-dbus"),
         ("/usr/lib/python3/dist-packages/gi/__init__.py", "python3-gi"),
+        ("/usr/include/seccomp.h", "libseccomp-dev"),
     ])?;
     let fixtures = fixtures::make()?;
     if !quick {

@@ -5,7 +5,8 @@
 //! here talks to the kernel; the program is loaded by the code that spawns the container.
 //!
 //! Invariant: for every architecture, system call number and argument vector the program returns what
-//! a naive reading of the profile returns (`tests/oracle.rs` proves it with an interpreter).
+//! libseccomp's program for the profile returns, and what a naive reading of the profile does
+//! (`tests/filter` compares the three with an interpreter).
 
 mod arch;
 mod assembler;

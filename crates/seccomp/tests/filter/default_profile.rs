@@ -3,7 +3,7 @@
 
 use crate::machine::{Call, Program};
 use crate::profiles::{DOCKER_CAPS, NATIVE, calls, context};
-use crate::reading::expect;
+use crate::reading::Reading;
 use seccomp::{Arch, Profile, compile};
 
 #[test]
@@ -13,8 +13,9 @@ fn agrees_with_its_reading_for_every_number() {
         for caps in [0, DOCKER_CAPS, 1 << 21, u64::MAX] {
             let context = context(arch, caps);
             let program = Program::new(&compile(&profile, &context).unwrap(), arch);
-            calls(&profile, &context, |call| {
-                let (got, want) = (program.answer(&call), expect(&profile, &context, &call));
+            let reading = Reading::new(&profile, &context);
+            calls(&reading, |call| {
+                let (got, want) = (program.answer(&call), reading.expect(&call));
                 assert_eq!(got, want, "{context:x?} {call:x?}: got {got:#x}, want {want:#x}");
             });
         }

@@ -24,7 +24,12 @@ struct Instruction {
 pub struct Program {
     instructions: Vec<Instruction>,
     big_endian: bool,
+    /// By instruction: a comparison that cannot be meant, see [`Program::is_confused_about`].
+    confused: Vec<bool>,
 }
+
+/// What the accumulator holds: the word at an offset, under a mask.
+type Held = Option<(u32, u32)>;
 
 impl Program {
     /// Decodes and checks `bytes`, made for a kernel of `native`.
@@ -55,7 +60,20 @@ impl Program {
             }
         }
         assert_eq!(instructions.last().unwrap().code, 0x06, "a program ends with a return");
-        Program { instructions, big_endian }
+        let confused = confused(&instructions);
+        Program { instructions, big_endian, confused }
+    }
+
+    /// Whether no call meets such a comparison.
+    pub fn is_clear(&self) -> bool {
+        !self.confused.contains(&true)
+    }
+
+    /// Whether the way of `call` through the program meets a comparison that cannot be meant: one that other ways
+    /// reach with another word in the accumulator, or one of the architecture with what is none. A compiler
+    /// that makes such a program has forgotten to load a word; ours never does.
+    pub fn is_confused_about(&self, call: &Call) -> bool {
+        !self.is_clear() && self.trace(call).iter().any(|at| self.confused[*at])
     }
 
     pub fn len(&self) -> usize {
@@ -75,37 +93,70 @@ impl Program {
         }
     }
 
+    /// What follows instruction `pc`, and the accumulator then.
+    fn step(&self, pc: usize, a: u32, call: &Call) -> (usize, u32) {
+        let Instruction { code, jt, jf, k } = self.instructions[pc];
+        let next = pc + 1;
+        let taken = match code {
+            0x20 => return (next, self.word(call, k)),
+            0x54 => return (next, a & k),
+            0x05 => return (next + k as usize, a),
+            0x15 => a == k,
+            0x25 => a > k,
+            0x35 => a >= k,
+            _ => a & k != 0,
+        };
+        (next + if taken { jt } else { jf }, a)
+    }
+
     /// The answer to `call`, and how many instructions it took.
     pub fn run(&self, call: &Call) -> (u32, usize) {
-        let (mut pc, mut a, mut steps) = (0, 0u32, 0);
-        loop {
-            let Instruction { code, jt, jf, k } = self.instructions[pc];
+        let (mut pc, mut a, mut steps) = (0, 0, 1);
+        while self.instructions[pc].code != 0x06 {
+            (pc, a) = self.step(pc, a, call);
             steps += 1;
-            pc += 1;
-            let taken = match code {
-                0x20 => {
-                    a = self.word(call, k);
-                    continue;
-                }
-                0x54 => {
-                    a &= k;
-                    continue;
-                }
-                0x06 => return (k, steps),
-                0x05 => {
-                    pc += k as usize;
-                    continue;
-                }
-                0x15 => a == k,
-                0x25 => a > k,
-                0x35 => a >= k,
-                _ => a & k != 0,
-            };
-            pc += if taken { jt } else { jf };
         }
+        (self.instructions[pc].k, steps)
     }
 
     pub fn answer(&self, call: &Call) -> u32 {
         self.run(call).0
     }
+
+    fn trace(&self, call: &Call) -> Vec<usize> {
+        let (mut pc, mut a) = (0, 0);
+        let mut way = vec![pc];
+        while self.instructions[pc].code != 0x06 {
+            (pc, a) = self.step(pc, a, call);
+            way.push(pc);
+        }
+        way
+    }
+}
+
+fn confused(instructions: &[Instruction]) -> Vec<bool> {
+    let mut held: Vec<Vec<Held>> = vec![Vec::new(); instructions.len()];
+    held[0].push(None);
+    let mut confused = Vec::new();
+    // Jumps go forward only, so that one pass sees every way.
+    for (at, i) in instructions.iter().enumerate() {
+        let here = std::mem::take(&mut held[at]);
+        let of_arch = here.contains(&Some((4, u32::MAX))) && Arch::ALL.iter().all(|arch| arch.audit() != i.k);
+        confused.push(matches!(i.code, 0x15 | 0x25 | 0x35 | 0x45) && (here.len() > 1 || of_arch));
+        for before in here {
+            let (after, targets) = match i.code {
+                0x20 => (Some((i.k, u32::MAX)), vec![at + 1]),
+                0x54 => (before.map(|(offset, mask)| (offset, mask & i.k)), vec![at + 1]),
+                0x05 => (before, vec![at + 1 + i.k as usize]),
+                0x06 => continue,
+                _ => (before, vec![at + 1 + i.jt, at + 1 + i.jf]),
+            };
+            for target in targets {
+                if !held[target].contains(&after) {
+                    held[target].push(after);
+                }
+            }
+        }
+    }
+    confused
 }

@@ -1,6 +1,8 @@
 //! What compiled filters answer, without loading them: run by an interpreter of our own and compared with a
 //! naive reading of the profile and with libseccomp's program for it.
 
+#![allow(clippy::print_stderr, reason = "says what is left out, and prints figures when asked to")]
+
 mod default_profile;
 mod differential;
 mod document;

@@ -1,7 +1,7 @@
 //! Random profiles, and the calls worth asking about for one.
 
 use crate::machine::Call;
-use crate::reading::{ARM_PRIVATE, X32, covered, default_of, demands, rules};
+use crate::reading::{ARM_PRIVATE, Demand, Reading, X32};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -32,9 +32,9 @@ pub fn some_action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// An action with a value that it may have.
+/// An action with a value that it may have. libseccomp takes no errno above 4094.
 fn some_outcome() -> impl Strategy<Value = (Action, Option<u32>)> {
-    (some_action(), option::of(prop_oneof![0..40u32, 0..4096u32, Just(4095)]), 0..0x1_0000u32).prop_map(
+    (some_action(), option::of(prop_oneof![0..40u32, 0..4095u32, Just(4094)]), 0..0x1_0000u32).prop_map(
         |(action, errno, message)| match action {
             Action::Trace => (action, errno.map(|_| message)),
             _ => (action, errno),
@@ -192,17 +192,15 @@ fn numbers() -> impl Iterator<Item = u32> {
 
 /// Calls worth asking about: every number of every covered architecture and of two that are not; where arguments
 /// matter, values around every constant they are compared with.
-pub fn calls(profile: &Profile, context: &Context, mut each: impl FnMut(Call)) {
+pub fn calls(reading: &Reading, mut each: impl FnMut(Call)) {
     let mut picker = Picker(1);
     for audit in [0, 0xC000_0032] {
         for nr in [0, 1, 59, 102, X32, u32::MAX] {
             each(Call { audit, nr, args: [0; 6] });
         }
     }
-    let covered = covered(profile, context);
-    let rules = rules(profile, context);
-    let (default, _) = default_of(profile);
-    for &arch in &covered {
+    let covered = &reading.covered;
+    for &arch in covered {
         if arch == Arch::X32 && covered.contains(&Arch::X86_64) {
             continue;
         }
@@ -211,7 +209,7 @@ pub fn calls(profile: &Profile, context: &Context, mut each: impl FnMut(Call)) {
             each(Call { audit, nr, args: [0; 6] });
             each(Call { audit, nr, args: [u64::MAX; 6] });
             let (arch, bare) = if arch == Arch::X86_64 && nr >= X32 { (Arch::X32, nr - X32) } else { (arch, nr) };
-            let demands = demands(&rules, default, arch, bare);
+            let demands = reading.demands(arch, bare);
             let args: Vec<Arg> = demands.iter().flat_map(|d| &d.args).copied().collect();
             if args.is_empty() {
                 continue;
@@ -238,21 +236,21 @@ pub fn calls(profile: &Profile, context: &Context, mut each: impl FnMut(Call)) {
             for &value in &values {
                 for index in 0..6 {
                     if indices.contains(&index) {
-                        let mut args = satisfying(&mut picker, &demands, &values);
+                        let mut args = satisfying(&mut picker, demands, &values);
                         args[index] = value;
                         each(Call { audit, nr, args });
                     }
                 }
             }
             for _ in 0..16 * demands.len().min(32) {
-                each(Call { audit, nr, args: satisfying(&mut picker, &demands, &values) });
+                each(Call { audit, nr, args: satisfying(&mut picker, demands, &values) });
             }
         }
     }
 }
 
 /// Arguments from `values` of which those compared by one of `demands` mostly satisfy it.
-fn satisfying(picker: &mut Picker, demands: &[crate::reading::Demand], values: &[u64]) -> [u64; 6] {
+fn satisfying(picker: &mut Picker, demands: &[Demand], values: &[u64]) -> [u64; 6] {
     let mut args = [0; 6].map(|_: u64| picker.of(values));
     let demand = &demands[(picker.next() % demands.len() as u64) as usize];
     for arg in &demand.args {

@@ -2,7 +2,7 @@
 
 use crate::machine::Program;
 use crate::profiles::{NATIVE, OPS, calls, context, mixed_profile, uniform_profile};
-use crate::reading::expect;
+use crate::reading::Reading;
 use proptest::prelude::*;
 use seccomp::{Profile, compile};
 
@@ -10,8 +10,9 @@ fn agrees(profile: &Profile) {
     for arch in NATIVE {
         let context = context(arch, 0);
         let program = Program::new(&compile(profile, &context).unwrap(), arch);
-        calls(profile, &context, |call| {
-            let (got, want) = (program.answer(&call), expect(profile, &context, &call));
+        let reading = Reading::new(profile, &context);
+        calls(&reading, |call| {
+            let (got, want) = (program.answer(&call), reading.expect(&call));
             assert_eq!(got, want, "{context:x?} {call:x?}: got {got:#x}, want {want:#x}");
         });
     }

@@ -1,6 +1,8 @@
 //! The naive reading of a profile: what it says about one call, without a program. It shares nothing with the
 //! compiler but the table of numbers, and is slow.
 
+use std::collections::HashMap;
+
 use crate::machine::Call;
 use seccomp::{Action, Arch, Arg, Context, Op, Profile, Rule};
 
@@ -104,19 +106,6 @@ pub fn covered(profile: &Profile, context: &Context) -> Vec<Arch> {
     family.iter().copied().filter(|a| names.iter().any(|n| n == a.scmp_name())).collect()
 }
 
-/// Which covered architecture a call is of, and its number there.
-pub fn meant(covered: &[Arch], call: &Call) -> Option<(Arch, u32)> {
-    let arch = covered.iter().copied().find(|a| a.audit() == call.audit)?;
-    if call.audit != Arch::X86_64.audit() || call.nr < X32 {
-        return Some((arch, call.nr));
-    }
-    match (covered.contains(&Arch::X32), call.nr) {
-        (true, nr) => Some((Arch::X32, nr - X32)),
-        (false, u32::MAX) => Some((arch, u32::MAX)),
-        (false, _) => None,
-    }
-}
-
 const SOCKETCALL: [&str; 20] = [
     "socket",
     "bind",
@@ -170,75 +159,116 @@ pub struct Demand {
     pub args: Vec<Arg>,
 }
 
-/// Demands about call `nr` of `arch` in the order of the document, those for the default action left out.
-pub fn demands(rules: &[&Rule], default: u32, arch: Arch, nr: u32) -> Vec<Demand> {
-    let mut all = Vec::new();
-    for rule in rules.iter().filter(|r| value(r.action, r.errno_ret) != default) {
-        let action = value(rule.action, rule.errno_ret);
-        for name in rule.names.iter().chain(&rule.name) {
-            let sub = multiplexed(arch, nr, name);
-            if sub.is_none() && seccomp::syscall::number(arch, name) != Some(nr) {
-                continue;
-            }
-            let repeats = rule.args.iter().enumerate().any(|(n, a)| rule.args[..n].iter().any(|b| b.index == a.index));
-            let parts: Vec<Vec<Arg>> =
-                if repeats { rule.args.iter().map(|a| vec![*a]).collect() } else { vec![rule.args.clone()] };
-            for mut args in parts {
-                if let Some(sub) = sub {
-                    args.retain(|a| a.index != 0);
-                    args.push(Arg { index: 0, value: sub, value_two: 0, op: Op::Equal });
+impl Demand {
+    pub fn hold(&self, args: &[u64; 6], arch: Arch) -> bool {
+        self.args.iter().all(|arg| holds(arg, args, arch))
+    }
+}
+
+/// The demands of one rule on call `nr` of `arch`, which it reaches by `name`.
+fn demands_of(rule: &Rule, name: &str, arch: Arch, nr: u32) -> Vec<Demand> {
+    let repeats = rule.args.iter().enumerate().any(|(n, a)| rule.args[..n].iter().any(|b| b.index == a.index));
+    let parts: Vec<Vec<Arg>> =
+        if repeats { rule.args.iter().map(|a| vec![*a]).collect() } else { vec![rule.args.clone()] };
+    let mask = if narrow(arch) { 0xffff_ffff } else { u64::MAX };
+    let demand = |mut args: Vec<Arg>| {
+        if let Some(sub) = multiplexed(arch, nr, name) {
+            args.retain(|a| a.index != 0);
+            args.push(Arg { index: 0, value: sub, value_two: 0, op: Op::Equal });
+        }
+        args.retain(|a| a.op != Op::MaskedEqual || a.value & mask != 0);
+        args.sort_by_key(|a| a.index);
+        Demand { action: value(rule.action, rule.errno_ret), args }
+    };
+    parts.into_iter().map(demand).collect()
+}
+
+/// A profile as read for a context.
+#[derive(Debug)]
+pub struct Reading {
+    pub covered: Vec<Arch>,
+    pub default: u32,
+    /// Calls of the future are left to the kernel.
+    pub permissive: bool,
+    /// First number that no rule can know of.
+    unknown_from: HashMap<Arch, u32>,
+    /// What rules demand about a call, in the order of the document, those for the default action left out.
+    demands: HashMap<(Arch, u32), Vec<Demand>>,
+}
+
+impl Reading {
+    pub fn new(profile: &Profile, context: &Context) -> Reading {
+        let covered = covered(profile, context);
+        let action = profile.default_action.unwrap();
+        let default = default_of(profile);
+        let permissive = matches!(action, Action::Allow | Action::Log | Action::Trace) || default == ENOSYS;
+        let (mut demands, mut unknown_from) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
+        for &arch in &covered {
+            for rule in rules(profile, context) {
+                for name in rule.names.iter().chain(&rule.name) {
+                    let direct = seccomp::syscall::number(arch, name);
+                    if let Some(nr) = direct.filter(|nr| *nr < ARM_PRIVATE && (*nr > 0 || arch == Arch::X32)) {
+                        let from = unknown_from.entry(arch).or_insert(0);
+                        *from = (nr + 1).max(*from);
+                    }
+                    let through = [102, 117].into_iter().filter(|nr| multiplexed(arch, *nr, name).is_some());
+                    if value(rule.action, rule.errno_ret) != default {
+                        for nr in direct.into_iter().chain(through) {
+                            demands.entry((arch, nr)).or_default().extend(demands_of(rule, name, arch, nr));
+                        }
+                    }
                 }
-                let mask = if narrow(arch) { 0xffff_ffff } else { u64::MAX };
-                args.retain(|a| a.op != Op::MaskedEqual || a.value & mask != 0);
-                args.sort_by_key(|a| a.index);
-                all.push(Demand { action, args });
             }
         }
+        Reading { covered, default, permissive, unknown_from, demands }
     }
-    all
-}
 
-/// The default action and whether it leaves calls of the future to the kernel.
-pub fn default_of(profile: &Profile) -> (u32, bool) {
-    let action = profile.default_action.unwrap();
-    let default = value(action, profile.default_errno_ret);
-    (default, matches!(action, Action::Allow | Action::Log | Action::Trace) || default == ENOSYS)
-}
-
-/// First number that no rule can know of.
-pub fn unknown_from(rules: &[&Rule], arch: Arch) -> Option<u32> {
-    rules
-        .iter()
-        .flat_map(|r| r.names.iter().chain(&r.name))
-        .filter_map(|n| seccomp::syscall::number(arch, n))
-        .filter(|n| *n < ARM_PRIVATE && (*n > 0 || arch == Arch::X32))
-        .max()
-        .map(|n| n + 1)
-}
-
-/// What the profile says about `call`.
-pub fn expect(profile: &Profile, context: &Context, call: &Call) -> u32 {
-    let Some((arch, nr)) = meant(&covered(profile, context), call) else { return KILL_PROCESS };
-    let (default, permissive) = default_of(profile);
-    if arch == Arch::X86_64 && nr == u32::MAX {
-        // With the x32 bit set it is beyond what runc calls unknown.
-        return default;
+    /// Which covered architecture a call is of, and its number there.
+    pub fn meant(&self, call: &Call) -> Option<(Arch, u32)> {
+        let arch = self.covered.iter().copied().find(|a| a.audit() == call.audit)?;
+        if call.audit != Arch::X86_64.audit() || call.nr < X32 {
+            return Some((arch, call.nr));
+        }
+        match (self.covered.contains(&Arch::X32), call.nr) {
+            (true, nr) => Some((Arch::X32, nr - X32)),
+            (false, u32::MAX) => Some((arch, u32::MAX)),
+            (false, _) => None,
+        }
     }
-    let rules = rules(profile, context);
-    let demands = demands(&rules, default, arch, nr);
-    if let Some(unconditional) = demands.iter().find(|d| d.args.is_empty()) {
-        return unconditional.action;
+
+    pub fn demands(&self, arch: Arch, nr: u32) -> &[Demand] {
+        self.demands.get(&(arch, nr)).map_or(&[], Vec::as_slice)
     }
-    if let Some(from) = unknown_from(&rules, arch).filter(|_| !permissive) {
+
+    /// Whether a call is beyond what the profile can know of and the kernel is to be taken for one that has not
+    /// got it.
+    pub fn is_unknown(&self, arch: Arch, nr: u32) -> bool {
+        let Some(from) = self.unknown_from.get(&arch).filter(|_| !self.permissive) else { return false };
+        let skipped = arch == Arch::X86_64 && nr == u32::MAX;
         let unread = nr == 0 && matches!(arch, Arch::S390x | Arch::S390);
-        if unread || (nr >= from && demands.is_empty()) {
+        unread || (nr >= *from && !skipped && self.demands(arch, nr).is_empty())
+    }
+
+    /// What the profile says about `call`.
+    pub fn expect(&self, call: &Call) -> u32 {
+        let Some((arch, nr)) = self.meant(call) else { return KILL_PROCESS };
+        if self.is_unknown(arch, nr) {
             return ENOSYS;
         }
+        let demands = self.demands(arch, nr);
+        if let Some(unconditional) = demands.iter().find(|d| d.args.is_empty()) {
+            return unconditional.action;
+        }
+        let nodes = |d: &Demand| d.args.iter().flat_map(|a| nodes(a, arch)).collect::<Vec<_>>();
+        let tree = demands.iter().enumerate().map(|(n, d)| (nodes(d), n)).collect();
+        let hit = walk(tree).into_iter().find(|n| demands[*n].hold(&call.args, arch));
+        hit.map_or(self.default, |n| demands[n].action)
     }
-    let nodes = |d: &Demand| d.args.iter().flat_map(|a| nodes(a, arch)).collect::<Vec<_>>();
-    let tree = demands.iter().enumerate().map(|(n, d)| (nodes(d), n)).collect();
-    let hit = walk(tree).into_iter().find(|n| demands[*n].args.iter().all(|a| holds(a, &call.args, arch)));
-    hit.map_or(default, |n| demands[n].action)
+}
+
+/// The filter return value of the default action.
+pub fn default_of(profile: &Profile) -> u32 {
+    value(profile.default_action.unwrap(), profile.default_errno_ret)
 }
 
 /// A comparison in libseccomp's tree: its place among its neighbours (greatest first) and what tells it
@@ -260,10 +290,13 @@ fn nodes(arg: &Arg, arch: Arch) -> Vec<Node> {
     halves.into_iter().map(node).collect()
 }
 
+/// What is left of a demand's comparisons, and its number.
+type Numbered = (Vec<Node>, usize);
+
 /// Numbers of demands in the order in which libseccomp's tree has them.
-fn walk(demands: Vec<(Vec<Node>, usize)>) -> Vec<usize> {
+fn walk(demands: Vec<Numbered>) -> Vec<usize> {
     let mut out = Vec::new();
-    let mut groups: Vec<(Node, Vec<(Vec<Node>, usize)>)> = Vec::new();
+    let mut groups: Vec<(Node, Vec<Numbered>)> = Vec::new();
     for (mut nodes, n) in demands {
         if nodes.is_empty() {
             out.push(n);
