@@ -18,9 +18,9 @@ pub enum Profile {
 
 /// Builds and returns the directory that holds `dhow`, `dhowd`, `dhow-shim` and `dhow-oci`.
 pub fn build(profile: Profile) -> Result<PathBuf> {
-    let (flags, built): (&[&str], &str) = match profile {
-        Profile::Dev => (&[], "debug"),
-        Profile::Release => (&["--release"], "release"),
+    let (flags, built, small): (&[&str], &str, &str) = match profile {
+        Profile::Dev => (&[], "debug", "shim-test"),
+        Profile::Release => (&["--release"], "release", "shim"),
     };
     let mut args = vec!["build", "--quiet", "-p", "dhow", "-p", "dhowd"];
     args.extend(flags);
@@ -30,9 +30,9 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     // millisecond; a static PIE has the least private memory and starts fastest, and runs in a root without
     // libraries. An explicit target keeps the flag off build scripts.
     let host = host_triple()?;
-    let mut small = shell::command("cargo", ["build", "--quiet", "--profile", "shim", "--target", &host]);
-    small.args(["-p", "dhow-shim", "-p", "dhow-oci"]).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    shell::run(&mut small)?;
+    let mut command = shell::command("cargo", ["build", "--quiet", "--profile", small, "--target", &host]);
+    command.args(["-p", "dhow-shim", "-p", "dhow-oci"]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    shell::run(&mut command)?;
 
     let dist = shell::target().join("dist").join(built);
     fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
@@ -40,8 +40,8 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     for (name, source) in [
         ("dhow", target.join(built).join("dhow")),
         ("dhowd", target.join(built).join("dhowd")),
-        ("dhow-shim", target.join(&host).join("shim").join("dhow-shim")),
-        ("dhow-oci", target.join(&host).join("shim").join("dhow-oci")),
+        ("dhow-shim", target.join(&host).join(small).join("dhow-shim")),
+        ("dhow-oci", target.join(&host).join(small).join("dhow-oci")),
     ] {
         let temporary = dist.join(format!(".{name}.new"));
         fs::copy(&source, &temporary).with_context(|| format!("cannot copy {}", source.display()))?;
