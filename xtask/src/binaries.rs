@@ -18,15 +18,15 @@ pub enum Profile {
 
 /// Builds and returns the directory that holds `dhow`, `dhowd`, `dhow-shim` and `dhow-oci`.
 pub fn build(profile: Profile) -> Result<PathBuf> {
-    let (flags, built): (&[&str], &str) = match profile {
-        Profile::Dev => (&[], "debug"),
-        Profile::Release => (&["--release"], "release"),
+    let (flags, built, small): (&[&str], &str, &str) = match profile {
+        Profile::Dev => (&[], "debug", "shim-test"),
+        Profile::Release => (&["--release"], "release", "shim"),
     };
     let mut args = vec!["build", "--quiet", "-p", "dhow", "-p", "dhowd"];
     args.extend(flags);
     shell::run(&mut shell::command("cargo", args))?;
 
-    let small = small()?;
+    let small = small_programs(small)?;
 
     let dist = shell::target().join("dist").join(built);
     fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
@@ -47,14 +47,14 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
 
 /// Builds the OCI runtime alone, as an installation has it.
 pub fn runtime() -> Result<PathBuf> {
-    Ok(small()?.join("dhow-oci"))
+    Ok(small_programs("shim")?.join("dhow-oci"))
 }
 
 /// The shim and the runtime are linked statically: one is resident per container, the other lives for a
 /// millisecond; a static PIE has the least private memory and starts fastest, and runs in a root without
 /// libraries.
-fn small() -> Result<PathBuf> {
-    build_static(&["dhow-shim", "dhow-oci"], "shim", "shim")
+fn small_programs(profile: &str) -> Result<PathBuf> {
+    build_static(&["dhow-shim", "dhow-oci"], profile, profile)
 }
 
 /// Builds programs as static PIEs and returns their directory. `built` is where cargo puts the profile's

@@ -9,16 +9,46 @@ use std::time::Instant;
 use common::*;
 use launch::*;
 
+/// Proportional set size in KiB of a shim and of the process its execs are born from.
+fn pss(shim: &Shim) -> [u64; 2] {
+    let of = |pid: &str| -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+    };
+    let pid = shim.child.id().to_string();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let beside = children.split_whitespace().filter(|child| **child != shim.pid.to_string()).map(of).sum();
+    [of(&pid), beside]
+}
+
+fn idle_shims(count: usize) -> Vec<Shim> {
+    (0..count)
+        .map_while(|_| {
+            let dir = tempfile::tempdir().unwrap();
+            let root = rootfs(dir.path())?;
+            let plan = plan(dir.path(), &root, PIPES, &["sh", "-c", "seq 100000; sleep 1000"]);
+            let mut shim = Shim::launch(dir, &plan, &[]);
+            let (response, _) = shim.exec("e", process(&["true"]), PIPES, Streams::default());
+            assert!(matches!(response, Response::ExecStarted { .. }), "{response:?}");
+            shim.wait_event(|event| matches!(event, Event::ExecExited { .. }));
+            Some(shim)
+        })
+        .collect()
+}
+
 #[test]
 #[ignore = "prints a figure"]
 fn proportional_memory_while_idle() {
-    let dir = tempfile::tempdir().unwrap();
-    let Some(root) = rootfs(dir.path()) else { return };
-    let plan = plan(dir.path(), &root, PIPES, &["sh", "-c", "seq 100000; sleep 1000"]);
-    let shim = Shim::launch(dir, &plan, &[]);
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", shim.child.id())).unwrap();
-    eprintln!("{text}");
+    for count in [1, 50] {
+        let shims = idle_shims(count);
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        let mut all: Vec<[u64; 2]> = shims.iter().map(pss).collect();
+        all.sort_by_key(|[shim, zygote]| shim + zygote);
+        if let Some([shim, zygote]) = all.get(count / 2) {
+            eprintln!("among {count}: {} KiB, of them {shim} the shim and {zygote} its zygote", shim + zygote);
+        }
+    }
 }
 
 #[test]
