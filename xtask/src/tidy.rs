@@ -23,6 +23,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cgroup", &["sys", "types"]),
     ("runtime", &["cgroup", "launch", "seccomp", "sys"]),
     ("shim", &["launch", "runtime", "sys"]),
+    ("oci", &["seccomp", "types"]),
+    ("oci-runtime", &["cgroup", "launch", "netlink", "oci", "runtime", "seccomp", "sys", "types"]),
     ("store", &["layer", "sys", "types"]),
     ("state", &["types"]),
     ("distribution", &["types"]),
@@ -49,6 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dhow", &["cli"]),
     ("dhowd", &["api", "docker-types", "engine", "sys", "types"]),
     ("dhow-shim", &["shim"]),
+    ("dhow-oci", &["oci-runtime"]),
     ("e2e", &[]),
     ("xtask", &[]),
 ];

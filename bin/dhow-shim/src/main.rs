@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match shim::serve() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(never) => match never {},
         Err(StartError::NotASocket) => {
             say("dhow-shim is started by dhowd with a control socket as its standard input; run dhow instead.\n", true);
             ExitCode::from(125)

@@ -252,12 +252,10 @@ fn links_in_the_image_cannot_lead_mounts_out() {
     std::os::unix::fs::symlink(format!("../../../../..{}", canary.display()), root.join("link")).unwrap();
     let mut first = plan(dir.path(), &root, PIPES, &["ls", "/link/"]);
     first.mounts.push(Mount {
-        kind: MountKind::Fs { fstype: "tmpfs".to_owned(), source: "t".to_owned(), options: Vec::new() },
-        target: "/link/deep".to_owned(),
-        attrs: 0,
-        recursive: false,
-        propagation: 0,
-        file: false,
+        ..Mount::new(
+            MountKind::Fs { fstype: "tmpfs".to_owned(), source: "t".to_owned(), options: Vec::new() },
+            "/link/deep",
+        )
     });
     let mut shim = Shim::launch(dir, &first, &[]);
     assert_eq!(shim.wait().code, 0);

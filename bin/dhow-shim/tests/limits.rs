@@ -53,14 +53,7 @@ fn v1_groups_are_joined_and_shown() {
         let script = "cat /proc/self/cgroup; cat /sys/fs/cgroup/pids/cgroup.procs; touch /sys/fs/cgroup/x; mkdir /sys/fs/cgroup/memory/x; grep -c cgroup /proc/mounts";
         let mut plan = plan(dir.path(), &root, PIPES, &["sh", "-c", script]);
         plan.namespaces.cgroup = namespace;
-        plan.mounts.push(Mount {
-            kind: MountKind::Cgroup,
-            target: "/sys/fs/cgroup".to_owned(),
-            attrs: 0xf,
-            recursive: false,
-            propagation: 0,
-            file: false,
-        });
+        plan.mounts.push(Mount { attrs: 0xf, ..Mount::new(MountKind::Cgroup, "/sys/fs/cgroup") });
         let mut files = Vec::new();
         for (index, (name, group)) in groups.iter().enumerate() {
             files.push(std::fs::OpenOptions::new().write(true).open(group.0.join("cgroup.procs")).unwrap());
@@ -102,14 +95,7 @@ fn a_v2_group_is_entered_by_the_clone_itself() {
     let mut plan = plan(dir.path(), &root, PIPES, &["sh", "-c", script]);
     plan.namespaces.cgroup = NamespaceSource::New;
     plan.cgroup.v2_dir = Some(0);
-    plan.mounts.push(Mount {
-        kind: MountKind::Cgroup,
-        target: "/sys/fs/cgroup".to_owned(),
-        attrs: 0xf,
-        recursive: false,
-        propagation: 0,
-        file: false,
-    });
+    plan.mounts.push(Mount { attrs: 0xf, ..Mount::new(MountKind::Cgroup, "/sys/fs/cgroup") });
     let directory = std::fs::File::open(&group.0).unwrap();
     let mut shim = Shim::launch(dir, &plan, &[directory.as_fd()]);
     shim.wait();
@@ -177,12 +163,10 @@ fn mounts_from_outside_keep_to_their_options() {
     let script = "cat /data/file /etc/resolv.conf /run/stub.conf; touch /data/new && echo written; touch /deep/er/x; echo x > /etc/resolv.conf";
     let mut plan = plan(dir.path(), &root, PIPES, &["sh", "-c", script]);
     let mount = |index, target: &str, attrs, file| Mount {
-        kind: MountKind::Detached(index),
-        target: target.to_owned(),
         attrs,
-        recursive: true,
-        propagation: 0,
+        tree_attrs: attrs,
         file,
+        ..Mount::new(MountKind::Detached(index), target)
     };
     plan.mounts.push(mount(0, "/data", 0, false));
     plan.mounts.push(mount(1, "/deep/er", 1, false));
@@ -236,14 +220,7 @@ fn mounts_over_proc_are_refused_but_for_lxcfs() {
         let source = if allowed { file } else { root.clone() };
         let source = sys::mount::clone_tree(rustix::fs::CWD, &source, false).unwrap();
         let mut plan = plan(dir.path(), &root, PIPES, &["true"]);
-        plan.mounts.push(Mount {
-            kind: MountKind::Detached(0),
-            target: target.to_owned(),
-            attrs: 0,
-            recursive: false,
-            propagation: 0,
-            file: allowed,
-        });
+        plan.mounts.push(Mount { file: allowed, ..Mount::new(MountKind::Detached(0), target) });
         let response = Shim::start(dir).try_launch(&plan, &[source.as_fd()]);
         match response {
             Response::Started { .. } => assert!(allowed, "{target}"),

@@ -23,6 +23,30 @@ fn proportional_memory_while_idle() {
 
 #[test]
 #[ignore = "prints a figure"]
+fn time_of_an_exec() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(root) = rootfs(dir.path()) else { return };
+    let plan = plan(dir.path(), &root, PIPES, &["sleep", "1000"]);
+    let mut shim = Shim::launch(dir, &plan, &[]);
+    let mut started = Vec::new();
+    let mut whole = Vec::new();
+    for number in 0..400 {
+        let begin = Instant::now();
+        let (response, stream) = shim.exec(&format!("e{number}"), process(&["true"]), PIPES, Streams::default());
+        assert!(matches!(response, Response::ExecStarted { .. }), "{response:?}");
+        started.push(begin.elapsed());
+        drop(stream);
+        shim.wait_event(|event| matches!(event, Event::ExecExited { .. }));
+        whole.push(begin.elapsed());
+    }
+    started.sort();
+    whole.sort();
+    eprintln!("exec requested to started: least {:?}, median {:?}, p95 {:?}", started[0], started[200], started[380]);
+    eprintln!("exec requested to ended: least {:?}, median {:?}, p95 {:?}", whole[0], whole[200], whole[380]);
+}
+
+#[test]
+#[ignore = "prints a figure"]
 fn time_from_request_to_exit() {
     let mut launch = Vec::new();
     let mut whole = Vec::new();

@@ -187,7 +187,7 @@ impl Cgroup {
         let mut last = Ok(());
         for wait in REMOVE_WAITS {
             std::thread::sleep(Duration::from_millis(wait));
-            last = self.remove_once();
+            last = self.try_remove();
             match &last {
                 Err(e) if e.errno() == Some(EBUSY) => {}
                 _ => break,
@@ -196,7 +196,11 @@ impl Cgroup {
         last
     }
 
-    fn remove_once(&self) -> Result<(), Error> {
+    /// As [`Cgroup::remove`], without waiting for anybody.
+    ///
+    /// # Errors
+    /// [`Error::Io`], with EBUSY while processes are in it.
+    pub fn try_remove(&self) -> Result<(), Error> {
         let mut first = Ok(());
         for dir in self.dirs() {
             let result = remove_tree(dir, MAX_DEPTH);

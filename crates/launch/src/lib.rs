@@ -10,8 +10,8 @@ pub mod plan;
 pub mod wire;
 
 pub use plan::{
-    CgroupHandle, DeviceNode, EnvBlock, ExecPlan, FdIndex, IoMode, LaunchPlan, LogConfig, Mount, MountKind,
-    NamespaceSet, NamespaceSource, Process, Rlimit, RootFs, Sysctl, Terminal,
+    CgroupHandle, Clock, DeviceNode, EnvBlock, ExecPlan, FdIndex, IoMode, LaunchPlan, LogConfig, MemoryPolicy, Mount,
+    MountKind, NamespaceSet, NamespaceSource, Process, Rlimit, RootFs, Scheduler, Sysctl, Terminal, TimeOffset,
 };
 pub use wire::{
     Event, ExitRecord, FailureStage, MAX_MESSAGE, ReplyFrame, Request, RequestFrame, Response, Snapshot, Streams,

@@ -10,7 +10,7 @@ pub type FdIndex = u16;
 pub type EnvBlock = Vec<Vec<u8>>;
 
 /// A container from nothing to its first instruction.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct LaunchPlan {
     /// 64 lower-case hexadecimal digits.
     pub container_id: String,
@@ -19,6 +19,16 @@ pub struct LaunchPlan {
     pub run_dir: String,
     pub namespaces: NamespaceSet,
     pub rootfs: RootFs,
+    /// Instead of pivoting, move the root over the host's and change root (`--no-pivot`, for a host that runs from
+    /// its initramfs). Weaker: the host's mounts stay below.
+    pub no_pivot: bool,
+    /// Propagation the root has in the end: `MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE`, with `MS_REC` where
+    /// wanted; 0 leaves it private.
+    pub root_propagation: u64,
+    /// Offsets of the clocks in a new time namespace (time_namespaces(7)).
+    pub time_offsets: Vec<TimeOffset>,
+    /// Stay in the caller's session keyring.
+    pub shared_keyring: bool,
     /// Mounts in the order they are made, after the root is in place. Targets resolve inside the root.
     pub mounts: Vec<Mount>,
     /// Device nodes made in `/dev` (a tmpfs among `mounts`), or bound when the nodes cannot be made.
@@ -46,33 +56,81 @@ pub struct LaunchPlan {
 }
 
 /// Namespaces of a container. `New` is made by clone, `Join` entered through an open descriptor.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub enum NamespaceSource {
-    /// A fresh namespace by clone, with only loopback, brought up.
+    /// A fresh namespace by clone; a network with only loopback, brought up.
     New,
     /// The namespace behind the descriptor.
     Join(FdIndex),
-    /// The one the shim itself lives in.
+    /// The one the starter itself lives in.
+    #[default]
     Host,
 }
 
-/// Where each namespace comes from. The mount namespace is always new.
+/// Where each namespace comes from.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct NamespaceSet {
+    /// Never `Host`: a container cannot be had without mounts of its own.
+    pub mount: NamespaceSource,
     pub net: NamespaceSource,
     pub pid: NamespaceSource,
     pub ipc: NamespaceSource,
     pub uts: NamespaceSource,
     pub cgroup: NamespaceSource,
+    /// In a user namespace, new or joined, the container is set up as its user and group 0.
+    pub user: NamespaceSource,
+    pub time: NamespaceSource,
+}
+
+impl Default for NamespaceSet {
+    /// A mount namespace of its own, all others the starter's.
+    fn default() -> Self {
+        let host = NamespaceSource::Host;
+        Self {
+            mount: NamespaceSource::New,
+            net: host,
+            pid: host,
+            ipc: host,
+            uts: host,
+            cgroup: host,
+            user: host,
+            time: host,
+        }
+    }
+}
+
+/// How far a clock of a new time namespace is ahead of the host's.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct TimeOffset {
+    pub clock: Clock,
+    pub seconds: i64,
+    /// Below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+/// The clocks a time namespace has (clock_gettime(2)).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub enum Clock {
+    Monotonic,
+    Boottime,
 }
 
 /// How the root comes to be.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub enum RootFs {
-    /// A detached mount (fsmount or open_tree) ready to be attached.
+    /// A detached mount (fsmount or open_tree) ready to be attached. It is entered before anything is mounted in it.
     Detached(FdIndex),
-    /// A directory, bound recursively.
+    /// A directory, bound recursively on itself. It is entered last: until then paths of the host can be bound,
+    /// procfs can be mounted in a user namespace, and hooks see the root where the host has it.
     Directory(String),
+    /// A detached mount that is entered last, for a container whose root may not reach the directory itself.
+    DetachedLast(FdIndex),
+}
+
+impl Default for RootFs {
+    fn default() -> Self {
+        Self::Directory("/".to_owned())
+    }
 }
 
 /// One mount of the container.
@@ -83,12 +141,38 @@ pub struct Mount {
     pub target: String,
     /// `MOUNT_ATTR_*` bits (linux/mount.h): RDONLY 1, NOSUID 2, NODEV 4, NOEXEC 8, NOATIME 0x10, STRICTATIME 0x20 …
     pub attrs: u64,
-    /// Apply `attrs` to the whole tree below, not only to the top.
-    pub recursive: bool,
+    /// The same bits, taken away from what a bind mount has of its source.
+    pub clear: u64,
+    /// Bits set, and taken away, on the mount and all below it.
+    pub tree_attrs: u64,
+    pub tree_clear: u64,
     /// `MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE`, with `MS_REC` where wanted; 0 leaves it private.
     pub propagation: u64,
     /// Target is a regular file: create a file, not a directory, when it is missing.
     pub file: bool,
+    /// Map ids through the user namespace behind the descriptor (`MOUNT_ATTR_IDMAP`), with `true` of all below too.
+    pub idmap: Option<(FdIndex, bool)>,
+    /// A tmpfs that begins with a copy of what the directory below it holds.
+    pub copy_up: bool,
+}
+
+impl Mount {
+    /// A mount with no option but its kind's.
+    #[must_use]
+    pub fn new(kind: MountKind, target: impl Into<String>) -> Self {
+        Self {
+            kind,
+            target: target.into(),
+            attrs: 0,
+            clear: 0,
+            tree_attrs: 0,
+            tree_clear: 0,
+            propagation: 0,
+            file: false,
+            idmap: None,
+            copy_up: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -97,6 +181,9 @@ pub enum MountKind {
     Fs { fstype: String, source: String, options: Vec<(String, Option<String>)> },
     /// A detached bind mount the daemon opened (open_tree with CLONE), so the source is pinned.
     Detached(FdIndex),
+    /// A bind of a path of the host, opened in the new mount namespace before anything changes there; whether the
+    /// target is a file or a directory is what the source is. Only for a root that is entered last.
+    Path { source: String, recursive: bool },
     /// The cgroup hierarchies, in the form of the host: v2 one mount, v1 a tmpfs with one bind per controller
     /// holding the container's own group.
     Cgroup,
@@ -128,6 +215,8 @@ pub struct Sysctl {
 pub struct CgroupHandle {
     /// Directory of the v2 group, for CLONE_INTO_CGROUP.
     pub v2_dir: Option<FdIndex>,
+    /// The host has v2 alone and shows it so, also where no group is joined.
+    pub v2_only: bool,
     /// Open `tasks` of each v1 hierarchy; the child, which has one thread, writes `0` to each.
     pub v1_tasks: Vec<FdIndex>,
     /// v1 only, for [`MountKind::Cgroup`]: host directory of the group and the name to show it under
@@ -146,7 +235,7 @@ pub struct Rlimit {
 }
 
 /// The user's process: credentials, limits and what to execute.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Process {
     /// Argument vector; `args[0]` without a slash is searched in the `PATH` of `env`.
     pub args: Vec<Vec<u8>>,
@@ -157,21 +246,70 @@ pub struct Process {
     pub gid: u32,
     /// Supplementary groups, in addition to nothing: the list is complete.
     pub groups: Vec<u32>,
-    /// Capability bit sets, bit n = capability n. Inheritable is always empty.
+    /// Capability bit sets, bit n = capability n. Ambient ones are inheritable whatever `inheritable` says.
     pub bounding: u64,
     pub permitted: u64,
     pub effective: u64,
+    pub inheritable: u64,
     pub ambient: u64,
     pub no_new_privileges: bool,
     /// A compiled cBPF program: `struct sock_filter` array in native byte order. None: unconfined.
     pub seccomp: Option<Vec<u8>>,
+    /// `SECCOMP_FILTER_FLAG_*` bits (seccomp(2)). With `NEW_LISTENER` the starter gets the listener.
+    pub seccomp_flags: u32,
     pub rlimits: Vec<Rlimit>,
-    /// Written to `/proc/self/oom_score_adj`; refusals of a lower value than allowed are ignored.
+    /// Written to `/proc/self/oom_score_adj` unless it is so already; a refusal is a warning. None: as the starter's,
+    /// which for a protected engine is not what its containers should have.
     pub oom_score_adj: Option<i32>,
     /// Umask, 0o022 unless told otherwise.
     pub umask: u32,
     /// Profile for `/proc/self/attr/apparmor/exec`, when the host has AppArmor.
     pub apparmor: Option<String>,
+    /// SELinux label for `/proc/self/attr/exec`.
+    pub selinux: Option<String>,
+    /// CPU scheduling (sched_setattr(2)).
+    pub scheduler: Option<Scheduler>,
+    /// I/O class and priority as ioprio_set(2) takes them.
+    pub io_priority: Option<u16>,
+    /// CPUs to run on while being set up, and from the program on (sched_setaffinity(2)); bit n of word n / 64.
+    pub initial_cpus: Option<Vec<u64>>,
+    pub final_cpus: Option<Vec<u64>>,
+    /// Execution domain (personality(2)).
+    pub personality: Option<u32>,
+    /// Where memory is taken from on a host of several nodes (set_mempolicy(2)).
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Descriptors from 3 on that the program keeps (`--preserve-fds`).
+    pub preserve_fds: u32,
+}
+
+/// Arguments of sched_setattr(2).
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Scheduler {
+    /// `SCHED_*` number.
+    pub policy: u32,
+    pub nice: i32,
+    pub priority: u32,
+    /// `SCHED_FLAG_*` bits.
+    pub flags: u64,
+    /// Nanoseconds, for `SCHED_DEADLINE`.
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// Arguments of set_mempolicy(2).
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// `MPOL_*` number with `MPOL_F_*` flags.
+    pub mode: i32,
+    /// Bit n of word n / 64 is node n.
+    pub nodes: Vec<u64>,
+}
+
+impl Default for IoMode {
+    fn default() -> Self {
+        Self::Pipes { stdin: false, stdin_once: false }
+    }
 }
 
 /// Standard streams of a process.
@@ -195,8 +333,9 @@ pub struct Terminal {
 }
 
 /// The container's log file, owned by the shim.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub enum LogConfig {
+    #[default]
     None,
     /// Docker's json-file: `{"log":"…\n","stream":"stdout","time":"…"}` a line, RFC 3339 with nanoseconds.
     JsonFile {
@@ -211,7 +350,7 @@ pub enum LogConfig {
 }
 
 /// A further process in a running container.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct ExecPlan {
     /// 64 lower-case hexadecimal digits.
     pub exec_id: String,
@@ -219,4 +358,10 @@ pub struct ExecPlan {
     pub io: IoMode,
     /// Group of the container, so that the exec is accounted to it.
     pub cgroup: CgroupHandle,
+    /// The container has a user namespace of its own, which is entered first.
+    pub user_namespace: bool,
+    /// The container has a time namespace of its own.
+    pub time_namespace: bool,
+    /// Stay in the caller's session keyring.
+    pub shared_keyring: bool,
 }

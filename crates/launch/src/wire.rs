@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{ExecPlan, LaunchPlan};
 
 /// Bumped when a message changes; a daemon refuses a shim of another major version with a clear text.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 
 /// Largest datagram either side sends; plans travel in a memfd instead.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -111,6 +111,8 @@ pub enum FailureStage {
     NotRunning,
     NoSuchExec,
     Log,
+    Hook,
+    Scheduling,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]

@@ -54,9 +54,13 @@ pub(crate) fn open_mounts(plan: &LaunchPlan) -> Result<CgroupMounts, Failure> {
         Ok((name.clone(), tree))
     };
     let v1: Vec<_> = plan.cgroup.v1_mounts.iter().map(open).collect::<Result<_, _>>()?;
-    let shown = v1.is_empty() && plan.cgroup.v2_dir.is_some() && plan.namespaces.cgroup == NamespaceSource::Host;
+    let shown = v1.is_empty() && shows_v2(&plan.cgroup) && plan.namespaces.cgroup == NamespaceSource::Host;
     let v2_of_host = if shown { open_unified() } else { None };
     Ok(CgroupMounts { v1, v2_of_host })
+}
+
+fn shows_v2(handle: &CgroupHandle) -> bool {
+    handle.v2_only || handle.v2_dir.is_some()
 }
 
 /// The host's v2 hierarchy where hosts have it.
@@ -86,7 +90,7 @@ pub(crate) fn mount(
         propagate(mount, tree.as_fd())?;
         return attach(mount, tree.as_fd(), target.as_fd());
     }
-    if groups.v1.is_empty() && handle.v2_dir.is_some() {
+    if groups.v1.is_empty() && shows_v2(handle) {
         let tree = new("cgroup2", &[], mount.attrs)?;
         propagate(mount, tree.as_fd())?;
         return attach(mount, tree.as_fd(), target.as_fd());

@@ -5,22 +5,30 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use launch::{ExecPlan, FailureStage, LaunchPlan, NamespaceSource, Process};
+use launch::{ExecPlan, FailureStage, LaunchPlan, NamespaceSource, Process, RootFs};
 use sys::Errno;
 use sys::clone::flags;
 use sys::process::CArray;
 
 use crate::confine::{self, Target};
 use crate::failure::{At, Failure};
-use crate::procfs::{PrivateProc, sysctl_namespace};
+use crate::labels::{self, Labels};
+use crate::procfs::PrivateProc;
 use crate::report::Reporter;
 use crate::root::Root;
 use crate::spawn::{Fds, Stdio};
-use crate::{cgroup, devices, init, masks, mounts, procfs};
+use crate::stages::{Point, Stages};
+use crate::{cgroup, devices, init, masks, mounts, visit};
 
 /// Becomes the container's first process.
-pub(crate) fn container(plan: &LaunchPlan, fds: Fds<'_>, stdio: Stdio<'_>, reporter: &Reporter) -> Failure {
-    match try_container(plan, fds, stdio, reporter) {
+pub(crate) fn container(
+    plan: &LaunchPlan,
+    fds: Fds<'_>,
+    stdio: Stdio<'_>,
+    stages: &mut dyn Stages,
+    reporter: &Reporter,
+) -> Failure {
+    match try_container(plan, fds, stdio, stages, reporter) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
@@ -32,9 +40,10 @@ pub(crate) fn exec(
     fds: Fds<'_>,
     target: BorrowedFd<'_>,
     stdio: Stdio<'_>,
+    stages: &mut dyn Stages,
     reporter: &Reporter,
 ) -> Failure {
-    match try_exec(plan, fds, target, stdio, reporter) {
+    match try_exec(plan, fds, target, stdio, stages, reporter) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
@@ -44,23 +53,39 @@ fn try_container(
     plan: &LaunchPlan,
     fds: Fds<'_>,
     stdio: Stdio<'_>,
+    stages: &mut dyn Stages,
     reporter: &Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
-    let oom_score = begin(&plan.process)?;
-    refuse_foreign_settings(plan, fds)?;
+    begin()?;
+    if plan.namespaces.user != NamespaceSource::New {
+        hide()?;
+    }
+    pass(Point::Born, stages, reporter)?;
+    if plan.namespaces.user != NamespaceSource::Host {
+        become_root()?;
+        hide()?;
+    }
+    let labels = prepare(&plan.process, reporter)?;
     cgroup::join(&plan.cgroup, fds)?;
     enter_namespaces(plan, fds)?;
     sys::process::set_names(&plan.hostname, &plan.domainname)
         .at(FailureStage::Hostname, || format!("set the host name {:?}", plan.hostname))?;
-    join_keyring(&plan.container_id, reporter);
+    if !plan.shared_keyring {
+        join_keyring(&plan.container_id, reporter);
+    }
+    // A user namespace gets a procfs only while one without masks is in sight.
+    let proc = if plan.sysctls.is_empty() { None } else { Some(PrivateProc::open()?) };
 
     let root = build_root(plan, fds)?;
+    pass(Point::Rooted, stages, reporter)?;
+    if !matches!(plan.rootfs, RootFs::Detached(_)) {
+        mounts::enter_last(&root, plan.no_pivot)?;
+    }
     if let Some(cwd) = non_root_path(&plan.process.cwd) {
         root.ensure_dir(cwd)
             .map_err(|errno| Failure::new(FailureStage::Cwd, errno, format!("mkdir {}: {errno}", plan.process.cwd)))?;
     }
-    let proc = private_proc(&plan.process, oom_score, !plan.sysctls.is_empty())?;
-    if let Some(proc) = &proc {
+    if let Some(proc) = proc {
         proc.apply_sysctls(&plan.sysctls, reporter)?;
     }
     let slave = connect(stdio, &root, true, reporter)?;
@@ -68,8 +93,11 @@ fn try_container(
         sys::mount::set_attributes(root.as_fd(), sys::mount::attr::RDONLY, 0, 0, false)
             .at(FailureStage::RootFs, || "make the root read-only".to_owned())?;
     }
+    if plan.root_propagation != 0 {
+        mounts::propagate_root(plan.root_propagation, &root)?;
+    }
     drop(root);
-    finish(&plan.process, oom_score, proc, slave, plan.init, reporter)
+    finish(&plan.process, labels, slave, plan.init, stages, reporter)
 }
 
 fn try_exec(
@@ -77,64 +105,76 @@ fn try_exec(
     fds: Fds<'_>,
     target: BorrowedFd<'_>,
     stdio: Stdio<'_>,
+    stages: &mut dyn Stages,
     reporter: &Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
-    let oom_score = begin(&plan.process)?;
+    begin()?;
+    hide()?;
+    pass(Point::Born, stages, reporter)?;
+    let labels = prepare(&plan.process, reporter)?;
     cgroup::join(&plan.cgroup, fds)?;
-    let all = flags::NEWNS | flags::NEWNET | flags::NEWIPC | flags::NEWUTS | flags::NEWCGROUP;
+    let mut all = flags::NEWNS | flags::NEWNET | flags::NEWIPC | flags::NEWUTS | flags::NEWCGROUP;
+    if plan.time_namespace {
+        all |= flags::NEWTIME;
+    }
     sys::clone::setns(target, all).map_err(|errno| {
         let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { FailureStage::Namespace };
         Failure::new(stage, errno, format!("cannot enter the container's namespaces: {errno}"))
     })?;
-    join_keyring(&plan.exec_id, reporter);
+    if plan.user_namespace {
+        become_root()?;
+        hide()?;
+    }
+    if !plan.shared_keyring {
+        join_keyring(&plan.exec_id, reporter);
+    }
     let root = Root::open().at(FailureStage::RootFs, || "open the container's root".to_owned())?;
-    let proc = private_proc(&plan.process, oom_score, false)?;
     let slave = connect(stdio, &root, false, reporter)?;
     drop(root);
-    finish(&plan.process, oom_score, proc, slave, false, reporter)
+    finish(&plan.process, labels, slave, false, stages, reporter)
 }
 
-/// What every new process does first. Gives the score for when memory runs out, where it has to change:
-/// the engine may be protected, which is not for what it runs.
-fn begin(process: &Process) -> Result<Option<i32>, Failure> {
-    sys::creds::set_dumpable(false).at(FailureStage::Clone, || "hide the new process".to_owned())?;
+/// What every new process does first.
+fn begin() -> Result<(), Failure> {
     sys::process::reset_signals();
     rustix::process::setsid().at(FailureStage::Clone, || "start a session".to_owned())?;
     // Modes below are exact.
     rustix::process::umask(rustix::fs::Mode::empty());
-    // The host's /proc is still there. Where the score cannot be read it is set.
-    Ok(process.oom_score_adj.or_else(|| (procfs::inherited_oom_score() != Some(0)).then_some(0)))
+    Ok(())
 }
 
-/// Names and sysctls may only be set where they belong to the container alone: whatever the plan says,
-/// nothing of the host changes.
-fn refuse_foreign_settings(plan: &LaunchPlan, fds: Fds<'_>) -> Result<(), Failure> {
-    let named = !(plan.hostname.is_empty() && plan.domainname.is_empty());
-    if named && plan.namespaces.uts != NamespaceSource::New {
-        let text = "cannot set the host name: its namespace is not the container's own";
-        return Err(Failure::new(FailureStage::Hostname, Errno::PERM, text));
+/// Nobody may look into the process from now on. Not before ids are mapped: by then the files in `/proc` that map
+/// them must still belong to the user who starts the container.
+fn hide() -> Result<(), Failure> {
+    sys::creds::set_dumpable(false).at(FailureStage::Clone, || "hide the new process".to_owned())
+}
+
+/// The user namespace's own root, with every capability over what belongs to it.
+fn become_root() -> Result<(), Failure> {
+    sys::creds::become_namespace_root().at(FailureStage::Credentials, || {
+        "become root in the user namespace; id 0 must be mapped to users and groups".to_owned()
+    })
+}
+
+/// What is set while the host's own `/proc` is in sight.
+fn prepare(process: &Process, reporter: &Reporter) -> Result<Labels, Failure> {
+    if let Some(score) = process.oom_score_adj {
+        labels::set_oom_score(score, reporter);
     }
-    let is_hosts = |source: NamespaceSource, kind: &str| match source {
-        NamespaceSource::New => Ok(false),
-        NamespaceSource::Host => Ok(true),
-        NamespaceSource::Join(index) => {
-            let what = || format!("look at the {kind} namespace");
-            let joined = rustix::fs::fstat(fds.get(index)?).at(FailureStage::Sysctl, what)?;
-            let own = rustix::fs::stat(format!("/proc/self/ns/{kind}")).at(FailureStage::Sysctl, what)?;
-            Ok((joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino))
-        }
-    };
-    for sysctl in &plan.sysctls {
-        let refused = match sysctl_namespace(&sysctl.key) {
-            Some("net") => is_hosts(plan.namespaces.net, "net")?,
-            Some("ipc") => is_hosts(plan.namespaces.ipc, "ipc")?,
-            Some("uts") => is_hosts(plan.namespaces.uts, "uts")?,
-            _ => true,
-        };
-        if refused {
-            let text = format!("cannot set sysctl {}: it is the host's, not separate per container", sysctl.key);
-            return Err(Failure::new(FailureStage::Sysctl, Errno::PERM, text));
-        }
+    if let Some(cpus) = &process.initial_cpus {
+        sys::sched::set_affinity(cpus)
+            .at(FailureStage::Scheduling, || "run on the CPUs of the initial affinity".to_owned())?;
+    }
+    Labels::open(process)
+}
+
+/// Goes through a point: held there when the starter wants that.
+fn pass(point: Point, stages: &mut dyn Stages, reporter: &Reporter) -> Result<(), Failure> {
+    if stages.holds(point) {
+        reporter.hold(point)?;
+    }
+    if let Some(socket) = stages.pass(point)? {
+        reporter.redirect(socket);
     }
     Ok(())
 }
@@ -142,15 +182,22 @@ fn refuse_foreign_settings(plan: &LaunchPlan, fds: Fds<'_>) -> Result<(), Failur
 fn enter_namespaces(plan: &LaunchPlan, fds: Fds<'_>) -> Result<(), Failure> {
     let stage = FailureStage::Namespace;
     let namespaces = &plan.namespaces;
-    for (source, flag, name) in [
-        (namespaces.net, flags::NEWNET, "network"),
-        (namespaces.ipc, flags::NEWIPC, "ipc"),
-        (namespaces.uts, flags::NEWUTS, "uts"),
-        (namespaces.cgroup, flags::NEWCGROUP, "cgroup"),
-    ] {
-        if let NamespaceSource::Join(index) = source {
-            sys::clone::setns(fds.get(index)?, flag).at(stage, || format!("enter the {name} namespace"))?;
+    // With a user namespace of its own the child was born in what it joins.
+    if namespaces.user != NamespaceSource::New {
+        for (source, flag, name) in [
+            (namespaces.net, flags::NEWNET, "network"),
+            (namespaces.ipc, flags::NEWIPC, "ipc"),
+            (namespaces.uts, flags::NEWUTS, "uts"),
+            (namespaces.cgroup, flags::NEWCGROUP, "cgroup"),
+            (namespaces.time, flags::NEWTIME, "time"),
+        ] {
+            if let NamespaceSource::Join(index) = source {
+                sys::clone::setns(fds.get(index)?, flag).at(stage, || format!("enter the {name} namespace"))?;
+            }
         }
+    }
+    if let NamespaceSource::Join(index) = namespaces.mount {
+        sys::clone::setns(fds.get(index)?, flags::NEWNS).at(stage, || "enter the mount namespace".to_owned())?;
     }
     if namespaces.cgroup == NamespaceSource::New {
         sys::clone::unshare(flags::NEWCGROUP).at(stage, || "make a cgroup namespace".to_owned())?;
@@ -158,17 +205,30 @@ fn enter_namespaces(plan: &LaunchPlan, fds: Fds<'_>) -> Result<(), Failure> {
     if namespaces.net == NamespaceSource::New {
         sys::loopback::bring_up().at(stage, || "bring the loopback device up".to_owned())?;
     }
+    // Otherwise the child was born in it. The clocks are set through a file of the process, which the namespace's root
+    // may open only while the process is not hidden; nobody of the container is there yet to see it.
+    if namespaces.time == NamespaceSource::New && namespaces.user != NamespaceSource::Host {
+        sys::creds::set_dumpable(true).at(stage, || "show the process to itself".to_owned())?;
+        let made = visit::unshare_time(&plan.time_offsets);
+        hide()?;
+        made?;
+    }
     Ok(())
 }
 
 fn build_root(plan: &LaunchPlan, fds: Fds<'_>) -> Result<Root, Failure> {
-    sys::mount::make_all_private().at(FailureStage::RootFs, || "cut mounts off from the host".to_owned())?;
-    // Everything that needs a path of the host is opened before the pivot.
+    // Everything that needs a path of the host is opened before the root is entered, and binds of the host's paths
+    // before their mounts are cut off, so that they can go on following those.
+    let sources = mounts::open_sources(plan)?;
+    if plan.namespaces.mount == NamespaceSource::New {
+        sys::mount::make_all_private().at(FailureStage::RootFs, || "cut mounts off from the host".to_owned())?;
+    }
     let masks = masks::Masks::prepare(plan)?;
     let cgroups = cgroup::open_mounts(plan)?;
-    let host_devices = devices::open_host_nodes(&plan.devices)?;
-    let root = mounts::enter_root(&plan.rootfs, fds)?;
-    mounts::make(plan, fds, &root, cgroups)?;
+    let in_user_namespace = plan.namespaces.user != NamespaceSource::Host;
+    let host_devices = devices::open_host_nodes(&plan.devices, in_user_namespace)?;
+    let root = mounts::open_root(&plan.rootfs, fds)?;
+    mounts::make(plan, fds, &root, sources, cgroups)?;
     devices::make(&plan.devices, host_devices, &root)?;
     if plan.mounts.iter().any(mounts::is_fresh_dev) {
         devices::link_standard(&root)?;
@@ -187,10 +247,6 @@ fn join_keyring(id: &str, reporter: &Reporter) {
     }
 }
 
-fn private_proc(process: &Process, oom_score: Option<i32>, sysctls: bool) -> Result<Option<PrivateProc>, Failure> {
-    if sysctls || oom_score.is_some() || process.apparmor.is_some() { PrivateProc::open().map(Some) } else { Ok(None) }
-}
-
 /// Puts the standard streams in place; with a terminal gives the slave.
 fn connect(stdio: Stdio<'_>, root: &Root, console: bool, reporter: &Reporter) -> Result<Option<OwnedFd>, Failure> {
     match stdio {
@@ -198,6 +254,7 @@ fn connect(stdio: Stdio<'_>, root: &Root, console: bool, reporter: &Reporter) ->
             for (fd, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
                 sys::fd::set_standard(fd, number)
                     .at(FailureStage::Io, || format!("connect standard stream {number}"))?;
+                replace_null(fd, number, root);
             }
             Ok(None)
         }
@@ -224,36 +281,52 @@ fn connect(stdio: Stdio<'_>, root: &Root, console: bool, reporter: &Reporter) ->
     }
 }
 
+/// A null device of the host's gives way to the container's own: nothing of the host's file systems stays open in the
+/// container, and it can be checkpointed.
+fn replace_null(fd: BorrowedFd<'_>, number: i32, root: &Root) {
+    let null = rustix::fs::makedev(1, 3);
+    let is_null = |fd: BorrowedFd<'_>| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == null
+        })
+    };
+    if !is_null(fd) {
+        return;
+    }
+    // Where the image has put something else, the host's stays.
+    if let Ok(own) = root.open_null()
+        && is_null(own.as_fd())
+    {
+        let _ = sys::fd::set_standard(own.as_fd(), number);
+    }
+}
+
 /// Everything after the surroundings stand: limits, credentials, confinement, the program.
 fn finish(
     process: &Process,
-    oom_score: Option<i32>,
-    proc: Option<PrivateProc>,
+    labels: Labels,
     slave: Option<OwnedFd>,
     with_init: bool,
+    stages: &mut dyn Stages,
     reporter: &Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
-    if let (Some(proc), Some(score)) = (&proc, oom_score) {
-        proc.set_oom_score(score, reporter);
-    }
     confine::set_limits(&process.rlimits)?;
+    confine::set_scheduling(process)?;
     confine::own_standard_streams(process.uid);
     let target = Target::new(process)?;
+    if stages.holds(Point::Ready) {
+        target.look_up(process)?;
+    }
+    pass(Point::Ready, stages, reporter)?;
     if with_init {
         init::split(process, slave.as_ref().map(AsFd::as_fd), reporter)?;
     }
-    let profile = match (&process.apparmor, &proc) {
-        (Some(name), Some(proc)) => Some((proc.open_apparmor()?, name)),
-        _ => None,
-    };
-    drop(proc);
     drop(slave);
-    if let Some((file, name)) = profile {
-        rustix::io::write(&file, format!("exec {name}").as_bytes())
-            .at(FailureStage::Credentials, || format!("ask for the AppArmor profile {name:?}"))?;
-    }
+    labels.apply(process)?;
+    drop(labels);
     confine::drop_privileges(process, reporter)?;
-    Err(target.execute(reporter))
+    stages.confined()?;
+    Err(target.execute(process.preserve_fds, reporter))
 }
 
 /// The root itself needs no making.

@@ -5,6 +5,7 @@
 //! before the final capability sets.
 
 use std::ffi::CString;
+use std::os::fd::AsFd;
 
 use launch::{FailureStage, Process, Rlimit};
 use rustix::fs::{Mode, OFlags};
@@ -31,6 +32,38 @@ pub(crate) fn set_limits(limits: &[Rlimit]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Scheduling, placement and execution domain, where they are asked for.
+pub(crate) fn set_scheduling(process: &Process) -> Result<(), Failure> {
+    let stage = FailureStage::Scheduling;
+    if let Some(scheduler) = &process.scheduler {
+        let attr = sys::sched::SchedAttr {
+            policy: scheduler.policy,
+            flags: scheduler.flags,
+            nice: scheduler.nice,
+            priority: scheduler.priority,
+            runtime: scheduler.runtime,
+            deadline: scheduler.deadline,
+            period: scheduler.period,
+            ..Default::default()
+        };
+        sys::sched::set_scheduler(attr).at(stage, || format!("set the scheduling policy {}", scheduler.policy))?;
+    }
+    if let Some(value) = process.io_priority {
+        sys::sched::set_io_priority(value).at(stage, || format!("set the I/O priority {value:#x}"))?;
+    }
+    if let Some(policy) = &process.memory_policy {
+        sys::sched::set_memory_policy(policy.mode, &policy.nodes)
+            .at(stage, || format!("set the memory policy {:#x}", policy.mode))?;
+    }
+    if let Some(cpus) = &process.final_cpus {
+        sys::sched::set_affinity(cpus).at(stage, || "run on the CPUs of the final affinity".to_owned())?;
+    }
+    if let Some(domain) = process.personality {
+        sys::sched::set_personality(domain).at(stage, || format!("set the execution domain {domain:#x}"))?;
+    }
+    Ok(())
+}
+
 /// Gives pipes and terminal to the user, who could otherwise not open `/dev/stdout` again.
 pub(crate) fn own_standard_streams(uid: u32) {
     if uid == 0 {
@@ -52,7 +85,7 @@ pub(crate) fn drop_privileges(process: &Process, reporter: &Reporter) -> Result<
     if process.no_new_privileges {
         sys::creds::set_no_new_privileges().at(FailureStage::Credentials, || "forbid new privileges".to_owned())?;
     } else {
-        load_seccomp(process)?;
+        load_seccomp(process, reporter)?;
     }
 
     let stage = FailureStage::Capability;
@@ -72,8 +105,9 @@ pub(crate) fn drop_privileges(process: &Process, reporter: &Reporter) -> Result<
     sys::creds::set_keep_capabilities(false).at(stage, || "stop keeping capabilities".to_owned())?;
     let permitted = process.permitted & held.permitted;
     let ambient = process.ambient & permitted;
-    // Ambient capabilities must be inheritable too; without any the inheritable set is empty.
-    let sets = Capabilities { permitted, effective: process.effective & permitted, inheritable: ambient };
+    // Ambient capabilities must be inheritable too.
+    let inheritable = process.inheritable & held.permitted | ambient;
+    let sets = Capabilities { permitted, effective: process.effective & permitted, inheritable };
     sys::creds::set_capabilities(sets).at(stage, || "set the capabilities".to_owned())?;
     sys::creds::set_ambient(ambient).at(stage, || "set the ambient capabilities".to_owned())?;
     match entered {
@@ -85,17 +119,20 @@ pub(crate) fn drop_privileges(process: &Process, reporter: &Reporter) -> Result<
         Failure::new(FailureStage::Cwd, errno, text)
     })?;
     if process.no_new_privileges {
-        load_seccomp(process)?;
+        load_seccomp(process, reporter)?;
     }
     Ok(())
 }
 
-fn load_seccomp(process: &Process) -> Result<(), Failure> {
-    match &process.seccomp {
+fn load_seccomp(process: &Process, reporter: &Reporter) -> Result<(), Failure> {
+    let Some(program) = &process.seccomp else { return Ok(()) };
+    let listener = sys::seccomp::load(program, process.seccomp_flags)
+        .at(FailureStage::Seccomp, || "load the system call filter".to_owned())?;
+    match listener {
+        Some(listener) => reporter
+            .listener(listener.as_fd())
+            .at(FailureStage::Seccomp, || "hand over the listener of the system call filter".to_owned()),
         None => Ok(()),
-        Some(program) => {
-            sys::seccomp::load(program).at(FailureStage::Seccomp, || "load the system call filter".to_owned())
-        }
     }
 }
 
@@ -131,9 +168,32 @@ impl Target {
         Ok(Self { name: name.clone(), candidates, args, env })
     }
 
+    /// Fails as [`Target::execute`] would where that can be told beforehand: nothing there to execute, or nothing
+    /// the user may. What the kernel makes of the content is not known yet.
+    pub(crate) fn look_up(&self, process: &Process) -> Result<(), Failure> {
+        let name = String::from_utf8_lossy(&self.name).into_owned();
+        // A relative path is relative to the working directory.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let cwd = if process.cwd.is_empty() { "/" } else { process.cwd.as_str() };
+        let Ok(cwd) = rustix::fs::open(cwd, flags, Mode::empty()) else { return Ok(()) };
+        let mut denied = None;
+        for path in &self.candidates {
+            match rustix::fs::statat(&cwd, path.as_c_str(), rustix::fs::AtFlags::empty()) {
+                Ok(stat) if may_execute(&stat, process) => return Ok(()),
+                Ok(_) => denied = Some(path),
+                Err(_) => {}
+            }
+        }
+        match (denied, self.candidates.as_slice()) {
+            (Some(path), [_]) => Err(Self::refused(&name, path, Errno::ACCESS)),
+            (None, [path]) => Err(Self::refused(&name, path, Errno::NOENT)),
+            (denied, _) => Err(Self::found_none(&name, denied.is_some())),
+        }
+    }
+
     /// Executes the first candidate that can be. Returns only with the reason why none could.
-    pub(crate) fn execute(self, reporter: &Reporter) -> Failure {
-        if let Err(errno) = sys::fd::close_on_exec_from(3) {
+    pub(crate) fn execute(self, keep: u32, reporter: &Reporter) -> Failure {
+        if let Err(errno) = sys::fd::close_on_exec_from(3 + keep) {
             return Failure::new(FailureStage::Exec, errno, format!("cannot close descriptors: {errno}"));
         }
         reporter.ready();
@@ -153,6 +213,10 @@ impl Target {
                 errno => return Self::refused(&name, path, errno),
             }
         }
+        Self::found_none(&name, denied)
+    }
+
+    fn found_none(name: &str, denied: bool) -> Failure {
         let errno = if denied { Errno::ACCESS } else { Errno::NOENT };
         let why = if denied { "permission denied" } else { "executable file not found in $PATH" };
         Failure::new(FailureStage::Exec, errno, format!("exec: {name:?}: {why}"))
@@ -184,6 +248,27 @@ fn text(errno: Errno) -> String {
         Errno::TOOBIG => "argument list too long".to_owned(),
         errno => errno.to_string(),
     }
+}
+
+/// Whether the mode bits let the process execute the file. Root needs one bit, whoever's (capabilities(7)).
+fn may_execute(stat: &rustix::fs::Stat, process: &Process) -> bool {
+    const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        return false;
+    }
+    let mode = stat.st_mode & 0o111;
+    if process.effective & CAP_DAC_OVERRIDE != 0 {
+        return mode != 0;
+    }
+    let bit = if stat.st_uid == process.uid {
+        0o100
+    } else if stat.st_gid == process.gid || process.groups.contains(&stat.st_gid) {
+        0o010
+    } else {
+        0o001
+    };
+    // Access control lists can say otherwise than the group's bit; the kernel has the last word.
+    mode & bit != 0 || mode & 0o010 != 0
 }
 
 fn file_type(path: &CString) -> Option<rustix::fs::FileType> {

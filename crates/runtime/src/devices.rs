@@ -11,11 +11,15 @@ use sys::Errno;
 use crate::failure::{At, Failure};
 use crate::root::{Missing, Root};
 
-/// The host's nodes, for a process that may not make any; `None` where they are not needed.
-pub(crate) fn open_host_nodes(devices: &[DeviceNode]) -> Result<Option<Vec<OwnedFd>>, Failure> {
+/// The host's nodes, for a process that may not make any; `None` where they are not needed. In a user namespace
+/// the capability to make nodes counts for nothing.
+pub(crate) fn open_host_nodes(
+    devices: &[DeviceNode],
+    in_user_namespace: bool,
+) -> Result<Option<Vec<OwnedFd>>, Failure> {
     let stage = FailureStage::Device;
     let held = sys::creds::capabilities().at(stage, || "read the capabilities".to_owned())?;
-    if held.effective & sys::creds::CAP_MKNOD != 0 {
+    if held.effective & sys::creds::CAP_MKNOD != 0 && !in_user_namespace {
         return Ok(None);
     }
     let open = |device: &DeviceNode| {

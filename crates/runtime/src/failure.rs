@@ -14,14 +14,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn new(stage: FailureStage, errno: Errno, detail: impl Into<String>) -> Self {
+    /// A failure with the errno behind it.
+    pub fn new(stage: FailureStage, errno: Errno, detail: impl Into<String>) -> Self {
         Self { stage, errno: errno.raw_os_error(), detail: detail.into() }
     }
 }
 
 /// Names what was being done when a system call failed.
-pub(crate) trait At<T> {
+pub trait At<T> {
     /// `what` reads as "cannot {what}"; the error's own text is appended.
+    ///
+    /// # Errors
+    /// The same, as a [`Failure`].
     fn at(self, stage: FailureStage, what: impl FnOnce() -> String) -> Result<T, Failure>;
 }
 
@@ -32,7 +36,7 @@ impl<T> At<T> for Result<T, Errno> {
 }
 
 /// The stages in the order of their wire numbers on the status socket; both ends are this very binary.
-const STAGES: [FailureStage; 22] = [
+const STAGES: [FailureStage; 24] = [
     FailureStage::Protocol,
     FailureStage::Io,
     FailureStage::Clone,
@@ -55,6 +59,8 @@ const STAGES: [FailureStage; 22] = [
     FailureStage::NotRunning,
     FailureStage::NoSuchExec,
     FailureStage::Log,
+    FailureStage::Hook,
+    FailureStage::Scheduling,
 ];
 
 pub(crate) fn stage_number(stage: FailureStage) -> u8 {

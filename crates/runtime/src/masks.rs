@@ -1,14 +1,14 @@
 //! Masked and read-only paths.
 //!
-//! The sources of masks are made here, in a tmpfs of the launch's own: a null device and an empty
-//! directory on a read-only mount. Nothing of the image or the host's `/dev` is used, so neither can
-//! be swapped for something else nor changed through the mask.
+//! A file is hidden behind the host's null device, looked at to be that, on a read-only mount of its own; a directory
+//! behind an empty read-only tmpfs. Nothing of the image is used, so nothing can be swapped for something else, and
+//! through the read-only mounts neither can be changed.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use launch::{FailureStage, LaunchPlan};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use sys::Errno;
 use sys::mount::attr;
 
@@ -16,6 +16,8 @@ use crate::failure::{At, Failure};
 use crate::root::Root;
 
 const STAGE: FailureStage = FailureStage::MaskedPath;
+/// `MS_PRIVATE` (mount(2)).
+const MS_PRIVATE: u64 = 1 << 18;
 
 /// Detached mounts ready to be laid over paths.
 pub(crate) struct Masks {
@@ -30,42 +32,23 @@ struct Cover {
 }
 
 impl Masks {
-    /// Makes the sources, while the mount namespace still has a place to put their tmpfs.
+    /// Opens the sources, while the host's null device can be reached.
     pub(crate) fn prepare(plan: &LaunchPlan) -> Result<Self, Failure> {
         if plan.masked_paths.is_empty() {
             return Ok(Self { file: None, directory: None });
         }
         let what = || "make the masks of hidden paths".to_owned();
-        let options = [("mode".to_owned(), Some("755".to_owned())), ("size".to_owned(), Some("4k".to_owned()))];
-        let attrs = attr::NOSUID | attr::NOEXEC;
-        let tmpfs = sys::mount::new_fs("tmpfs", "tmpfs", &options, attrs)
-            .map_err(|error| Failure::new(STAGE, error.errno, error.to_string()))?;
-        rustix::fs::mkdirat(&tmpfs, "empty", Mode::from_raw_mode(0o755)).at(STAGE, what)?;
-        let null = rustix::fs::makedev(1, 3);
-        let mode = Mode::from_raw_mode(0o666);
-        let own_null = match rustix::fs::mknodat(&tmpfs, "null", FileType::CharacterDevice, mode, null) {
-            Ok(()) => true,
-            // No CAP_MKNOD: the host's node, checked, on a read-only mount.
-            Err(Errno::PERM) => false,
-            Err(errno) => return Err(errno).at(STAGE, what),
-        };
-        // A part of a mount can only be copied while it is attached in our namespace (before Linux 6.15).
-        // The host side of this namespace is dropped at the pivot, and this with it.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let place = rustix::fs::open(plan.run_dir.as_str(), flags, Mode::empty()).at(STAGE, what)?;
-        sys::mount::attach(tmpfs.as_fd(), place.as_fd()).at(STAGE, what)?;
-        let clone = |fd, path| -> Result<OwnedFd, Failure> {
-            let mount = sys::mount::clone_tree(fd, Path::new(path), false).at(STAGE, what)?;
-            let attrs = attr::RDONLY | attr::NOSUID | attr::NOEXEC;
-            sys::mount::set_attributes(mount.as_fd(), attrs, 0, 0, false).at(STAGE, what)?;
-            Ok(mount)
-        };
-        let directory = clone(tmpfs.as_fd(), "empty")?;
-        let file = if own_null { clone(tmpfs.as_fd(), "null")? } else { clone(rustix::fs::CWD, "/dev/null")? };
+        let attrs = attr::RDONLY | attr::NOSUID | attr::NOEXEC;
+        let file = sys::mount::clone_tree(rustix::fs::CWD, Path::new("/dev/null"), false).at(STAGE, what)?;
         let stat = rustix::fs::fstat(&file).at(STAGE, what)?;
-        if !FileType::from_raw_mode(stat.st_mode).is_char_device() || stat.st_rdev != null {
-            return Err(Errno::NODEV).at(STAGE, what);
+        if !FileType::from_raw_mode(stat.st_mode).is_char_device() || stat.st_rdev != rustix::fs::makedev(1, 3) {
+            let text = "cannot hide paths: /dev/null of the host is no null device";
+            return Err(Failure::new(STAGE, Errno::NODEV, text));
         }
+        sys::mount::set_attributes(file.as_fd(), attrs, 0, MS_PRIVATE, false).at(STAGE, what)?;
+        let options = [("mode".to_owned(), Some("755".to_owned())), ("size".to_owned(), Some("4k".to_owned()))];
+        let directory = sys::mount::new_fs("tmpfs", "tmpfs", &options, attrs)
+            .map_err(|error| Failure::new(STAGE, error.errno, error.to_string()))?;
         Ok(Self { file: Some(file), directory: Some(directory) })
     }
 

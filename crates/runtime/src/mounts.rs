@@ -1,14 +1,20 @@
-//! The container's root and mounts. The pivot comes first, so every target is resolved where the host
-//! no longer exists, and every mount is attached by descriptor.
+//! The container's root and mounts. Every target is resolved below a descriptor of the root and every mount is
+//! attached by descriptor, so no link of the image and nothing that races with it leads outside.
+//!
+//! A root handed over detached is entered first, where the host no longer exists; a directory of the host is
+//! entered last, since until then the host's paths and an unmasked procfs can be reached.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use launch::{FailureStage, LaunchPlan, Mount, MountKind, RootFs};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags};
 use sys::Errno;
+use sys::mount::attr;
 
 use crate::cgroup::{self, CgroupMounts};
+use crate::copy_up;
 use crate::failure::{At, Failure};
 use crate::root::{Missing, Root};
 use crate::spawn::Fds;
@@ -35,33 +41,103 @@ const PROC_REPLACEABLE: [&str; 10] = [
     "/proc/uptime",
 ];
 
-/// Attaches the root and pivots into it; the host's mounts are gone afterwards.
-pub(crate) fn enter_root(rootfs: &RootFs, fds: Fds<'_>) -> Result<Root, Failure> {
+/// Attaches the root. One that came detached is entered at once: the host's mounts are gone afterwards. A directory
+/// is bound on itself and waits for [`enter_last`].
+pub(crate) fn open_root(rootfs: &RootFs, fds: Fds<'_>) -> Result<Root, Failure> {
     let stage = FailureStage::RootFs;
-    let opened;
-    let mount = match rootfs {
-        RootFs::Detached(index) => fds.get(*index)?,
-        RootFs::Directory(path) => {
-            opened = sys::mount::clone_tree(rustix::fs::CWD, Path::new(path), true)
-                .at(stage, || format!("open the root directory {path:?}"))?;
-            opened.as_fd()
-        }
+    let private = |mount: BorrowedFd<'_>| {
+        sys::mount::set_attributes(mount, 0, 0, MS_PRIVATE, true).at(stage, || "make the root private".to_owned())
     };
-    sys::mount::set_attributes(mount, 0, 0, MS_PRIVATE, true).at(stage, || "make the root private".to_owned())?;
-    // On top of the namespace's root: always there, whatever the host looks like.
+    match rootfs {
+        RootFs::Detached(index) | RootFs::DetachedLast(index) => {
+            let mount = fds.get(*index)?;
+            private(mount)?;
+            // On top of the namespace's root: always there, whatever the host looks like. Paths still lead to what
+            // is below it, which is where this process has its root.
+            let host = Root::open().at(stage, || "open the host's root".to_owned())?;
+            sys::mount::attach(mount, host.as_fd()).at(stage, || "attach the root".to_owned())?;
+            if matches!(rootfs, RootFs::DetachedLast(_)) {
+                let root = rustix::io::fcntl_dupfd_cloexec(mount, 3);
+                return root.map(Root::at).at(stage, || "keep the root open".to_owned());
+            }
+            pivot(mount)?;
+            Root::open().at(stage, || "open the new root".to_owned())
+        }
+        RootFs::Directory(path) => {
+            let what = || format!("open the root directory {path:?}");
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let place = rustix::fs::open(path.as_str(), flags, Mode::empty()).at(stage, what)?;
+            // A copy of the very directory opened: it cannot have been swapped in between.
+            let mount = sys::mount::clone_tree(place.as_fd(), Path::new(""), true).at(stage, what)?;
+            private(mount.as_fd())?;
+            sys::mount::attach(mount.as_fd(), place.as_fd()).at(stage, || "bind the root on itself".to_owned())?;
+            Ok(Root::at(mount))
+        }
+    }
+}
+
+/// Makes a root that was bound on itself the root of everything. With `no_pivot` it is moved over the host's
+/// root instead, which stays below.
+pub(crate) fn enter_last(root: &Root, no_pivot: bool) -> Result<(), Failure> {
+    if !no_pivot {
+        return pivot(root.as_fd());
+    }
+    let stage = FailureStage::Pivot;
     let host = Root::open().at(stage, || "open the host's root".to_owned())?;
-    sys::mount::attach(mount, host.as_fd()).at(stage, || "attach the root".to_owned())?;
-    rustix::process::fchdir(mount).at(stage, || "enter the root".to_owned())?;
-    sys::mount::pivot_to_cwd().at(FailureStage::Pivot, || "pivot into the root".to_owned())?;
-    Root::open().at(stage, || "open the new root".to_owned())
+    rustix::process::fchdir(root.as_fd()).at(stage, || "enter the root".to_owned())?;
+    sys::mount::attach(root.as_fd(), host.as_fd()).at(stage, || "move the root over the host's".to_owned())?;
+    rustix::process::chroot(".").at(stage, || "change the root".to_owned())?;
+    rustix::process::chdir("/").at(stage, || "enter the new root".to_owned())
+}
+
+fn pivot(root: BorrowedFd<'_>) -> Result<(), Failure> {
+    rustix::process::fchdir(root).at(FailureStage::RootFs, || "enter the root".to_owned())?;
+    sys::mount::pivot_to_cwd().at(FailureStage::Pivot, || "pivot into the root".to_owned())
+}
+
+/// What becomes of later mounts of the host below the root, and of the container's for the host.
+pub(crate) fn propagate_root(propagation: u64, root: &Root) -> Result<(), Failure> {
+    sys::mount::set_attributes(root.as_fd(), 0, 0, propagation & !MS_REC, propagation & MS_REC != 0)
+        .at(FailureStage::RootFs, || "set the propagation of the root".to_owned())
+}
+
+/// Detached copies of the host's paths that are bound, in the order of the mounts that want one.
+pub(crate) fn open_sources(plan: &LaunchPlan) -> Result<VecDeque<OwnedFd>, Failure> {
+    let late = !matches!(plan.rootfs, RootFs::Detached(_));
+    let mut sources = VecDeque::new();
+    for mount in &plan.mounts {
+        if let MountKind::Path { source, recursive } = &mount.kind {
+            if !late {
+                let text = format!("cannot bind {source:?}: its root is entered before the host's paths are looked at");
+                return Err(Failure::new(FailureStage::Mount, Errno::INVAL, text));
+            }
+            let tree = sys::mount::clone_tree(rustix::fs::CWD, Path::new(source), *recursive)
+                .at(FailureStage::Mount, || format!("open {source:?} to bind it at {}", mount.target))?;
+            sources.push_back(tree);
+        }
+    }
+    Ok(sources)
 }
 
 /// Makes every mount of the plan, in order.
-pub(crate) fn make(plan: &LaunchPlan, fds: Fds<'_>, root: &Root, mut cgroups: CgroupMounts) -> Result<(), Failure> {
+pub(crate) fn make(
+    plan: &LaunchPlan,
+    fds: Fds<'_>,
+    root: &Root,
+    mut sources: VecDeque<OwnedFd>,
+    mut cgroups: CgroupMounts,
+) -> Result<(), Failure> {
     for mount in &plan.mounts {
         match &mount.kind {
-            MountKind::Fs { fstype, source, options } => fs(mount, fstype, source, options, root)?,
-            MountKind::Detached(index) => bind(mount, fds.get(*index)?, root)?,
+            MountKind::Fs { fstype, source, options } => fs(mount, fstype, source, options, fds, root)?,
+            MountKind::Detached(index) => bind(mount, fds.get(*index)?, mount.file, fds, root)?,
+            MountKind::Path { source, .. } => {
+                let what = || format!("look at {source:?}");
+                let tree = sources.pop_front().ok_or(Errno::BADF).at(FailureStage::Mount, what)?;
+                let stat = rustix::fs::fstat(&tree).at(FailureStage::Mount, what)?;
+                let file = !FileType::from_raw_mode(stat.st_mode).is_dir();
+                bind(mount, tree.as_fd(), file, fds, root)?;
+            }
             MountKind::Cgroup => cgroup::mount(mount, &plan.cgroup, &mut cgroups, root)?,
         }
     }
@@ -78,6 +154,7 @@ fn fs(
     fstype: &str,
     source: &str,
     options: &[(String, Option<String>)],
+    fds: Fds<'_>,
     root: &Root,
 ) -> Result<(), Failure> {
     // What the kernel shows about itself must appear where everybody looks for it, not where a link leads.
@@ -92,8 +169,19 @@ fn fs(
     if fstype != "proc" {
         refuse_proc(mount, target.as_fd(), None)?;
     }
-    let made = sys::mount::new_fs(fstype, source, &options, mount.attrs)
+    // Filled before it becomes read-only.
+    let later = if mount.copy_up { mount.attrs & attr::RDONLY } else { 0 };
+    let made = sys::mount::new_fs(fstype, source, &options, mount.attrs & !later)
         .map_err(|error| Failure::new(FailureStage::Mount, error.errno, format!("{error} (at {})", mount.target)))?;
+    if mount.copy_up {
+        copy_up::copy(target.as_fd(), made.as_fd())
+            .at(FailureStage::Mount, || format!("copy what is at {} into the file system there", mount.target))?;
+    }
+    if later != 0 {
+        sys::mount::set_attributes(made.as_fd(), later, 0, 0, false)
+            .at(FailureStage::Mount, || format!("set the options of the mount at {}", mount.target))?;
+    }
+    adjust(mount, made.as_fd(), 0, 0, fds)?;
     // A new file system is private from the start.
     if mount.propagation != 0 {
         propagate(mount, made.as_fd())?;
@@ -101,14 +189,29 @@ fn fs(
     attach(mount, made.as_fd(), target.as_fd())
 }
 
-fn bind(mount: &Mount, source: BorrowedFd<'_>, root: &Root) -> Result<(), Failure> {
-    let missing = if mount.file { Missing::File } else { Missing::Directory };
+fn bind(mount: &Mount, source: BorrowedFd<'_>, file: bool, fds: Fds<'_>, root: &Root) -> Result<(), Failure> {
+    let missing = if file { Missing::File } else { Missing::Directory };
     let target = open_target(mount, missing, false, root)?;
     refuse_proc(mount, target.as_fd(), Some(source))?;
-    sys::mount::set_attributes(source, mount.attrs, 0, 0, mount.recursive)
-        .at(FailureStage::Mount, || format!("set the options of the mount at {}", mount.target))?;
+    adjust(mount, source, mount.attrs, mount.clear, fds)?;
     propagate(mount, source)?;
     attach(mount, source, target.as_fd())
+}
+
+/// Attributes and id mapping of a mount that nobody can see yet.
+fn adjust(mount: &Mount, fd: BorrowedFd<'_>, set: u64, clear: u64, fds: Fds<'_>) -> Result<(), Failure> {
+    let what = || format!("set the options of the mount at {}", mount.target);
+    if let Some((index, recursive)) = mount.idmap {
+        sys::mount::set_idmap(fd, fds.get(index)?, recursive)
+            .at(FailureStage::Mount, || format!("map the ids of the mount at {}", mount.target))?;
+    }
+    if set | clear != 0 {
+        sys::mount::set_attributes(fd, set, clear, 0, false).at(FailureStage::Mount, what)?;
+    }
+    if mount.tree_attrs | mount.tree_clear != 0 {
+        sys::mount::set_attributes(fd, mount.tree_attrs, mount.tree_clear, 0, true).at(FailureStage::Mount, what)?;
+    }
+    Ok(())
 }
 
 /// Propagation is set while the mount is still detached. A copy of a shared mount is its peer: unless

@@ -38,20 +38,6 @@ impl PrivateProc {
         Ok(())
     }
 
-    /// How soon the kernel picks this process when memory runs out; lowering may be refused.
-    pub(crate) fn set_oom_score(&self, score: i32, reporter: &Reporter) {
-        if let Err(errno) = self.write("self/oom_score_adj", score.to_string().as_bytes()) {
-            reporter.warn(&format!("the host refuses oom_score_adj {score}: {errno}"));
-        }
-    }
-
-    /// The file whose content becomes the AppArmor profile at the next execve.
-    pub(crate) fn open_apparmor(&self) -> Result<OwnedFd, Failure> {
-        self.open_write("self/attr/apparmor/exec")
-            .or_else(|_| self.open_write("self/attr/exec"))
-            .at(FailureStage::Credentials, || "open the AppArmor attribute; does the host have AppArmor?".to_owned())
-    }
-
     fn write(&self, path: &str, value: &[u8]) -> Result<(), Errno> {
         let file = self.open_write(path)?;
         match rustix::io::write(&file, value)? {
@@ -66,15 +52,6 @@ impl PrivateProc {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve)
     }
-}
-
-/// The calling process's own score, of the `/proc` that is mounted; for use in the host's surroundings only.
-pub(crate) fn inherited_oom_score() -> Option<i32> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open("/proc/self/oom_score_adj", flags, Mode::empty()).ok()?;
-    let mut text = [0u8; 16];
-    let len = rustix::io::read(&file, &mut text).ok()?;
-    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
 }
 
 /// The kind of namespace a sysctl belongs to; `None` for those the host has only once.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use sys::Errno;
 
-/// The root directory of the new mount namespace, after the pivot.
+/// The container's root directory, whether it is the calling process's root already or not.
 pub(crate) struct Root(OwnedFd);
 
 /// What to make where nothing is.
@@ -29,6 +29,11 @@ impl Root {
         rustix::fs::open("/", flags, Mode::empty()).map(Self)
     }
 
+    /// The root a mount is, attached or not.
+    pub(crate) fn at(mount: OwnedFd) -> Self {
+        Self(mount)
+    }
+
     /// Opens a handle (`O_PATH`) on what `path` names.
     pub(crate) fn handle(&self, path: &str) -> Result<OwnedFd, Errno> {
         self.resolve(path, OFlags::PATH, ResolveFlags::empty())
@@ -42,6 +47,22 @@ impl Root {
     /// Opens the directory `path`, no component being a symlink, for operations relative to it.
     pub(crate) fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
         self.resolve(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// Opens what the container has at `/dev/null`, without links; whether it is a null device is to be looked at.
+    /// Only a device node is opened at all.
+    pub(crate) fn open_null(&self) -> Result<OwnedFd, Errno> {
+        let handle = self.handle_without_links("/dev/null")?;
+        if !rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode).is_char_device()
+            || rustix::fs::fstat(&handle)?.st_rdev != rustix::fs::makedev(1, 3)
+        {
+            return Err(Errno::NODEV);
+        }
+        // Swapped for a pipe meanwhile it must not hold us up.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let null = self.resolve("/dev/null", flags, ResolveFlags::NO_SYMLINKS)?;
+        sys::fd::set_nonblocking(null.as_fd(), false)?;
+        Ok(null)
     }
 
     /// A handle on the directory `path`, made (0755) with its parents when missing.

@@ -1,4 +1,4 @@
-//! The parent's half of a start: the status socket, the pid namespace, and one clone3.
+//! The parent's half of a start: the status socket, the namespaces the child is to be born in, and one clone3.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -7,16 +7,18 @@ use sys::Errno;
 use sys::clone::{Cloned, flags};
 use sys::socket::FdSocket;
 
-use crate::child;
 use crate::failure::{At, Failure};
-use crate::report::{Reporter, Spawning};
+use crate::report::{Reporter, Spawning, Status};
+use crate::stages::Stages;
+use crate::visit::Visit;
+use crate::{child, foreign};
 
 /// Where the standard streams of a new process lead.
 #[derive(Clone, Copy, Debug)]
 pub enum Stdio<'a> {
     /// Three open descriptors.
     Streams { stdin: BorrowedFd<'a>, stdout: BorrowedFd<'a>, stderr: BorrowedFd<'a> },
-    /// A new terminal of the container's own devpts; its master arrives in [`Spawning::master`].
+    /// A new terminal of the container's own devpts; its master arrives in [`Status::master`].
     Terminal { rows: u16, cols: u16 },
 }
 
@@ -34,70 +36,227 @@ impl<'a> Fds<'a> {
             )
         })
     }
+
+    pub(crate) fn joined(self, source: NamespaceSource) -> Result<Option<BorrowedFd<'a>>, Failure> {
+        match source {
+            NamespaceSource::Join(index) => self.get(index).map(Some),
+            NamespaceSource::New | NamespaceSource::Host => Ok(None),
+        }
+    }
 }
 
 /// Starts the container a plan describes. `fds` are the plan's descriptors.
 ///
 /// # Errors
 /// [`Failure`] when not even a child came to be; later failures come through [`Spawning::advance`].
-pub fn spawn(plan: &LaunchPlan, fds: &[OwnedFd], stdio: Stdio<'_>) -> Result<Spawning, Failure> {
+pub fn spawn(
+    plan: &LaunchPlan,
+    fds: &[OwnedFd],
+    stdio: Stdio<'_>,
+    stages: &mut dyn Stages,
+) -> Result<Spawning, Failure> {
     let fds = Fds(fds);
+    foreign::refuse_settings(plan, fds)?;
     let namespaces = &plan.namespaces;
-    let mut new = flags::NEWNS;
+    let mut new = 0;
+    // The cgroup namespace is rooted where its maker is, so the child makes it after it has joined its group.
+    // A time namespace is not entered by whoever makes it.
     for (source, flag) in [
+        (namespaces.mount, flags::NEWNS),
         (namespaces.net, flags::NEWNET),
         (namespaces.pid, flags::NEWPID),
         (namespaces.ipc, flags::NEWIPC),
         (namespaces.uts, flags::NEWUTS),
+        (namespaces.user, flags::NEWUSER),
     ] {
         if source == NamespaceSource::New {
             new |= flag;
         }
     }
-    // The cgroup namespace is rooted where its maker is, so the child makes it after it has joined its group.
-    let pid_ns = match namespaces.pid {
-        NamespaceSource::Join(index) => Some(fds.get(index)?),
-        NamespaceSource::New | NamespaceSource::Host => None,
-    };
-    start(new, pid_ns, &plan.cgroup, fds, |reporter| child::container(plan, fds, stdio, reporter))
+    let mut birth = Birth { new, cgroup: &plan.cgroup, visit: Visit::default(), user: None, pid: None };
+    match namespaces.user {
+        NamespaceSource::Host => {
+            birth.pid = fds.joined(namespaces.pid)?;
+            if namespaces.time == NamespaceSource::New {
+                birth.visit.new_time(&plan.time_offsets)?;
+            }
+        }
+        // From the new namespace there is no way into one that is not below it: what is joined is joined before.
+        NamespaceSource::New => {
+            birth.pid = fds.joined(namespaces.pid)?;
+            for (source, flag, name) in [
+                (namespaces.net, flags::NEWNET, "net"),
+                (namespaces.ipc, flags::NEWIPC, "ipc"),
+                (namespaces.uts, flags::NEWUTS, "uts"),
+                (namespaces.cgroup, flags::NEWCGROUP, "cgroup"),
+                (namespaces.time, flags::NEWTIME, "time"),
+            ] {
+                if let Some(target) = fds.joined(source)? {
+                    birth.visit.enter(target, flag, name)?;
+                }
+            }
+        }
+        NamespaceSource::Join(index) => {
+            birth.user = Some(fds.get(index)?);
+            birth.pid = fds.joined(namespaces.pid)?;
+        }
+    }
+    birth.start(fds, |reporter| child::container(plan, fds, stdio, stages, reporter))
 }
 
 /// Starts a further process in the container whose first process is `target` (a pidfd).
 ///
 /// # Errors
 /// As [`spawn`]; `NotRunning` when the container is gone.
-pub fn exec(plan: &ExecPlan, fds: &[OwnedFd], target: BorrowedFd<'_>, stdio: Stdio<'_>) -> Result<Spawning, Failure> {
+pub fn exec(
+    plan: &ExecPlan,
+    fds: &[OwnedFd],
+    target: BorrowedFd<'_>,
+    stdio: Stdio<'_>,
+    stages: &mut dyn Stages,
+) -> Result<Spawning, Failure> {
     let fds = Fds(fds);
-    start(0, Some(target), &plan.cgroup, fds, |reporter| child::exec(plan, fds, target, stdio, reporter))
+    let birth = Birth {
+        new: 0,
+        cgroup: &plan.cgroup,
+        visit: Visit::default(),
+        user: plan.user_namespace.then_some(target),
+        pid: Some(target),
+    };
+    birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, stages, reporter))
 }
 
-/// Clones, with the child born in `pid_ns` when given, and runs `run` in the child, which never comes back.
-fn start(
-    new: u64,
-    pid_ns: Option<BorrowedFd<'_>>,
-    cgroup: &CgroupHandle,
-    fds: Fds<'_>,
-    run: impl FnOnce(&Reporter) -> Failure,
+/// As [`exec`], with the new process a child of the caller's parent, which hears of its end and reaps it. With a user
+/// namespace the parent reaps a process in between, too.
+///
+/// # Errors
+/// As [`exec`].
+pub fn exec_as_sibling(
+    plan: &ExecPlan,
+    fds: &[OwnedFd],
+    target: BorrowedFd<'_>,
+    stdio: Stdio<'_>,
 ) -> Result<Spawning, Failure> {
-    let (ours, theirs) =
-        FdSocket::pair().at(FailureStage::Clone, || "make the status socket of a new process".to_owned())?;
-    ours.set_nonblocking(true).at(FailureStage::Clone, || "prepare the status socket".to_owned())?;
-    let cgroup = cgroup.v2_dir.map(|index| fds.get(index)).transpose()?;
-    let guard = pid_ns.map(PidNamespaceGuard::enter).transpose()?;
-    let cloned = sys::clone::clone3(new, cgroup);
-    if matches!(cloned, Ok(Cloned::Child)) {
-        drop(ours);
-        let _abort = ExitOnUnwind;
-        let reporter = Reporter::new(theirs);
-        let failure = run(&reporter);
-        reporter.failed(&failure);
-        sys::process::exit_now(255);
+    let fds = Fds(fds);
+    let birth = Birth {
+        new: flags::PARENT,
+        cgroup: &plan.cgroup,
+        visit: Visit::default(),
+        user: plan.user_namespace.then_some(target),
+        pid: Some(target),
+    };
+    birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, &mut (), reporter))
+}
+
+/// Where and how a child comes into the world.
+struct Birth<'a> {
+    /// Namespaces made for it, and [`flags::PARENT`] when it is to be the child of the caller's parent.
+    new: u64,
+    cgroup: &'a CgroupHandle,
+    /// Namespaces the caller is in for the moment.
+    visit: Visit,
+    /// The user namespace it is born in, when that is another than the caller's. New namespaces belong to it.
+    user: Option<BorrowedFd<'a>>,
+    /// The pid namespace it is born in: a namespace file, or the pidfd of a process in it.
+    pid: Option<BorrowedFd<'a>>,
+}
+
+impl Birth<'_> {
+    /// Clones, and runs `run` in the child, which never comes back.
+    fn start(mut self, fds: Fds<'_>, run: impl FnOnce(&Reporter) -> Failure) -> Result<Spawning, Failure> {
+        let (ours, theirs) =
+            FdSocket::pair().at(FailureStage::Clone, || "make the status socket of a new process".to_owned())?;
+        ours.set_nonblocking(true).at(FailureStage::Clone, || "prepare the status socket".to_owned())?;
+        let cgroup = self.cgroup.v2_dir.map(|index| fds.get(index)).transpose()?;
+        if let Some(user) = self.user {
+            return self.clone_through(user, cgroup, ours, theirs, run);
+        }
+        if let Some(pid) = self.pid {
+            self.visit.enter(pid, flags::NEWPID, "pid")?;
+        }
+        let cloned = sys::clone::clone3(self.new, cgroup);
+        if matches!(cloned, Ok(Cloned::Child)) {
+            drop(ours);
+            become_child(theirs, run);
+        }
+        drop(self.visit);
+        match cloned.at(FailureStage::Clone, || "create the process".to_owned())? {
+            Cloned::Parent { pid, pidfd } => Ok(Spawning { pid, pidfd, status: Status::new(ours) }),
+            Cloned::Child => sys::process::exit_now(255),
+        }
     }
-    drop(guard);
-    match cloned.at(FailureStage::Clone, || "create the process".to_owned())? {
-        Cloned::Parent { pid, pidfd } => Ok(Spawning::new(pid, pidfd, ours)),
-        Cloned::Child => sys::process::exit_now(255),
+
+    /// Clones from inside another user namespace. There is no way back from there, so a process in between enters
+    /// it, and the child is its sibling: ours.
+    fn clone_through(
+        &self,
+        user: BorrowedFd<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+        ours: FdSocket,
+        theirs: FdSocket,
+        run: impl FnOnce(&Reporter) -> Failure,
+    ) -> Result<Spawning, Failure> {
+        let stage = FailureStage::Clone;
+        let (near, far) = FdSocket::pair().at(stage, || "make the socket of the process in between".to_owned())?;
+        // Siblings in their turn, when the child is to be one.
+        let sibling = self.new & flags::PARENT;
+        let between =
+            match sys::clone::clone3(sibling, None).at(stage, || "create the process in between".to_owned())? {
+                Cloned::Child => {
+                    drop(near);
+                    let _abort = ExitOnUnwind;
+                    match self.enter_and_clone(user, cgroup) {
+                        Ok(Cloned::Child) => {
+                            drop(far);
+                            become_child(theirs, run);
+                        }
+                        Ok(Cloned::Parent { pid, pidfd }) => {
+                            let _ = far.send(&pid.to_ne_bytes(), &[pidfd.as_fd()]);
+                        }
+                        Err(failure) => Reporter::new(theirs).failed(&failure),
+                    }
+                    sys::process::exit_now(0);
+                }
+                Cloned::Parent { pid, .. } => pid,
+            };
+        drop((far, theirs));
+        let mut number = [0u8; 4];
+        let born = near.recv(&mut number);
+        // No child of ours when it is a sibling.
+        let _ = sys::process::wait_for(between);
+        if let Ok(mut received) = born
+            && received.len == number.len()
+            && let Some(pidfd) = received.fds.pop()
+        {
+            return Ok(Spawning { pid: i32::from_ne_bytes(number), pidfd, status: Status::new(ours) });
+        }
+        match Status::new(ours).advance() {
+            crate::Progress::Failed(failure) => Err(failure),
+            _ => Err(Failure::new(stage, Errno::CHILD, "the process in between died")),
+        }
     }
+
+    fn enter_and_clone(&self, user: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Failure> {
+        let stage = FailureStage::Namespace;
+        let gone = |errno: Errno, name: &str| {
+            let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { stage };
+            Failure::new(stage, errno, format!("cannot enter the {name} namespace: {errno}"))
+        };
+        sys::clone::setns(user, flags::NEWUSER).map_err(|errno| gone(errno, "user"))?;
+        if let Some(pid) = self.pid {
+            sys::clone::setns(pid, flags::NEWPID).map_err(|errno| gone(errno, "pid"))?;
+        }
+        sys::clone::clone3(self.new | flags::PARENT, cgroup)
+            .at(FailureStage::Clone, || "create the process in the user namespace".to_owned())
+    }
+}
+
+fn become_child(status: FdSocket, run: impl FnOnce(&Reporter) -> Failure) -> ! {
+    let _abort = ExitOnUnwind;
+    let reporter = Reporter::new(status);
+    let failure = run(&reporter);
+    reporter.failed(&failure);
+    sys::process::exit_now(255)
 }
 
 /// A panic in the child must not unwind into the parent's code, of which it is a copy.
@@ -106,32 +265,5 @@ struct ExitOnUnwind;
 impl Drop for ExitOnUnwind {
     fn drop(&mut self) {
         sys::process::exit_now(254);
-    }
-}
-
-/// While alive, children are born in another pid namespace. Entering one changes nothing for the
-/// caller itself, and its own can always be taken back.
-struct PidNamespaceGuard {
-    own: OwnedFd,
-}
-
-impl PidNamespaceGuard {
-    fn enter(target: BorrowedFd<'_>) -> Result<Self, Failure> {
-        let stage = FailureStage::Namespace;
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        let own = rustix::fs::open("/proc/self/ns/pid", flags, rustix::fs::Mode::empty())
-            .at(stage, || "open the engine's own pid namespace".to_owned())?;
-        sys::clone::setns(target, flags::NEWPID).map_err(|errno| {
-            let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { stage };
-            Failure::new(stage, errno, format!("cannot enter the pid namespace: {errno}"))
-        })?;
-        Ok(Self { own })
-    }
-}
-
-impl Drop for PidNamespaceGuard {
-    fn drop(&mut self) {
-        // Going back to one's own namespace is always allowed (setns(2)).
-        let _ = sys::clone::setns(self.own.as_fd(), flags::NEWPID);
     }
 }

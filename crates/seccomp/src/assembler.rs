@@ -3,8 +3,6 @@
 //! the end. Conditional jumps reach 255 instructions; farther targets get a copy of the return, or
 //! an unconditional jump, put in between. Used by `compile` alone.
 
-use std::collections::HashMap;
-
 /// `BPF_MAXINSNS`: the longest program the kernel takes.
 pub(crate) const MAX_INSTRUCTIONS: usize = 4096;
 
@@ -39,8 +37,8 @@ pub(crate) enum Test {
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
     reversed: Vec<Instruction>,
-    /// Nearest return of each value.
-    returns: HashMap<u32, Label>,
+    /// Nearest return of each value; a profile has a handful.
+    returns: Vec<(u32, Label)>,
 }
 
 impl Assembler {
@@ -56,13 +54,17 @@ impl Assembler {
 
     /// `ret #value`
     pub(crate) fn ret(&mut self, value: u32) -> Label {
-        if let Some(&label) = self.returns.get(&value)
-            && self.distance(label) < 200
+        let known = self.returns.iter().position(|(known, _)| *known == value);
+        if let Some(at) = known
+            && self.distance(self.returns[at].1) < 200
         {
-            return label;
+            return self.returns[at].1;
         }
         let label = self.push(RET_K, 0, 0, value);
-        self.returns.insert(value, label);
+        match known {
+            Some(at) => self.returns[at].1 = label,
+            None => self.returns.push((value, label)),
+        }
         label
     }
 
@@ -128,13 +130,18 @@ impl Assembler {
     }
 
     /// The program in `struct sock_filter` layout, starting at `entry`.
-    pub(crate) fn finish(mut self, entry: Label) -> Vec<u8> {
+    pub(crate) fn finish(mut self, entry: Label, big_endian: bool) -> Vec<u8> {
         self.fall_through(entry);
         let mut bytes = Vec::with_capacity(self.reversed.len() * 8);
         for i in self.reversed.iter().rev() {
-            bytes.extend_from_slice(&i.code.to_ne_bytes());
+            let (code, k) = if big_endian {
+                (i.code.to_be_bytes(), i.k.to_be_bytes())
+            } else {
+                (i.code.to_le_bytes(), i.k.to_le_bytes())
+            };
+            bytes.extend_from_slice(&code);
             bytes.extend_from_slice(&[i.jt, i.jf]);
-            bytes.extend_from_slice(&i.k.to_ne_bytes());
+            bytes.extend_from_slice(&k);
         }
         bytes
     }

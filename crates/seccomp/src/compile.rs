@@ -16,32 +16,42 @@ const OFFSET_NR: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
 const OFFSET_ARGS: u32 = 16;
 
-/// Compiles `profile` for a container with `context` into an array of `struct sock_filter` in native
-/// byte order, for `SECCOMP_SET_MODE_FILTER` of seccomp(2). Empty when [`Profile::is_off`].
+/// Compiles `profile` for a container with `context` into an array of `struct sock_filter` in the byte
+/// order of `context.arch`, for `SECCOMP_SET_MODE_FILTER` of seccomp(2). Empty when [`Profile::is_off`].
 ///
-/// Calls of an architecture the profile does not cover kill the process.
+/// Calls of an architecture the profile does not cover kill the process. (runc leaves libseccomp's default,
+/// which kills the thread and may leave the rest of a process waiting for it.)
 ///
 /// # Errors
-/// Every [`Error`] but [`Error::UnknownFlag`]: what is wrong with the profile, or that it is too large.
+/// Every [`Error`]: what [`check`](crate::check) finds wrong with the profile, or that it is too large.
 pub fn compile(profile: &Profile, context: &Context) -> Result<Vec<u8>, Error> {
     if profile.is_off() {
         return Ok(Vec::new());
     }
     let policy = Policy::resolve(profile, context)?;
     let mut asm = Assembler::default();
+    let big_endian = context.arch.is_big_endian();
+    let covered: Vec<Arch> = policy.arches.iter().map(|p| p.arch).collect();
+    let with_x32 = covered.contains(&Arch::X86_64) && covered.contains(&Arch::X32);
+    let (default, unknown) = (policy.default, policy.unknown);
+    let mut x32 = None;
     let mut checks = Vec::new();
     // Sub-architectures go to the far end; the native one stays within reach of the first jump.
-    for arch in policy.arches.iter().rev() {
-        let with = |wanted: Arch| policy.arches.iter().find(|p| p.arch == wanted);
-        let segments = match arch.arch {
+    for arch in policy.arches.into_iter().rev() {
+        let name = arch.arch;
+        let segments = segments(arch, default, unknown);
+        let segments = match name {
             // x32 shares the architecture value of x86_64 and is told apart by the number.
-            Arch::X32 if with(Arch::X86_64).is_some() => continue,
-            Arch::X32 => x86_64_segments(None, Some(arch), &policy),
-            Arch::X86_64 => x86_64_segments(Some(arch), with(Arch::X32), &policy),
-            _ => segments(arch, &policy),
+            Arch::X32 if with_x32 => {
+                x32 = Some(segments);
+                continue;
+            }
+            Arch::X32 => x86_64_segments(None, Some(segments), default),
+            Arch::X86_64 => x86_64_segments(Some(segments), x32.take(), default),
+            _ => segments,
         };
-        let tree = number_search(&mut asm, &segments, policy.default)?;
-        checks.push((arch.arch.audit(), asm.load(OFFSET_NR, tree)));
+        let tree = number_search(&mut asm, &segments, default, big_endian)?;
+        checks.push((name.audit(), asm.load(OFFSET_NR, tree)));
     }
     let mut entry = asm.ret(RET_KILL_PROCESS);
     for (audit, code) in checks {
@@ -51,7 +61,7 @@ pub fn compile(profile: &Profile, context: &Context) -> Result<Vec<u8>, Error> {
     if asm.len() > MAX_INSTRUCTIONS {
         return Err(too_long(asm.len()));
     }
-    Ok(asm.finish(entry))
+    Ok(asm.finish(entry, big_endian))
 }
 
 fn too_long(count: usize) -> Error {
@@ -70,47 +80,49 @@ fn append(segments: &mut Segments, from: u32, verdict: Verdict) {
     }
 }
 
-fn segments(arch: &ArchPolicy, policy: &Policy) -> Segments {
-    let mut out = Segments::new();
-    let unknown = arch.unknown_from.unwrap_or(u32::MAX);
-    let between = |nr: u32| Verdict::Always(if nr >= unknown { policy.unknown } else { policy.default });
+fn segments(arch: ArchPolicy, default: u32, unknown: u32) -> Segments {
+    let mut out = Segments::with_capacity(arch.calls.len() + 2);
+    let unknown_from = arch.unknown_from.unwrap_or(u32::MAX);
+    let between = |nr: u32| Verdict::Always(if nr >= unknown_from { unknown } else { default });
     append(&mut out, 0, between(0));
-    let mut tail_open = true;
-    for (&nr, verdict) in &arch.calls {
-        if tail_open && nr > unknown {
-            append(&mut out, unknown, between(unknown));
+    let mut tail_open = arch.unknown_from.is_some();
+    for (nr, verdict) in arch.calls {
+        if tail_open && nr > unknown_from {
+            append(&mut out, unknown_from, between(unknown_from));
             tail_open = false;
         }
-        append(&mut out, nr, verdict.clone());
+        append(&mut out, nr, verdict);
         append(&mut out, nr + 1, between(nr + 1));
     }
-    if arch.unknown_from.is_some() && tail_open {
-        append(&mut out, unknown, between(unknown));
+    if tail_open {
+        append(&mut out, unknown_from, between(unknown_from));
     }
     out
 }
 
-/// One search over both tables of x86_64: plain numbers, then those with the x32 bit, then -1, which a
-/// tracer puts there to skip a call and which is no x32 call.
-fn x86_64_segments(plain: Option<&ArchPolicy>, x32: Option<&ArchPolicy>, policy: &Policy) -> Segments {
+/// One search over both tables of x86_64: plain numbers, then those with the x32 bit. -1, which a tracer
+/// puts there to skip a call, is no x32 call where there are none.
+fn x86_64_segments(plain: Option<Segments>, x32: Option<Segments>, default: u32) -> Segments {
     let refused = || vec![(0, Verdict::Always(RET_KILL_PROCESS))];
-    let mut out = plain.map_or_else(refused, |p| segments(p, policy));
-    let last = out.last().map(|(_, v)| v.clone());
-    for (start, verdict) in x32.map_or_else(refused, |p| segments(p, policy)) {
+    let without_x32 = x32.is_none();
+    let mut out = plain.unwrap_or_else(refused);
+    for (start, verdict) in x32.unwrap_or_else(refused) {
         append(&mut out, X32_BIT | start, verdict);
     }
-    if let Some(verdict) = last {
-        append(&mut out, u32::MAX, verdict);
+    if without_x32 {
+        append(&mut out, u32::MAX, Verdict::Always(default));
     }
     out
 }
 
-fn number_search(asm: &mut Assembler, segments: &Segments, default: u32) -> Result<Label, Error> {
+fn number_search(asm: &mut Assembler, segments: &Segments, default: u32, big_endian: bool) -> Result<Label, Error> {
     let mut labels = Vec::with_capacity(segments.len());
     for (start, verdict) in segments {
         let label = match verdict {
             Verdict::Always(value) => asm.ret(*value),
-            Verdict::Depends(rules) => conditional(asm, rules, default),
+            Verdict::Depends { narrow, rules } => {
+                conditional(asm, rules, default, Words { narrow: *narrow, big_endian })
+            }
         };
         if asm.len() > MAX_INSTRUCTIONS {
             return Err(too_long(asm.len()));
@@ -124,6 +136,26 @@ fn number_search(asm: &mut Assembler, segments: &Segments, default: u32) -> Resu
         }
     }
     Ok(search(asm, &labels))
+}
+
+/// How arguments lie in `struct seccomp_data`: 64-bit words of the kernel's byte order, of which
+/// narrow architectures mean the lower half.
+#[derive(Debug, Clone, Copy)]
+struct Words {
+    narrow: bool,
+    big_endian: bool,
+}
+
+impl Words {
+    /// Where an argument's high or low half is.
+    fn offset(self, index: u32, high: bool) -> u32 {
+        OFFSET_ARGS + 8 * index + if high != self.big_endian { 4 } else { 0 }
+    }
+
+    /// The greatest value an argument may have.
+    fn max(self) -> u64 {
+        if self.narrow { u32::MAX.into() } else { u64::MAX }
+    }
 }
 
 /// Binary search of the accumulator over ranges; the first starts at 0.
@@ -147,7 +179,7 @@ fn search(asm: &mut Assembler, ranges: &[(u32, Label)]) -> Label {
 }
 
 /// The first rule that holds decides, else `default`.
-fn conditional(asm: &mut Assembler, rules: &[Conditional], default: u32) -> Label {
+fn conditional(asm: &mut Assembler, rules: &[Conditional], default: u32, words: Words) -> Label {
     let mut next = asm.ret(default);
     let mut end = rules.len();
     while end > 0 {
@@ -162,14 +194,14 @@ fn conditional(asm: &mut Assembler, rules: &[Conditional], default: u32) -> Labe
             Some(index) => {
                 let alternatives: Vec<(Arg, Label)> =
                     rules[start..end].iter().map(|r| (r.args[0], asm.ret(r.action))).collect();
-                argument_search(asm, index, &alternatives, next)
+                argument_search(asm, index, &alternatives, next, words)
             }
             None => {
                 let mut yes = asm.ret(rules[start].action);
                 for arg in rules[start].args.iter().rev() {
                     yes = match arg.op {
-                        Op::MaskedEqual => masked_equal(asm, arg, yes, next),
-                        _ => argument_search(asm, arg.index, &[(*arg, yes)], next),
+                        Op::MaskedEqual => masked_equal(asm, arg, yes, next, words),
+                        _ => argument_search(asm, arg.index, &[(*arg, yes)], next, words),
                     };
                 }
                 yes
@@ -188,18 +220,19 @@ fn range_index(rule: &Conditional) -> Option<u32> {
     }
 }
 
-/// Where an argument's high or low half is; the kernel keeps arguments as native 64-bit words.
-fn offset(index: u32, high: bool) -> u32 {
-    OFFSET_ARGS + 8 * index + if high == cfg!(target_endian = "little") { 4 } else { 0 }
-}
-
 /// Goes to the label of the first alternative that holds for argument `index`, else to `otherwise`.
-fn argument_search(asm: &mut Assembler, index: u32, alternatives: &[(Arg, Label)], otherwise: Label) -> Label {
+fn argument_search(
+    asm: &mut Assembler,
+    index: u32,
+    alternatives: &[(Arg, Label)],
+    otherwise: Label,
+    words: Words,
+) -> Label {
     // Every value at which some comparison may change its answer.
     let mut cuts = vec![0u64];
     for (arg, _) in alternatives {
         cuts.push(arg.value);
-        cuts.extend(arg.value.checked_add(1));
+        cuts.extend((arg.value < words.max()).then(|| arg.value + 1));
     }
     cuts.sort_unstable();
     cuts.dedup();
@@ -230,12 +263,12 @@ fn argument_search(asm: &mut Assembler, index: u32, alternatives: &[(Arg, Label)
             [(_, only)] => *only,
             _ => {
                 let tree = search(asm, &low_ranges);
-                asm.load(offset(index, false), tree)
+                asm.load(words.offset(index, false), tree)
             }
         };
         high_ranges.push((high, code));
         let next_high = ranges.get(end).map(|(value, _)| (*value >> 32) as u32);
-        if let Some(follow) = high.checked_add(1)
+        if let Some(follow) = high.checked_add(1).filter(|_| !words.narrow)
             && next_high != Some(follow)
             && code != after
         {
@@ -248,13 +281,11 @@ fn argument_search(asm: &mut Assembler, index: u32, alternatives: &[(Arg, Label)
         return high_ranges[0].1;
     }
     let tree = search(asm, &high_ranges);
-    asm.load(offset(index, true), tree)
+    asm.load(words.offset(index, true), tree)
 }
 
-fn masked_equal(asm: &mut Assembler, arg: &Arg, yes: Label, no: Label) -> Label {
-    if arg.value_two & !arg.value != 0 {
-        return no;
-    }
+/// Whether the argument has the value under the mask; the resolver sees to it that there is some.
+fn masked_equal(asm: &mut Assembler, arg: &Arg, yes: Label, no: Label, words: Words) -> Label {
     let mut code = yes;
     for high in [false, true] {
         let half = |word: u64| if high { (word >> 32) as u32 } else { word as u32 };
@@ -266,7 +297,22 @@ fn masked_equal(asm: &mut Assembler, arg: &Arg, yes: Label, no: Label) -> Label 
         if mask != u32::MAX {
             code = asm.and(mask, code);
         }
-        code = asm.load(offset(arg.index, high), code);
+        code = asm.load(words.offset(arg.index, high), code);
     }
     code
+}
+
+impl Arg {
+    /// Whether `value` satisfies the comparison.
+    fn matches(&self, value: u64) -> bool {
+        match self.op {
+            Op::NotEqual => value != self.value,
+            Op::Less => value < self.value,
+            Op::LessOrEqual => value <= self.value,
+            Op::Equal => value == self.value,
+            Op::GreaterOrEqual => value >= self.value,
+            Op::Greater => value > self.value,
+            Op::MaskedEqual => value & self.value == self.value_two,
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! - Socket families: Docker lists the allowed ones one by one, and so do we. A rule of the form "greater
 //!   than 40" would compare 64 bits where the kernel looks at 32, and let AF_ALG through with a bit set
 //!   above them.
-//! - Architectures we build no filter for (MIPS, s390, POWER, RISC-V) are left out.
+//! - MIPS, for which we build no filter, is left out.
 
 use std::borrow::Cow;
 
@@ -98,14 +98,20 @@ const BY_CAPABILITY: [(&str, &[&str]); 14] = [
 ];
 
 /// What an architecture adds: calls, and the native architectures by Docker's name.
-const BY_ARCH: [(&[&str], &[&str]); 3] = [
+const BY_ARCH: [(&[&str], &[&str]); 6] = [
+    (&["sync_file_range2", "swapcontext"], &["ppc64le"]),
     (
         &["arm_fadvise64_64", "arm_sync_file_range", "breakpoint", "cacheflush", "set_tls", "sync_file_range2"],
         &["arm", "arm64"],
     ),
     (&["arch_prctl"], &["amd64", "x32"]),
     (&["modify_ldt"], &["amd64", "x32", "x86"]),
+    (&["s390_pci_mmio_read", "s390_pci_mmio_write", "s390_runtime_instr"], S390),
+    (&["riscv_flush_icache"], &["riscv64"]),
 ];
+
+/// Where clone(2) has its flags in the second argument.
+const S390: &[&str] = &["s390", "s390x"];
 
 /// Allowed socket families besides those below [`FIRST_SCARCE_FAMILY`] (linux/socket.h). Not among them:
 /// DECnet 12, Econet 19, ATM SVC 20, IrDA 23, WANPIPE 25, ISDN 34, CAIF 37, ALG 38, VSOCK 40.
@@ -123,7 +129,7 @@ const ENOSYS: u32 = 38;
 
 fn rule(names: &[&'static str]) -> Rule {
     Rule {
-        names: names.iter().copied().map(Cow::Borrowed).collect(),
+        names: borrowed(names),
         name: None,
         action: Action::Allow,
         errno_ret: None,
@@ -133,8 +139,12 @@ fn rule(names: &[&'static str]) -> Rule {
     }
 }
 
-fn first_argument(name: &'static str, op: Op, value: u64) -> Rule {
-    Rule { args: vec![Arg { index: 0, value, value_two: 0, op }], ..rule(&[name]) }
+fn argument(name: &'static str, index: u32, op: Op, value: u64) -> Rule {
+    Rule { args: vec![Arg { index, value, value_two: 0, op }], ..rule(&[name]) }
+}
+
+fn borrowed(names: &[&'static str]) -> Vec<Cow<'static, str>> {
+    names.iter().copied().map(Cow::Borrowed).collect()
 }
 
 impl Profile {
@@ -146,23 +156,28 @@ impl Profile {
             includes: Conditions { min_kernel: Some(traced), ..Conditions::default() },
             ..rule(&["process_vm_readv", "process_vm_writev", "ptrace"])
         });
-        syscalls.push(first_argument("socket", Op::Less, FIRST_SCARCE_FAMILY));
-        syscalls.extend(FAMILIES.map(|family| first_argument("socket", Op::Equal, family)));
-        syscalls.extend(PERSONALITIES.map(|domain| first_argument("personality", Op::Equal, domain)));
+        syscalls.push(argument("socket", 0, Op::Less, FIRST_SCARCE_FAMILY));
+        syscalls.extend(FAMILIES.map(|family| argument("socket", 0, Op::Equal, family)));
+        syscalls.extend(PERSONALITIES.map(|domain| argument("personality", 0, Op::Equal, domain)));
         syscalls.extend(BY_ARCH.map(|(names, arches)| Rule {
-            includes: Conditions {
-                arches: arches.iter().copied().map(Cow::Borrowed).collect(),
-                ..Conditions::default()
-            },
+            includes: Conditions { arches: borrowed(arches), ..Conditions::default() },
             ..rule(names)
         }));
         syscalls.extend(BY_CAPABILITY.map(|(cap, names)| Rule {
             includes: Conditions { caps: vec![Cow::Borrowed(cap)], ..Conditions::default() },
             ..rule(names)
         }));
-        let unprivileged = || Conditions { caps: vec![Cow::Borrowed("CAP_SYS_ADMIN")], ..Conditions::default() };
+        let unprivileged = || Conditions { caps: borrowed(&["CAP_SYS_ADMIN"]), ..Conditions::default() };
         // The flags of clone3 are behind a pointer: "no such call" makes libc fall back to clone.
-        syscalls.push(Rule { excludes: unprivileged(), ..first_argument("clone", Op::MaskedEqual, CLONE_NEW_ANY) });
+        syscalls.push(Rule {
+            excludes: Conditions { arches: borrowed(S390), ..unprivileged() },
+            ..argument("clone", 0, Op::MaskedEqual, CLONE_NEW_ANY)
+        });
+        syscalls.push(Rule {
+            includes: Conditions { arches: borrowed(S390), ..Conditions::default() },
+            excludes: unprivileged(),
+            ..argument("clone", 1, Op::MaskedEqual, CLONE_NEW_ANY)
+        });
         syscalls.push(Rule {
             action: Action::Errno,
             errno_ret: Some(ENOSYS),
@@ -171,7 +186,7 @@ impl Profile {
         });
         let entry = |native, subs: &[&'static str]| ArchMapEntry {
             architecture: Cow::Borrowed(native),
-            sub_architectures: subs.iter().copied().map(Cow::Borrowed).collect(),
+            sub_architectures: borrowed(subs),
         };
         Profile {
             default_action: Some(Action::Errno),
@@ -179,6 +194,9 @@ impl Profile {
             arch_map: vec![
                 entry("SCMP_ARCH_X86_64", &["SCMP_ARCH_X86", "SCMP_ARCH_X32"]),
                 entry("SCMP_ARCH_AARCH64", &["SCMP_ARCH_ARM"]),
+                entry("SCMP_ARCH_S390X", &["SCMP_ARCH_S390"]),
+                entry("SCMP_ARCH_RISCV64", &[]),
+                entry("SCMP_ARCH_LOONGARCH64", &[]),
             ],
             syscalls,
             ..Profile::default()

@@ -1,16 +1,27 @@
 //! The profile document: Docker's JSON dialect, of which the `linux.seccomp` object of an OCI
 //! runtime configuration is a subset. `Deserialize` only, so that the choice of format stays with the
-//! daemon. Values are checked by [`crate::compile`], not here, except what cannot be represented.
+//! caller. Values are checked by [`crate::check`], not here, except what cannot be represented; and reading
+//! stops where a document is larger than any profile can be, so that memory stays bounded.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::{Arch, Error};
+use crate::Arch;
 
-/// Largest value an `errnoRet` may have (`MAX_ERRNO` of linux/err.h).
+/// Largest value an `errnoRet` of [`Action::Errno`] may have (`MAX_ERRNO` of linux/err.h).
 pub const MAX_ERRNO: u32 = 4095;
+/// Largest value an `errnoRet` of [`Action::Trace`] may have (`SECCOMP_RET_DATA` of linux/seccomp.h).
+pub const MAX_TRACE_MESSAGE: u32 = 0xffff;
+
+/// Most rules, names, comparisons and conditions a profile may have in all. Docker's has some 600; whatever
+/// has more than this many could not become a program the kernel takes.
+pub(crate) const MAX_ENTRIES: usize = 1 << 16;
+
+/// What the names of [`Profile::flags`] begin with.
+pub(crate) const FLAG_PREFIX: &str = "SECCOMP_FILTER_FLAG_";
 
 /// `SECCOMP_FILTER_FLAG_TSYNC`.
 pub const FLAG_TSYNC: u32 = 1;
@@ -135,10 +146,10 @@ impl<'de> Deserialize<'de> for KernelVersion {
 #[serde(default)]
 pub struct Conditions {
     /// Capabilities by name, against the bounding set: all of them for `includes`, any for `excludes`.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "list")]
     pub caps: Vec<Cow<'static, str>>,
     /// Docker's architecture names (`amd64`, `arm64`, `x86`…), against the native architecture.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "list")]
     pub arches: Vec<Cow<'static, str>>,
     /// Oldest kernel.
     #[serde(rename = "minKernel")]
@@ -149,10 +160,10 @@ pub struct Conditions {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Rule {
     /// Calls it is about; names unknown on an architecture are skipped there.
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(default, deserialize_with = "list")]
     pub names: Vec<Cow<'static, str>>,
     /// Older spelling for one name; exclusive with `names`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "empty_text_is_none")]
     pub name: Option<Cow<'static, str>>,
     /// What happens to them.
     pub action: Action,
@@ -160,7 +171,7 @@ pub struct Rule {
     #[serde(default, rename = "errnoRet")]
     pub errno_ret: Option<u32>,
     /// Comparisons that must all hold.
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(default, deserialize_with = "list")]
     pub args: Vec<Arg>,
     /// When the rule applies.
     #[serde(default, deserialize_with = "null_is_empty")]
@@ -176,7 +187,7 @@ pub struct ArchMapEntry {
     /// The native architecture.
     pub architecture: Cow<'static, str>,
     /// Those whose programs also run there.
-    #[serde(default, rename = "subArchitectures", deserialize_with = "null_is_empty")]
+    #[serde(default, rename = "subArchitectures", deserialize_with = "list")]
     pub sub_architectures: Vec<Cow<'static, str>>,
 }
 
@@ -191,22 +202,22 @@ pub struct Profile {
     #[serde(rename = "defaultErrnoRet")]
     pub default_errno_ret: Option<u32>,
     /// Architectures beside the native one; exclusive with `arch_map`.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "list")]
     pub architectures: Vec<Cow<'static, str>>,
     /// The same, by native architecture.
-    #[serde(rename = "archMap", deserialize_with = "null_is_empty")]
+    #[serde(rename = "archMap", deserialize_with = "map_entries")]
     pub arch_map: Vec<ArchMapEntry>,
-    /// `SECCOMP_FILTER_FLAG_` names.
-    #[serde(deserialize_with = "null_is_empty")]
-    pub flags: Vec<Cow<'static, str>>,
-    /// Socket to which the listener of [`Action::Notify`] is sent.
-    #[serde(rename = "listenerPath", deserialize_with = "null_is_empty")]
-    pub listener_path: String,
-    /// Opaque text sent along with the listener.
-    #[serde(rename = "listenerMetadata", deserialize_with = "null_is_empty")]
-    pub listener_metadata: String,
+    /// `SECCOMP_FILTER_FLAG_` names; see [`Profile::filter_flags`] for what their absence means.
+    #[serde(deserialize_with = "optional_list")]
+    pub flags: Option<Vec<Cow<'static, str>>>,
+    /// Socket to which the listener of [`Action::Notify`] is sent; absent when empty.
+    #[serde(rename = "listenerPath", deserialize_with = "empty_text_is_none")]
+    pub listener_path: Option<String>,
+    /// Opaque text sent along with the listener; absent when empty.
+    #[serde(rename = "listenerMetadata", deserialize_with = "empty_text_is_none")]
+    pub listener_metadata: Option<String>,
     /// The rules.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "rules")]
     pub syscalls: Vec<Rule>,
 }
 
@@ -231,30 +242,82 @@ impl Profile {
     pub fn notifies(&self) -> bool {
         self.default_action == Some(Action::Notify) || self.syscalls.iter().any(|r| r.action == Action::Notify)
     }
+}
 
-    /// The flag word for seccomp(2).
-    ///
-    /// # Errors
-    /// [`Error::UnknownFlag`] for a name seccomp(2) does not list.
-    pub fn filter_flags(&self) -> Result<u32, Error> {
-        let mut bits = if self.notifies() { FLAG_NEW_LISTENER } else { 0 };
-        for flag in &self.flags {
-            bits |= match flag.strip_prefix("SECCOMP_FILTER_FLAG_") {
-                // One filter is loaded before the only thread calls execve(2): nothing to synchronise.
-                Some("TSYNC") => 0,
-                Some("LOG") => FLAG_LOG,
-                Some("SPEC_ALLOW") => FLAG_SPEC_ALLOW,
-                Some("WAIT_KILLABLE_RECV") => FLAG_WAIT_KILLABLE_RECV,
-                _ => return Err(Error::UnknownFlag(flag.chars().take(64).collect())),
-            };
+/// What a rule adds to the count that [`MAX_ENTRIES`] limits.
+pub(crate) fn entries(rule: &Rule) -> usize {
+    let of = |c: &Conditions| c.caps.len() + c.arches.len();
+    1 + rule.names.len() + rule.args.len() + of(&rule.includes) + of(&rule.excludes)
+}
+
+/// Go writes absent objects as `null`.
+fn null_is_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
+/// A list that may be `null`, read no further than its entries' weights add up to [`MAX_ENTRIES`].
+struct List<T> {
+    weight: fn(&T) -> usize,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+    type Value = Option<Vec<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        let mut total = 0;
+        while let Some(entry) = from.next_element()? {
+            total += (self.weight)(&entry);
+            if total > MAX_ENTRIES {
+                let text = format!("seccomp profile is too large: a list exceeds {MAX_ENTRIES}; merge or drop rules");
+                return Err(serde::de::Error::custom(text));
+            }
+            list.push(entry);
         }
-        Ok(bits)
+        Ok(Some(list))
     }
 }
 
-/// Go writes absent lists and objects as `null`.
-fn null_is_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(from.deserialize_option(List { weight: |_| 1 })?.unwrap_or_default())
+}
+
+fn optional_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+    from.deserialize_option(List { weight: |_| 1 })
+}
+
+fn rules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Rule>, D::Error> {
+    Ok(from.deserialize_option(List { weight: entries })?.unwrap_or_default())
+}
+
+fn map_entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ArchMapEntry>, D::Error> {
+    let weight = |entry: &ArchMapEntry| 1 + entry.sub_architectures.len();
+    Ok(from.deserialize_option(List { weight })?.unwrap_or_default())
+}
+
+/// Go's writers cannot tell an absent text from an empty one.
+fn empty_text_is_none<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + AsRef<str>,
+{
+    Ok(Option::<T>::deserialize(from)?.filter(|text| !text.as_ref().is_empty()))
 }
 
 /// Docker treats `"defaultAction": ""` as absent.

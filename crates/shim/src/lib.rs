@@ -1,10 +1,14 @@
 //! The process beside every container: starts it through `runtime`, owns its streams, log, execs and
 //! exit record, and outlives the daemon. One thread, one epoll loop, no allocation while idle.
+//! Once the container runs it lives under a filter of system calls ([`confine`]); execs are born from a
+//! second process without one ([`zygote`]).
 //! Called by `bin/dhow-shim`.
 
 mod client;
 mod clock;
+mod confine;
 mod connection;
+mod filter;
 mod jsonline;
 mod log;
 mod null;
@@ -12,7 +16,9 @@ mod poller;
 mod requests;
 mod server;
 mod task;
+mod zygote;
 
+use std::convert::Infallible;
 use std::os::fd::AsFd;
 
 use rustix::net::SocketType;
@@ -34,11 +40,12 @@ impl From<Errno> for StartError {
     }
 }
 
-/// Serves the daemon whose connection is standard input, until the container is over and recorded.
+/// Serves the daemon whose connection is standard input, until the container is over and recorded; then the process
+/// ends here, as what the language does after `main` is not what the filter allows.
 ///
 /// # Errors
 /// [`StartError`]; once a container runs there is none to return to anybody.
-pub fn serve() -> Result<(), StartError> {
+pub fn serve() -> Result<Infallible, StartError> {
     // The daemon's descriptors are close-on-exec, but others may start us too.
     sys::fd::close_from(3)?;
     let stdin = sys::fd::take_inherited(0).ok_or(StartError::NotASocket)?;
@@ -46,8 +53,8 @@ pub fn serve() -> Result<(), StartError> {
         return Err(StartError::NotASocket);
     }
     detach()?;
-    server::Server::new(FdSocket::new(stdin))?.run()?;
-    Ok(())
+    let ended = server::Server::new(FdSocket::new(stdin))?.run();
+    sys::process::exit_now(if ended.is_ok() { 0 } else { 125 })
 }
 
 /// Leaves the daemon's session and surroundings.
@@ -65,8 +72,10 @@ fn detach() -> Result<(), Errno> {
     // A container an exec of ours enters must not look into us.
     sys::creds::set_dumpable(false)?;
     sys::process::become_subreaper()?;
+    sys::memory::prepare_rest();
     // What a terminal or a session end sends is for the daemon; a container ends when it is told to.
-    sys::process::ignore_signals(&[SIGHUP, SIGINT, SIGPIPE, SIGTERM]);
+    // A limit on the size of files (setrlimit(2)) is to be an error of the log's write, not the end of us.
+    sys::process::ignore_signals(&[SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ]);
     Ok(())
 }
 
@@ -74,3 +83,4 @@ const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
 const SIGPIPE: i32 = 13;
 const SIGTERM: i32 = 15;
+const SIGXFSZ: i32 = 25;

@@ -3,15 +3,17 @@
 //! Lines are formatted into one buffer and written once per batch. An error never stops the
 //! container: what cannot be written is counted and dropped, the file is cut back to its last whole
 //! line, and the first write that succeeds again is preceded by a line that tells the number.
+//! Only a regular file is written, as nothing else is sure to take a write at once or refuse it.
 //! Called by the server with every piece of output.
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags};
 use sys::Errno;
 use sys::memory::PageBuffer;
 
 use crate::clock::{STAMP_LEN, Stamp, now_ns};
+use crate::filter::LOG_FLAGS;
 use crate::jsonline::{MAX_GROWTH, escape};
 
 /// Docker's clients expect longer lines in pieces of this size, the last alone ending in a newline.
@@ -42,6 +44,8 @@ pub(crate) struct Log {
     settings: LogSettings,
     file: Option<OwnedFd>,
     size: u64,
+    /// Older files: `path.1` to this number.
+    rotated: u32,
     out: PageBuffer,
     used: usize,
     /// `","stream":"stdout","time":"` of each stream.
@@ -62,10 +66,14 @@ impl Log {
         let middles = [middle("stdout"), middle("stderr")];
         let longest = MAX_PIECE * MAX_GROWTH + middles[0].len() + 64;
         let (file, size) = open_file(&settings.path, false)?;
+        // As many as there are, not as many as there may be.
+        let there = |number: &u32| rustix::fs::lstat(format!("{}.{number}", settings.path)).is_ok();
+        let rotated = (1..settings.max_files).take_while(there).last().unwrap_or(0);
         Ok(Self {
             settings,
             file: Some(file),
             size,
+            rotated,
             out: PageBuffer::new(BATCH.max(2 * longest))?,
             used: 0,
             middles,
@@ -74,6 +82,22 @@ impl Log {
             dropped: 0,
             untold: 0,
         })
+    }
+
+    /// The directory all files of the log are in.
+    pub(crate) fn directory(&self) -> &str {
+        match self.settings.path.rsplit_once('/') {
+            Some(("", _)) => "/",
+            Some((directory, _)) => directory,
+            None => ".",
+        }
+    }
+
+    /// That directory has become the root: from now on the files are known by their names in it.
+    pub(crate) fn directory_is_root(&mut self) {
+        if let Some((_, name)) = self.settings.path.rsplit_once('/') {
+            self.settings.path = name.to_owned();
+        }
     }
 
     /// Lines given up so far.
@@ -253,13 +277,16 @@ impl Log {
             }
             return;
         }
-        // As many as there are, not as many as there may be.
-        let there = |number: &u32| rustix::fs::lstat(format!("{path}.{number}")).is_ok();
-        let kept = (1..last).take_while(there).count();
-        for number in (1..=u32::try_from(kept).unwrap_or(0)).rev() {
-            let _ = rustix::fs::rename(format!("{path}.{number}"), format!("{path}.{}", number + 1));
+        let rename = |from: &str, to: &str| rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::empty()).is_ok();
+        let mut rotated = 0;
+        for number in (1..=self.rotated.min(last - 1)).rev() {
+            // Somebody may have taken one away.
+            if rename(&format!("{path}.{number}"), &format!("{path}.{}", number + 1)) {
+                rotated = rotated.max(number + 1);
+            }
         }
-        let moved = rustix::fs::rename(path.as_str(), format!("{path}.1")).is_ok();
+        let moved = rename(path, &format!("{path}.1"));
+        self.rotated = rotated.max(u32::from(moved));
         match open_file(path, moved) {
             Ok((file, size)) => {
                 self.file = Some(file);
@@ -275,11 +302,15 @@ const HEAD: &[u8] = b"{\"log\":\"";
 const TAIL: &[u8] = b"\"}\n";
 
 fn open_file(path: &str, new: bool) -> Result<(OwnedFd, u64), Errno> {
-    let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut flags = LOG_FLAGS;
     flags.set(OFlags::EXCL, new);
-    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?;
-    let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
-    Ok((file, size))
+    let file = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o640))?;
+    let stat = rustix::fs::fstat(&file)?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        // A pipe, terminal or device could keep a write waiting.
+        return Err(Errno::INVAL);
+    }
+    Ok((file, u64::try_from(stat.st_size).unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -16,6 +16,13 @@ use sys::mount::attr;
 pub(crate) struct NullDevice(Option<OwnedFd>);
 
 impl NullDevice {
+    /// Makes it, for uses when no node can be made any more. What fails now fails then.
+    pub(crate) fn prepare(&mut self) {
+        if self.0.is_none() {
+            self.0 = own().or_else(|_| locked()).ok();
+        }
+    }
+
     /// A descriptor for reading and writing.
     pub(crate) fn open(&mut self) -> Result<OwnedFd, Errno> {
         let device = match self.0.take() {

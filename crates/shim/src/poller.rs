@@ -11,6 +11,8 @@ use sys::Errno;
 pub(crate) enum Token {
     /// A child ended.
     Signal,
+    /// The zygote has answered or gone.
+    Zygote,
     Listener,
     Connection(u32),
     /// Standard output or the terminal of a task.
@@ -31,6 +33,7 @@ impl Token {
     fn pack(self) -> u64 {
         let (kind, task, client) = match self {
             Self::Signal => (0, 0, 0),
+            Self::Zygote => (0, 0, 1),
             Self::Listener => (1, 0, 0),
             Self::Connection(id) => (2, 0, id),
             Self::Stdout(task) => (3, task, 0),
@@ -46,6 +49,7 @@ impl Token {
         let task = u32::try_from(data >> 32 & 0x1fff_ffff).unwrap_or(0);
         let client = u32::try_from(data & 0xffff_ffff).unwrap_or(0);
         match data >> 61 {
+            0 if client == 1 => Self::Zygote,
             0 => Self::Signal,
             1 => Self::Listener,
             2 => Self::Connection(client),
@@ -107,14 +111,21 @@ impl Poller {
         let _ = epoll::delete(&self.0, fd);
     }
 
-    /// Waits for at most `timeout_ns`, for ever without one.
-    pub(crate) fn wait(&self, timeout_ns: Option<i64>, ready: &mut Vec<Ready>) -> Result<(), Errno> {
-        let timeout = timeout_ns.map(|ns| {
+    /// Waits for at most `timeout_ns`, for ever without one; with `rest` at the least cost in memory.
+    pub(crate) fn wait(&self, timeout_ns: Option<i64>, rest: bool, ready: &mut Vec<Ready>) -> Result<(), Errno> {
+        let mut timeout = timeout_ns.map(|ns| {
             let ns = ns.max(0);
             rustix::time::Timespec { tv_sec: ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
         });
         let mut events = [const { std::mem::MaybeUninit::<epoll::Event>::uninit() }; 32];
         ready.clear();
+        if rest {
+            match sys::memory::rest(self.0.as_fd(), timeout.as_ref()) {
+                Err(Errno::INTR) => return Ok(()),
+                other => other?,
+            }
+            timeout = Some(rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 });
+        }
         let (events, _) = match epoll::wait(&self.0, &mut events, timeout.as_ref()) {
             Err(Errno::INTR) => return Ok(()),
             other => other?,
@@ -177,6 +188,7 @@ mod tests {
     fn tokens_survive_packing() {
         for token in [
             Token::Signal,
+            Token::Zygote,
             Token::Listener,
             Token::Connection(u32::MAX),
             Token::Stdout(7),

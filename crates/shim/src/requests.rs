@@ -11,12 +11,15 @@ use crate::connection::Incoming;
 use crate::log::{Log, LogSettings};
 use crate::poller::{Interest, Token};
 use crate::server::{Launched, MAIN, OomCounter, Server, failure, write_file};
-use crate::task::{ChildStreams, Phase, Starting, Task};
+use crate::task::{ChildStreams, Ordered, Phase, Task};
+use crate::zygote::{self, Order, Zygote};
 
 /// Largest plan accepted, in bytes.
 const MAX_PLAN: u64 = 16 * 1024 * 1024;
 /// Most execs at a time: all their ids fit into one snapshot message.
 const MAX_TASKS: usize = 512;
+/// Room reserved for an exit record, in bytes.
+const RECORD_ROOM: u64 = 4096;
 /// Longest id of an exec, in bytes.
 const MAX_EXEC_ID: usize = 64;
 
@@ -79,7 +82,7 @@ impl Server {
         if self.launched.is_some() {
             return Err(failure(FailureStage::Protocol, Errno::ALREADY, "launch a second container"));
         }
-        let (bytes, mut fds) = take_plan(fds)?;
+        let (bytes, _, mut fds) = take_plan(fds)?;
         let plan = LaunchPlan::decode(&bytes).map_err(|error| Failure {
             stage: FailureStage::Protocol,
             errno: 0,
@@ -101,15 +104,31 @@ impl Server {
         let streams = task
             .prepare_io(plan.io, false, &mut self.null)
             .map_err(|errno| failure(FailureStage::Io, errno, "make the standard streams"))?;
-        let spawning = runtime::spawn(&plan, &fds, stdio(&streams))?;
-        begin(task, spawning, to, None);
+        let spawning = runtime::spawn(&plan, &fds, stdio(&streams), &mut ())?;
+        task.begin(spawning, to, None);
+        drop(streams);
         let oom = plan.oom_fd.map(usize::from).filter(|index| *index < fds.len());
         let oom = oom.map(|index| OomCounter::new(fds.swap_remove(index)));
         if let Some(launched) = &mut self.launched {
             launched.oom = oom;
         }
         self.watch_start(MAIN);
+        // While the child makes its surroundings.
+        drop((plan, bytes, fds));
+        self.null.prepare();
+        self.fork_zygote();
         Ok(())
+    }
+
+    /// The second process for execs. What it shares with this one from now on counts half for each, so nothing is
+    /// there that is not needed.
+    fn fork_zygote(&mut self) {
+        self.discard_buffers();
+        let Some(Phase::Starting(starting)) = self.task(MAIN).map(|task| &task.phase) else { return };
+        let Ok(zygote) = Zygote::fork(starting.spawning.pidfd.as_fd()) else { return };
+        if self.poller.add(zygote.socket(), Token::Zygote, Interest::READ).is_ok() {
+            self.zygote = Some(zygote);
+        }
     }
 
     fn listen(&mut self, plan: &LaunchPlan) -> Result<(), Failure> {
@@ -118,18 +137,23 @@ impl Server {
         let listener = FdListener::bind(socket.as_ref()).map_err(io("make the control socket in the run directory"))?;
         self.poller.add(listener.as_fd(), Token::Listener, Interest::READ).map_err(io("watch the control socket"))?;
         self.listener = Some(listener);
+        let record = write_file(&format!("{}/exit", plan.run_dir), b"").map_err(io("make the exit record"))?;
+        // Not every file system can reserve room.
+        let _ = rustix::fs::fallocate(&record, rustix::fs::FallocateFlags::KEEP_SIZE, 0, RECORD_ROOM);
         self.launched = Some(Launched {
             container_id: plan.container_id.clone(),
             run_dir: plan.run_dir.clone(),
             started_at_ns: 0,
             oom: None,
+            record,
         });
-        write_file(&format!("{}/pid", plan.run_dir), format!("{}\n", std::process::id()).as_bytes())
+        write_file(&format!("{}/pid", plan.run_dir), format!("{}\n", self.pid).as_bytes())
+            .map(drop)
             .map_err(io("write the pid file"))
     }
 
     fn exec(&mut self, to: (u32, u64), attach: Option<Streams>, fds: Vec<OwnedFd>) -> Result<(), Failure> {
-        let (bytes, fds) = take_plan(fds)?;
+        let (bytes, sealed, mut fds) = take_plan(fds)?;
         let plan = ExecPlan::decode(&bytes).map_err(|error| Failure {
             stage: FailureStage::Protocol,
             errno: 0,
@@ -145,25 +169,28 @@ impl Server {
             return Err(failure(FailureStage::Protocol, Errno::EXIST, "run an exec under an id in use"));
         }
         let (id, client) = (self.fresh_id(), self.fresh_id());
-        let Some(Phase::Running { pidfd: target }) =
-            self.tasks.iter().find(|task| task.id == MAIN).map(|task| &task.phase)
-        else {
+        if !matches!(self.task(MAIN).map(|task| &task.phase), Some(Phase::Running { .. })) {
             return Err(failure(FailureStage::NotRunning, Errno::SRCH, "run a process: the container is not running"));
-        };
+        }
+        let Some(zygote) = &mut self.zygote else { return Err(zygote::unavailable(Errno::SRCH, zygote::GONE)) };
         let mut task = Task::new(id, plan.exec_id.clone());
         let io = |errno| failure(FailureStage::Io, errno, "make the standard streams");
         let streams = task.prepare_io(plan.io, attach.is_none(), &mut self.null).map_err(io)?;
         let stream = attach.map(|streams| task.attach(client, streams)).transpose().map_err(io)?;
-        let spawning = runtime::exec(&plan, &fds, target.as_fd(), stdio(&streams))?;
-        begin(&mut task, spawning, to, stream);
+        let mut passed = vec![sealed];
+        if let ChildStreams::Pipes(streams) = streams {
+            passed.extend(streams);
+        }
+        passed.append(&mut fds);
+        zygote.order(Order { task: id, fds: passed })?;
+        task.phase = Phase::Ordered(Box::new(Ordered { reply: to, stream }));
         self.tasks.push(task);
-        self.watch_start(id);
         Ok(())
     }
 
     /// Watches the start. The process is there already, so that a lack of watches is no reason to
     /// answer that it is not: it is looked after by the clock then.
-    fn watch_start(&mut self, id: u32) {
+    pub(crate) fn watch_start(&mut self, id: u32) {
         if let Some(Phase::Starting(starting)) = self.tasks.iter().find(|task| task.id == id).map(|task| &task.phase)
             && self.poller.add(starting.spawning.status(), Token::Status(id), Interest::READ).is_err()
         {
@@ -211,7 +238,7 @@ impl Server {
         Snapshot {
             version: WIRE_VERSION,
             container_id: launched.map(|launched| launched.container_id.clone()).unwrap_or_default(),
-            shim_pid: i32::try_from(std::process::id()).unwrap_or(0),
+            shim_pid: self.pid,
             pid: self.tasks.iter().find(|task| task.id == MAIN).map_or(0, |task| task.pid),
             started_at_ns: launched.map_or(0, |launched| launched.started_at_ns),
             exit: self.exit.clone(),
@@ -227,15 +254,15 @@ impl Server {
     }
 }
 
-/// The sealed plan is the first descriptor; the plan counts the rest from 0.
-fn take_plan(mut fds: Vec<OwnedFd>) -> Result<(Vec<u8>, Vec<OwnedFd>), Failure> {
+/// The sealed plan is the first descriptor; the plan counts the rest from 0. Gives its content, itself and the rest.
+pub(crate) fn take_plan(mut fds: Vec<OwnedFd>) -> Result<(Vec<u8>, OwnedFd, Vec<OwnedFd>), Failure> {
     if fds.is_empty() {
         return Err(failure(FailureStage::Protocol, Errno::BADF, "find the plan: no descriptor came with the request"));
     }
     let plan = fds.remove(0);
     let bytes = sys::memfd::read_sealed(plan.as_fd(), MAX_PLAN)
         .map_err(|errno| failure(FailureStage::Protocol, errno, "read the sealed plan"))?;
-    Ok((bytes, fds))
+    Ok((bytes, plan, fds))
 }
 
 fn stdio(streams: &ChildStreams) -> Stdio<'_> {
@@ -245,11 +272,6 @@ fn stdio(streams: &ChildStreams) -> Stdio<'_> {
         }
         ChildStreams::Terminal { rows, cols } => Stdio::Terminal { rows: *rows, cols: *cols },
     }
-}
-
-fn begin(task: &mut Task, spawning: runtime::Spawning, reply: (u32, u64), stream: Option<OwnedFd>) {
-    task.pid = spawning.pid;
-    task.phase = Phase::Starting(Box::new(Starting { spawning, reply, stream, ended: None }));
 }
 
 #[cfg(test)]

@@ -9,15 +9,17 @@ use launch::{Event, ExitRecord, FailureStage, MAX_MESSAGE, ReplyFrame, Response}
 use runtime::{Failure, Progress};
 use sys::Errno;
 use sys::memory::PageBuffer;
-use sys::process::Reaped;
+use sys::process::{Ended, Reaped};
 use sys::socket::{FdListener, FdSocket};
 
 use crate::clock::{monotonic_ns, now_ns};
+use crate::confine;
 use crate::connection::Connection;
 use crate::log::{Log, Stream};
 use crate::null::NullDevice;
 use crate::poller::{Interest, Poller, Ready, Token};
-use crate::task::{Phase, QUIET_NS, Read, Starting, Task};
+use crate::task::{Ordered, Phase, QUIET_NS, Read, Starting, Task};
+use crate::zygote::{self, Answer, Zygote};
 
 /// Largest single read of output.
 const READ_SIZE: usize = 256 * 1024;
@@ -41,6 +43,8 @@ pub(crate) struct Launched {
     pub(crate) run_dir: String,
     pub(crate) started_at_ns: i64,
     pub(crate) oom: Option<OomCounter>,
+    /// The file of the exit record, empty until the end: there is no making one later, and room is reserved.
+    pub(crate) record: OwnedFd,
 }
 
 /// The group's count of memory kills, and what it was at the launch.
@@ -83,6 +87,11 @@ pub(crate) struct Server {
     /// The launch failed: nothing is left to do.
     pub(crate) failed: bool,
     pub(crate) null: NullDevice,
+    /// What makes the processes of execs; gone before the launch, after the container, and when it was killed.
+    pub(crate) zygote: Option<Zygote>,
+    /// Our own process and user.
+    pub(crate) pid: i32,
+    uid: u32,
     /// Something could not be watched, so it is looked after every [`RETRY_NS`]. Watches are limited per
     /// user (epoll(7)), and root in a container is the same user: a container can use them up.
     pub(crate) unwatched: bool,
@@ -93,6 +102,8 @@ pub(crate) struct Server {
     messages: PageBuffer,
     /// When there was last something to do, unless memory has been given back since.
     touched: Option<i64>,
+    /// Memory has been given back and nothing happened since.
+    resting: bool,
 }
 
 impl Server {
@@ -114,12 +125,16 @@ impl Server {
             forgotten: false,
             failed: false,
             null: NullDevice::default(),
+            zygote: None,
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            uid: rustix::process::geteuid().as_raw(),
             unwatched: false,
             reaping: false,
             next_id: 2,
             buffer: PageBuffer::new(READ_SIZE)?,
             messages: PageBuffer::new(MAX_MESSAGE)?,
             touched: Some(monotonic_ns()),
+            resting: false,
         })
     }
 
@@ -137,13 +152,18 @@ impl Server {
             if self.is_done() {
                 break;
             }
-            self.poller.wait(self.deadline().map(|deadline| deadline - now), &mut ready)?;
+            let rest = std::mem::take(&mut self.resting);
+            self.poller.wait(self.deadline().map(|deadline| deadline - now), rest, &mut ready)?;
             for ready in &ready {
                 self.dispatch(*ready);
             }
             self.on_time();
         }
         self.clean_up();
+        if let Some(zygote) = self.zygote.take() {
+            zygote.kill();
+            let _ = sys::process::wait_for(zygote.pid);
+        }
         Ok(())
     }
 
@@ -179,12 +199,14 @@ impl Server {
         }
         let relax = self.touched.map(|at| at + RELAX_NS);
         let retry = self.unwatched.then(|| monotonic_ns() + RETRY_NS);
-        self.tasks.iter().filter_map(Task::deadline).chain(relax).chain(retry).min()
+        let answer = self.zygote.as_ref().and_then(Zygote::deadline);
+        self.tasks.iter().filter_map(Task::deadline).chain(relax).chain(retry).chain(answer).min()
     }
 
     fn dispatch(&mut self, ready: Ready) {
         match ready.token {
             Token::Signal => self.reap(),
+            Token::Zygote => self.hear_zygote(),
             Token::Listener => self.accept(),
             Token::Connection(id) => self.converse(id, ready),
             Token::Stdout(id) => {
@@ -222,7 +244,7 @@ impl Server {
     fn accept(&mut self) {
         while let Some(Ok(socket)) = self.listener.as_ref().map(FdListener::accept) {
             // The directory is closed to others already; this holds even if somebody opens it up.
-            if socket.peer_uid() != Ok(rustix::process::geteuid().as_raw()) {
+            if socket.peer_uid() != Ok(self.uid) {
                 continue;
             }
             let id = self.fresh_id();
@@ -281,7 +303,8 @@ impl Server {
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
         let Phase::Starting(starting) = &mut task.phase else { return };
         match starting.spawning.advance() {
-            Progress::Waiting => {}
+            // A start of ours asks to be held nowhere.
+            Progress::Waiting | Progress::Held(_) => {}
             Progress::Running => self.started(id),
             Progress::Failed(failure) => self.start_failed(id, failure),
         }
@@ -307,7 +330,7 @@ impl Server {
         let Starting { spawning, reply, stream, ended } = starting;
         let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) else { return };
         task.phase = Phase::Running { pidfd: spawning.pidfd };
-        let master = match spawning.master {
+        let master = match spawning.status.master {
             Some(master) => task.set_master(master),
             None if task.tty => Err(Errno::NOTTY),
             None => Ok(()),
@@ -321,13 +344,95 @@ impl Server {
             if let Some(launched) = &mut self.launched {
                 launched.started_at_ns = started_at_ns;
             }
-            Response::Started { pid: spawning.pid, started_at_ns, warnings: spawning.warnings }
+            let mut warnings = spawning.status.warnings;
+            self.confine(&mut warnings);
+            Response::Started { pid: spawning.pid, started_at_ns, warnings }
         } else {
             Response::ExecStarted { pid: spawning.pid }
         };
         self.reply(reply, response, stream);
         if let Some((code, finished_at_ns)) = ended {
             self.ended(id, code, finished_at_ns);
+        }
+    }
+
+    /// Gives up what is not needed any more, before the first byte of the container is read.
+    fn confine(&mut self, warnings: &mut Vec<String>) {
+        let Some(launched) = &self.launched else { return };
+        if self.zygote.is_none() {
+            warnings.push("no exec will be available: its process could not be created".to_owned());
+        }
+        let directory = self.log.as_ref().map_or(launched.run_dir.as_str(), Log::directory);
+        match confine::enter(directory) {
+            Ok(()) => {
+                if let Some(log) = &mut self.log {
+                    log.directory_is_root();
+                }
+            }
+            Err(errno) => warnings.push(format!("the shim could not close the file system to itself: {errno}")),
+        }
+        if let Err(errno) = confine::filter_calls() {
+            warnings.push(format!("the shim runs without a system call filter: {errno}"));
+        }
+    }
+
+    /// Takes in what the zygote has answered.
+    fn hear_zygote(&mut self) {
+        while let Some(zygote) = &mut self.zygote {
+            match zygote.answer(&mut self.messages) {
+                Ok(Some(answer)) => self.born(answer),
+                Ok(None) => break,
+                Err(errno) => self.lose_zygote(errno),
+            }
+        }
+        // Whoever ended meanwhile was left alone.
+        self.reaping = true;
+    }
+
+    fn born(&mut self, answer: Answer) {
+        let Answer { task: id, born } = answer;
+        let Some(Ordered { reply, stream }) = self.take_ordered(id) else { return };
+        match born {
+            Ok(spawning) => {
+                if let Some(task) = self.task(id) {
+                    task.begin(spawning, reply, stream);
+                }
+                self.watch_start(id);
+            }
+            Err(failure) => self.unborn(id, reply, failure),
+        }
+    }
+
+    fn take_ordered(&mut self, id: u32) -> Option<Ordered> {
+        let task = self.task(id)?;
+        match std::mem::replace(&mut task.phase, Phase::Waiting) {
+            Phase::Ordered(ordered) => Some(*ordered),
+            other => {
+                task.phase = other;
+                None
+            }
+        }
+    }
+
+    fn unborn(&mut self, id: u32, reply: (u32, u64), failure: Failure) {
+        let poller = &self.poller;
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.id == id) {
+            task.close_streams(poller);
+            task.phase = Phase::Over;
+        }
+        self.fail(reply, failure);
+    }
+
+    /// There will be no more execs: under the filter no second zygote can be made.
+    fn lose_zygote(&mut self, errno: Errno) {
+        let Some(zygote) = self.zygote.take() else { return };
+        zygote.kill();
+        let ordered = |task: &&Task| matches!(task.phase, Phase::Ordered(_));
+        let ids: Vec<u32> = self.tasks.iter().filter(ordered).map(|task| task.id).collect();
+        for id in ids {
+            if let Some(Ordered { reply, .. }) = self.take_ordered(id) {
+                self.unborn(id, reply, zygote::unavailable(errno, zygote::GONE));
+            }
         }
     }
 
@@ -358,22 +463,52 @@ impl Server {
 
     fn reap(&mut self) {
         sys::process::drain_signal_fd(self.signals.as_fd());
+        if self.zygote.as_ref().is_some_and(Zygote::is_busy) {
+            return self.reap_known();
+        }
         self.reaping = true;
         for _ in 0..MAX_REAPED {
-            let Ok(Some(reaped)) = sys::process::reap_any() else {
-                self.reaping = false;
-                return;
-            };
-            let Reaped::Ended(child) = reaped else { continue };
-            let Some(task) = self.tasks.iter_mut().find(|task| task.pid == child.pid) else { continue };
-            let id = task.id;
-            let finished_at_ns = now_ns();
-            if let Phase::Starting(starting) = &mut task.phase {
-                starting.ended = Some((child.code, finished_at_ns));
-                self.follow_start(id);
-            } else {
-                self.ended(id, child.code, finished_at_ns);
+            match sys::process::reap_any() {
+                Ok(Some(Reaped::Ended(child))) => self.reaped(child),
+                Ok(Some(Reaped::LetGo)) => {}
+                _ => {
+                    self.reaping = false;
+                    return;
+                }
             }
+        }
+    }
+
+    /// While the zygote has an answer on its way, a child not known yet may be an exec that has ended already: it
+    /// keeps its number and its code until the answer is here.
+    fn reap_known(&mut self) {
+        self.reaping = false;
+        let tasks = self.tasks.iter().map(|task| task.pid).filter(|pid| *pid > 0);
+        let known: Vec<i32> = tasks.chain(self.zygote.as_ref().map(|zygote| zygote.pid)).collect();
+        for pid in known {
+            while let Ok(Some(reaped)) = sys::process::reap(pid) {
+                if let Reaped::Ended(child) = reaped {
+                    self.reaped(child);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn reaped(&mut self, child: Ended) {
+        if self.zygote.as_ref().is_some_and(|zygote| zygote.pid == child.pid) {
+            // What it answered before counts.
+            self.hear_zygote();
+            return self.lose_zygote(Errno::SRCH);
+        }
+        let Some(task) = self.tasks.iter_mut().find(|task| task.pid == child.pid) else { return };
+        let id = task.id;
+        let finished_at_ns = now_ns();
+        if let Phase::Starting(starting) = &mut task.phase {
+            starting.ended = Some((child.code, finished_at_ns));
+            self.follow_start(id);
+        } else {
+            self.ended(id, child.code, finished_at_ns);
         }
     }
 
@@ -418,17 +553,19 @@ impl Server {
         let oom_killed =
             self.launched.as_ref().and_then(|launched| launched.oom.as_ref()).is_some_and(OomCounter::has_killed);
         let record = ExitRecord { code, finished_at_ns, oom_killed };
+        if let Some(zygote) = &self.zygote {
+            zygote.kill();
+        }
         self.write_record(&record);
         self.exit = Some(record.clone());
         self.announce(&Event::Exited(record));
     }
 
-    /// On a tmpfs, so an error can only be a lack of memory; connected daemons are told anyway.
+    /// One write, so that a reader finds nothing or all of it. Connected daemons are told anyway.
     fn write_record(&self, record: &ExitRecord) {
-        let (Some(launched), Ok(bytes)) = (&self.launched, record.encode()) else { return };
-        let path = format!("{}/exit", launched.run_dir);
-        let _ =
-            write_file(&format!("{path}.tmp"), &bytes).and_then(|()| rustix::fs::rename(format!("{path}.tmp"), &path));
+        if let (Some(launched), Ok(bytes)) = (&self.launched, record.encode()) {
+            let _ = rustix::io::write(&launched.record, &bytes);
+        }
     }
 
     /// What is due without an event.
@@ -436,6 +573,9 @@ impl Server {
         let now = monotonic_ns();
         if self.reaping {
             self.reap();
+        }
+        if self.zygote.as_ref().and_then(Zygote::deadline).is_some_and(|due| due <= now) {
+            self.lose_zygote(Errno::TIMEDOUT);
         }
         if std::mem::take(&mut self.unwatched) {
             let starting = |task: &&Task| matches!(task.phase, Phase::Starting(_));
@@ -469,35 +609,44 @@ impl Server {
         }
         if self.touched.is_some_and(|at| at + RELAX_NS <= now) {
             self.touched = None;
-            self.buffer.discard();
-            self.messages.discard();
-            sys::memory::release_program_text();
+            self.resting = true;
+            self.discard_buffers();
             if let Some(log) = &mut self.log {
                 log.relax();
             }
             for task in &mut self.tasks {
                 task.relax();
             }
+            sys::memory::trim_heap();
         }
     }
 
-    /// Leaves nothing but the exit record, and not even that when it has been taken over.
+    /// A launch that failed leaves nothing. After another the directory is out of reach: the exit record stays in it,
+    /// emptied when it has been taken over, and the daemon removes it.
     fn clean_up(&self) {
         let Some(launched) = &self.launched else { return };
-        let gone: &[&str] =
-            if self.forgotten || self.failed { &["shim.sock", "pid", "exit"] } else { &["shim.sock", "pid"] };
-        for name in gone {
-            let _ = rustix::fs::unlink(format!("{}/{name}", launched.run_dir));
+        if self.failed {
+            for name in ["shim.sock", "pid", "exit"] {
+                let _ = rustix::fs::unlink(format!("{}/{name}", launched.run_dir));
+            }
+        } else if self.forgotten {
+            let _ = rustix::fs::ftruncate(&launched.record, 0);
         }
+    }
+
+    /// Memory in which nothing is left that anybody needs.
+    pub(crate) fn discard_buffers(&mut self) {
+        self.buffer.discard();
+        self.messages.discard();
     }
 }
 
-pub(crate) fn write_file(path: &str, content: &[u8]) -> Result<(), Errno> {
+pub(crate) fn write_file(path: &str, content: &[u8]) -> Result<OwnedFd, Errno> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?;
     match rustix::io::write(&file, content)? {
-        written if written == content.len() => Ok(()),
+        written if written == content.len() => Ok(file),
         _ => Err(Errno::NOSPC),
     }
 }

@@ -34,6 +34,8 @@ const BUSY_PIPE_SIZE: usize = 1024 * 1024;
 pub(crate) enum Phase {
     /// The container before its launch.
     Waiting,
+    /// An exec the zygote has been asked for.
+    Ordered(Box<Ordered>),
     /// Cloned, not yet at its program.
     Starting(Box<Starting>),
     Running {
@@ -48,6 +50,14 @@ pub(crate) enum Phase {
     },
     /// Ended and reported; clients may still have output coming.
     Over,
+}
+
+/// An exec that is not born yet.
+pub(crate) struct Ordered {
+    /// Whom to answer: connection and sequence number.
+    pub(crate) reply: (u32, u64),
+    /// The daemon's end of the attached stream.
+    pub(crate) stream: Option<OwnedFd>,
 }
 
 /// A start under way.
@@ -125,6 +135,12 @@ impl Task {
             paused: false,
             busy: false,
         }
+    }
+
+    /// The process is there, on its way to its program.
+    pub(crate) fn begin(&mut self, spawning: Spawning, reply: (u32, u64), stream: Option<OwnedFd>) {
+        self.pid = spawning.pid;
+        self.phase = Phase::Starting(Box::new(Starting { spawning, reply, stream, ended: None }));
     }
 
     /// Makes the streams. With `discard` nobody will ever read the output, so it leads to the null device.
@@ -214,7 +230,7 @@ impl Task {
         match &self.phase {
             Phase::Starting(starting) => sys::process::pidfd_signal(starting.spawning.pidfd.as_fd(), signal),
             Phase::Running { pidfd } => sys::process::pidfd_signal(pidfd.as_fd(), signal),
-            Phase::Waiting | Phase::Draining { .. } | Phase::Over => Err(Errno::SRCH),
+            Phase::Waiting | Phase::Ordered(_) | Phase::Draining { .. } | Phase::Over => Err(Errno::SRCH),
         }
     }
 

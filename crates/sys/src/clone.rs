@@ -27,6 +27,10 @@ pub mod flags {
     pub const NEWPID: u64 = libc::CLONE_NEWPID as u64;
     /// `CLONE_NEWNET`: network devices, addresses, sockets.
     pub const NEWNET: u64 = libc::CLONE_NEWNET as u64;
+    /// `CLONE_NEWTIME`: offsets of the monotonic and boot clocks.
+    pub const NEWTIME: u64 = 0x80;
+    /// `CLONE_PARENT`: the child is the caller's sibling, so that the caller's parent reaps it.
+    pub const PARENT: u64 = libc::CLONE_PARENT as u64;
 }
 
 const CLONE_PIDFD: u64 = 0x1000;
@@ -71,7 +75,8 @@ pub fn is_single_threaded() -> bool {
 }
 
 /// Forks the calling process with the namespaces in `flags` ([`flags`]) and, when given, straight into
-/// the v2 control group whose directory `cgroup` is. The parent is told by SIGCHLD when the child ends.
+/// the v2 control group whose directory `cgroup` is. The parent (with [`flags::PARENT`] the caller's own) is told by
+/// SIGCHLD when the child ends.
 ///
 /// # Errors
 /// `EDEADLK` when the caller has other threads; else what clone3(2) says.
@@ -83,7 +88,8 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errn
     let mut args = CloneArgs {
         flags: flags | CLONE_PIDFD,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling ends with the signal the caller itself ends with; clone3 wants none named.
+        exit_signal: if flags & flags::PARENT == 0 { libc::SIGCHLD as u64 } else { 0 },
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -107,7 +113,8 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errn
     }
 }
 
-/// Moves the calling thread into new namespaces (unshare(2)).
+/// Moves the calling thread into new namespaces (unshare(2)); with `NEWPID` and `NEWTIME` only where later children
+/// are born.
 ///
 /// # Errors
 /// What unshare(2) says.
@@ -116,8 +123,14 @@ pub fn unshare(flags: u64) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_unshare, flags & NAMESPACES) }).map(drop)
 }
 
-const NAMESPACES: u64 =
-    flags::NEWNS | flags::NEWCGROUP | flags::NEWUTS | flags::NEWIPC | flags::NEWUSER | flags::NEWPID | flags::NEWNET;
+const NAMESPACES: u64 = flags::NEWNS
+    | flags::NEWCGROUP
+    | flags::NEWUTS
+    | flags::NEWIPC
+    | flags::NEWUSER
+    | flags::NEWPID
+    | flags::NEWNET
+    | flags::NEWTIME;
 
 /// Enters the namespace behind `fd` (a namespace file and its one flag, or a pidfd and any set; setns(2)).
 /// `NEWPID` changes only where later children are born.

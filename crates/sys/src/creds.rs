@@ -108,6 +108,22 @@ pub fn set_keep_capabilities(on: bool) -> Result<(), Errno> {
     rustix::thread::set_keep_capabilities(on)
 }
 
+/// Becomes user and group 0 of the user namespace entered, keeping whatever supplementary groups the caller had:
+/// dropping them may be forbidden there (`/proc/PID/setgroups`).
+///
+/// # Errors
+/// `EINVAL` when the namespace maps no id 0, `EPERM` before ids are mapped.
+pub fn become_namespace_root() -> Result<(), Errno> {
+    match rustix::thread::set_thread_groups(&[]) {
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    let gid = rustix::fs::Gid::ROOT;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    let uid = rustix::fs::Uid::ROOT;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+}
+
 /// Sets supplementary groups, then all group ids, then all user ids.
 ///
 /// # Errors
@@ -118,7 +134,11 @@ pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
         return Err(Errno::INVAL);
     }
     let groups: Vec<_> = groups.iter().map(|gid| rustix::fs::Gid::from_raw(*gid)).collect();
-    rustix::thread::set_thread_groups(&groups)?;
+    match rustix::thread::set_thread_groups(&groups) {
+        // In a user namespace that may not set groups; with none asked for there is nothing to lose but those held.
+        Err(Errno::PERM) if groups.is_empty() => {}
+        other => other?,
+    }
     let gid = rustix::fs::Gid::from_raw(gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     let uid = rustix::fs::Uid::from_raw(uid);

@@ -72,3 +72,23 @@ pub fn close_from(first: u32) -> Result<(), Errno> {
     // SAFETY: a caller at one of the two places named above has no live handle to one of these numbers.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
+
+/// Closes every descriptor from 3 on but those of `keep`.
+///
+/// Only for a cloned child that uses none of its other copies any more.
+///
+/// # Errors
+/// What close_range(2) says.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for kept in keep {
+        if first < kept {
+            // SAFETY: such a child has no live handle to one of these numbers.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) })?;
+        }
+        first = first.max(kept + 1);
+    }
+    close_from(first)
+}

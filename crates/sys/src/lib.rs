@@ -8,20 +8,24 @@
 pub mod bpf;
 pub mod clone;
 pub mod creds;
+pub mod exe;
 pub mod fd;
 pub mod keyring;
 pub mod loopback;
 pub mod memfd;
 pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod netlink_option;
 pub mod netns;
 pub mod path;
 pub mod process;
 pub mod pty;
+pub mod sched;
 pub mod seccomp;
 pub mod socket;
 pub mod spawn;
+pub mod syscall;
 
 mod raw;
 

@@ -1,9 +1,12 @@
-//! A work buffer that costs nothing while idle: anonymous memory whose pages can be given back.
+//! Memory of a process that is idle most of the time: a work buffer whose pages can be given back, and ways to give
+//! back the rest.
 //! Called by `shim`.
 
 use std::ops::{Deref, DerefMut};
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::Errno;
@@ -67,9 +70,43 @@ impl Drop for PageBuffer {
 // SAFETY: plain owned memory, like a boxed slice.
 unsafe impl Send for PageBuffer {}
 
-/// Lets the kernel unmap the program's own code until it runs again: a process that waits for days
-/// should not count pages it used at its start. They stay in the page cache, so coming back is cheap.
-pub fn release_program_text() {
+/// Gives freed memory of the C library's allocator back to the kernel. Others than glibc's keep none worth it.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the allocator is free to be called from anywhere but a signal handler, and none is installed.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Waits until `fd` is readable, for at most `timeout`, with the program's own code and constants unmapped: a process
+/// that waits for days should not count pages it used at its start. They stay in the page cache, so coming back is
+/// cheap.
+///
+/// # Errors
+/// What poll(2) says.
+// All code that runs between unmapping and waiting is this function's, so that nothing else is mapped again.
+#[inline(never)]
+pub fn rest(fd: BorrowedFd<'_>, timeout: Option<&Timespec>) -> Result<(), Errno> {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    release_program_text();
+    poll(&mut fds, timeout).map(drop)
+}
+
+/// Makes [`rest`] cheap, once per program: a page that is touched brings its neighbours along, 64 KiB of them or as
+/// much as the page cache holds in one piece, but none beyond the mapping it is in. So the function gets a mapping to
+/// itself, told apart from its neighbours by staying out of core dumps.
+pub fn prepare_rest() {
+    const PAGE: usize = 4096;
+    let function = (rest as *const ()).cast::<u8>();
+    let start = function.with_addr(function.addr() / PAGE * PAGE).cast_mut();
+    // It may reach into the next page, which is code or whatever else the program's file has there.
+    // SAFETY: the advice changes no memory, only whether a core dump holds it.
+    let _ = unsafe { rustix::mm::madvise(start.cast(), 2 * PAGE, Advice::LinuxDontDump) };
+}
+
+#[inline(always)]
+fn release_program_text() {
     unsafe extern "C" {
         // Made by the linker: first byte of the image, first byte after its code.
         static __executable_start: u8;

@@ -64,8 +64,20 @@ pub enum Reaped {
 /// # Errors
 /// `ECHILD` when there is no child at all.
 pub fn reap_any() -> Result<Option<Reaped>, Errno> {
-    use rustix::process::WaitOptions;
-    let Some((pid, status)) = rustix::process::wait(WaitOptions::NOHANG)? else { return Ok(None) };
+    rustix::process::wait(rustix::process::WaitOptions::NOHANG).map(taken)
+}
+
+/// As [`reap_any`] for the child `pid` alone.
+///
+/// # Errors
+/// `ECHILD` when it is no child of the caller.
+pub fn reap(pid: i32) -> Result<Option<Reaped>, Errno> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::CHILD)?;
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG).map(taken)
+}
+
+fn taken(waited: Option<(rustix::process::Pid, rustix::process::WaitStatus)>) -> Option<Reaped> {
+    let (pid, status) = waited?;
     let pid = pid.as_raw_nonzero().get();
     let code = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
@@ -75,10 +87,19 @@ pub fn reap_any() -> Result<Option<Reaped>, Errno> {
             let signal = status.stopping_signal().filter(|signal| *signal != libc::SIGTRAP).unwrap_or(0);
             // SAFETY: detaching takes integers only and touches no memory of ours.
             unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_DETACH, pid, 0, signal & 0x7f) };
-            return Ok(Some(Reaped::LetGo));
+            return Some(Reaped::LetGo);
         }
     };
-    Ok(Some(Reaped::Ended(Ended { pid, code })))
+    Some(Reaped::Ended(Ended { pid, code }))
+}
+
+/// Asks for SIGKILL when the parent ends (`PR_SET_PDEATHSIG`), which the caller's own children do not inherit.
+/// A parent that is already gone sends nothing: look at getppid(2) afterwards.
+///
+/// # Errors
+/// What prctl(2) says.
+pub fn die_with_parent() -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
 }
 
 /// Arguments or environment as execve(2) wants them. Items with a NUL inside are an error.
@@ -134,6 +155,39 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     .map(drop)
 }
 
+/// Sets a resource limit of another process, by number: for a child not yet waited for, whose number cannot be taken.
+///
+/// # Errors
+/// As [`set_rlimit`]; `ESRCH`.
+pub fn set_rlimit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` outlives the call; no old value is asked for.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>())
+    })
+    .map(drop)
+}
+
+/// Waits until the child `pid` has ended, and gives its exit status, or 128 + signal.
+///
+/// # Errors
+/// `ECHILD` when it is no child of the caller.
+pub fn wait_for(pid: i32) -> Result<i32, Errno> {
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let pid = Pid::from_raw(pid).ok_or(Errno::CHILD)?;
+    loop {
+        match waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                if let Some(code) = status.exit_status().or_else(|| status.terminating_signal().map(|n| 128 + n)) {
+                    return Ok(code);
+                }
+            }
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// Gives every signal its default action and unblocks all: what a new program should find.
 pub fn reset_signals() {
     for signal in 1..=64 {
@@ -145,6 +199,14 @@ pub fn reset_signals() {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Gives `signals` their default action, whatever the language's start-up code or the starter chose.
+pub fn default_signals(signals: &[i32]) {
+    for signal in signals {
+        // SAFETY: SIG_DFL installs no handler.
+        unsafe { libc::signal(*signal, libc::SIG_DFL) };
     }
 }
 
@@ -194,6 +256,22 @@ pub fn signal_fd(signals: &[i32]) -> Result<OwnedFd, Errno> {
 pub fn drain_signal_fd(fd: BorrowedFd<'_>) {
     let mut buffer = [0u8; 128 * 8];
     while rustix::io::read(fd.as_fd(), &mut buffer).is_ok_and(|len| len > 0) {}
+}
+
+/// Takes everything waiting in a signal descriptor and gives the numbers, in order.
+#[must_use]
+pub fn read_signal_fd(fd: BorrowedFd<'_>) -> Vec<i32> {
+    // `struct signalfd_siginfo` has 128 bytes and begins with the number (signalfd(2)).
+    let mut buffer = [0u8; 128 * 16];
+    let mut signals = Vec::new();
+    while let Ok(len) = rustix::io::read(fd, &mut buffer) {
+        if len == 0 {
+            break;
+        }
+        let records = buffer[..len].chunks_exact(128);
+        signals.extend(records.map(|record| i32::from_ne_bytes([record[0], record[1], record[2], record[3]])));
+    }
+    signals
 }
 
 /// Blocks every signal of the calling thread, for [`wait_signal`].

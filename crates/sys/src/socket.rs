@@ -165,6 +165,34 @@ impl FdListener {
     }
 }
 
+impl FdListener {
+    /// Wraps an open listening SEQPACKET socket, inherited or received.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Waits for the next connection, which blocks.
+    ///
+    /// # Errors
+    /// What poll(2) or accept4(2) says.
+    pub fn wait(&self) -> Result<FdSocket, Errno> {
+        loop {
+            let mut fds = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+            match rustix::event::poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+            match rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC) {
+                Ok(socket) => return Ok(FdSocket(socket)),
+                // Gone again before it was taken.
+                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
 impl AsFd for FdListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

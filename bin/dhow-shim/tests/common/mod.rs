@@ -60,21 +60,12 @@ pub fn rootfs(dir: &Path) -> Option<PathBuf> {
 }
 
 fn fs(fstype: &str, target: &str, attrs: u64, options: &[(&str, &str)]) -> Mount {
-    Mount {
-        kind: MountKind::Fs {
-            fstype: fstype.to_owned(),
-            source: fstype.to_owned(),
-            options: options
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (!value.is_empty()).then(|| (*value).to_owned())))
-                .collect(),
-        },
-        target: target.to_owned(),
-        attrs,
-        recursive: false,
-        propagation: 0,
-        file: false,
-    }
+    let options = options
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (!value.is_empty()).then(|| (*value).to_owned())))
+        .collect();
+    let kind = MountKind::Fs { fstype: fstype.to_owned(), source: fstype.to_owned(), options };
+    Mount { attrs, ..Mount::new(kind, target) }
 }
 
 pub fn process(args: &[&str]) -> Process {
@@ -88,13 +79,12 @@ pub fn process(args: &[&str]) -> Process {
         bounding: DEFAULT_CAPS,
         permitted: DEFAULT_CAPS,
         effective: DEFAULT_CAPS,
-        ambient: 0,
         no_new_privileges: false,
         seccomp: None,
         rlimits: Vec::new(),
-        oom_score_adj: None,
+        oom_score_adj: Some(0),
         umask: 0o022,
-        apparmor: None,
+        ..Process::default()
     }
 }
 
@@ -116,7 +106,7 @@ pub fn plan(dir: &Path, root: &Path, io: IoMode, args: &[&str]) -> LaunchPlan {
             pid: NamespaceSource::New,
             ipc: NamespaceSource::New,
             uts: NamespaceSource::New,
-            cgroup: NamespaceSource::Host,
+            ..NamespaceSet::default()
         },
         rootfs: RootFs::Directory(root.to_str().unwrap().to_owned()),
         mounts: vec![
@@ -159,7 +149,7 @@ pub fn plan(dir: &Path, root: &Path, io: IoMode, args: &[&str]) -> LaunchPlan {
             attrs_json: String::new(),
         },
         init: false,
-        oom_fd: None,
+        ..LaunchPlan::default()
     }
 }
 
@@ -201,7 +191,7 @@ impl Shim {
     }
 
     pub fn exec(&mut self, id: &str, process: Process, io: IoMode, streams: Streams) -> (Response, Option<UnixStream>) {
-        let plan = ExecPlan { exec_id: id.to_owned(), process, io, cgroup: CgroupHandle::default() };
+        let plan = ExecPlan { exec_id: id.to_owned(), process, io, ..ExecPlan::default() };
         let memfd = sys::memfd::sealed("plan", &plan.encode().unwrap()).unwrap();
         let (response, fd) = self.request(Request::Exec { attach: Some(streams) }, &[memfd.as_fd()]);
         (response, fd.map(UnixStream::from))

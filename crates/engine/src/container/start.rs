@@ -501,6 +501,8 @@ fn stage_name(stage: FailureStage) -> &'static str {
         FailureStage::NotRunning => "container is not running",
         FailureStage::NoSuchExec => "no such exec",
         FailureStage::Log => "log",
+        FailureStage::Hook => "hook",
+        FailureStage::Scheduling => "scheduling",
     }
 }
 

@@ -11,14 +11,8 @@ fn fs(fstype: &str, target: &str, attrs: u64, options: &[(&str, &str)]) -> Mount
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (!value.is_empty()).then(|| (*value).to_owned())))
         .collect();
-    Mount {
-        kind: MountKind::Fs { fstype: fstype.to_owned(), source: fstype.to_owned(), options },
-        target: target.to_owned(),
-        attrs,
-        recursive: false,
-        propagation: 0,
-        file: false,
-    }
+    let kind = MountKind::Fs { fstype: fstype.to_owned(), source: fstype.to_owned(), options };
+    Mount { attrs, ..Mount::new(kind, target) }
 }
 
 /// In the order they are made; `/dev/shm` is the caller's, as it may be shared.
@@ -41,14 +35,8 @@ pub(crate) fn default_mounts(host: &HostConfig) -> Vec<Mount> {
         ),
         fs("sysfs", "/sys", SAFE | read_only, &[]),
     ];
-    list.push(Mount {
-        kind: MountKind::Cgroup,
-        target: "/sys/fs/cgroup".into(),
-        attrs: SAFE | if writable_cgroups { 0 } else { attr::RDONLY },
-        recursive: false,
-        propagation: 0,
-        file: false,
-    });
+    let attrs = SAFE | if writable_cgroups { 0 } else { attr::RDONLY };
+    list.push(Mount { attrs, ..Mount::new(MountKind::Cgroup, "/sys/fs/cgroup") });
     list.push(fs("mqueue", "/dev/mqueue", SAFE, &[]));
     list
 }

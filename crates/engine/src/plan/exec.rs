@@ -61,16 +61,16 @@ pub(crate) fn exec_plan(
             bounding: caps,
             permitted: caps,
             effective: caps,
-            ambient: 0,
             no_new_privileges: no_new_privileges(options, inner.config.no_new_privileges),
             seccomp,
             rlimits: limits::rlimits(host, &inner.config.default_ulimits),
-            oom_score_adj: (host.oom_score_adj != 0).then_some(i32::try_from(host.oom_score_adj).unwrap_or(0)),
+            oom_score_adj: Some(i32::try_from(host.oom_score_adj).unwrap_or(0)),
             umask: 0o022,
-            apparmor: None,
+            ..Process::default()
         },
         io: io_mode(body.tty, body.attach_stdin, true, size),
         cgroup: group,
+        ..ExecPlan::default()
     };
     Ok((plan, fds.into_inner()))
 }

@@ -33,12 +33,14 @@ pub(crate) fn cgroup_resources(wanted: &Wanted, devices: Option<Vec<DeviceRule>>
             .blkio_weight_device
             .iter()
             .flatten()
-            .map(|d| block_device(&d.path).map(|(major, minor)| WeightDevice {
+            .map(|d| {
+                block_device(&d.path).map(|(major, minor)| WeightDevice {
                     major,
                     minor,
                     weight: Some(d.weight),
                     leaf_weight: None,
-                }))
+                })
+            })
             .collect::<Result<_>>()?,
         blkio_read_bps: throttles(&wanted.blkio_device_read_bps)?,
         blkio_write_bps: throttles(&wanted.blkio_device_write_bps)?,

@@ -110,6 +110,7 @@ pub(crate) fn assemble(inner: &Inner, prepared: Prepared<'_>) -> Result<Assemble
         log: log::log_config(record, &dir)?,
         init: host.init.unwrap_or(false),
         oom_fd,
+        ..LaunchPlan::default()
     };
     Ok(Assembled { plan, fds: fds.into_inner() })
 }
@@ -127,6 +128,7 @@ pub(crate) fn io_mode(tty: bool, stdin: bool, stdin_once: bool, size: [u64; 2]) 
 /// Open what a new process needs to join the group.
 pub(crate) fn cgroup_handle(cgroup: &Cgroup, fds: &mut Fds) -> Result<CgroupHandle> {
     Ok(CgroupHandle {
+        v2_only: false,
         v2_dir: cgroup.dir_fd()?.map(|fd| fds.push(fd)),
         v1_tasks: cgroup.tasks_fds()?.into_iter().map(|fd| fds.push(fd)).collect(),
         v1_mounts: cgroup
@@ -197,13 +199,12 @@ fn process(inner: &Inner, record: &Record, user: &User, env: &[String]) -> Resul
         bounding: caps,
         permitted: caps,
         effective: caps,
-        ambient: 0,
         no_new_privileges: no_new_privileges(options, inner.config.no_new_privileges),
         seccomp: inner.filters.resolve(options, host.privileged, caps)?,
         rlimits: limits::rlimits(host, &inner.config.default_ulimits),
-        oom_score_adj: (host.oom_score_adj != 0).then_some(i32::try_from(host.oom_score_adj).unwrap_or(0)),
+        oom_score_adj: Some(i32::try_from(host.oom_score_adj).unwrap_or(0)),
         umask: 0o022,
-        apparmor: None,
+        ..Process::default()
     })
 }
 

@@ -46,12 +46,10 @@ pub(super) fn mounts(
         let fd = sys::mount::clone_tree(CWD, source, false)
             .map_err(|e| Error::io(format!("cannot bind {}", source.display()), e))?;
         own.push(Mount {
-            kind: MountKind::Detached(fds.push(fd)),
-            target: (*target).to_owned(),
             attrs: if read_only { attr::RDONLY } else { 0 },
-            recursive: false,
             propagation: MS_PRIVATE | MS_REC,
             file: true,
+            ..Mount::new(MountKind::Detached(fds.push(fd)), *target)
         });
     }
     for mount in &record.mounts {
@@ -64,13 +62,15 @@ pub(super) fn mounts(
 }
 
 fn user_mount(inner: &Inner, mount: &MountRecord, root: &Root, fds: &mut Fds) -> Result<Mount> {
-    let base = Mount {
-        kind: MountKind::Cgroup,
-        target: mount.destination.clone(),
-        attrs: if mount.rw { 0 } else { attr::RDONLY },
-        recursive: !mount.read_only_non_recursive,
+    let attrs = if mount.rw { 0 } else { attr::RDONLY };
+    // Binds and volumes; read-only goes for what is mounted below, too, unless asked otherwise.
+    let tree_attrs = if mount.read_only_non_recursive { 0 } else { attrs };
+    let bind = |fd: OwnedFd, file: bool, fds: &mut Fds| Mount {
+        attrs,
+        tree_attrs,
         propagation: propagation(&mount.propagation),
-        file: false,
+        file,
+        ..Mount::new(MountKind::Detached(fds.push(fd)), mount.destination.as_str())
     };
     match mount.kind {
         MountType::Tmpfs => {
@@ -79,9 +79,8 @@ fn user_mount(inner: &Inner, mount: &MountRecord, root: &Root, fds: &mut Fds) ->
             if !parsed.options.iter().any(|(key, _)| key == "mode") && root.stat(&mount.destination).is_err() {
                 parsed.options.push(("mode".into(), Some("1777".into())));
             }
-            let attrs = parsed.attrs | if mount.rw { 0 } else { attr::RDONLY };
             let kind = MountKind::Fs { fstype: "tmpfs".into(), source: "tmpfs".into(), options: parsed.options };
-            Ok(Mount { kind, attrs, recursive: false, propagation: 0, ..base })
+            Ok(Mount { attrs: parsed.attrs | attrs, ..Mount::new(kind, mount.destination.as_str()) })
         }
         MountType::Bind => {
             let source = Path::new(&mount.source);
@@ -94,21 +93,16 @@ fn user_mount(inner: &Inner, mount: &MountRecord, root: &Root, fds: &mut Fds) ->
             })?;
             let fd = sys::mount::clone_tree(CWD, source, !mount.non_recursive)
                 .map_err(|e| Error::io(format!("cannot bind {}", mount.source), e))?;
-            Ok(Mount { kind: MountKind::Detached(fds.push(fd)), file: !meta.is_dir(), ..base })
+            Ok(bind(fd, !meta.is_dir(), fds))
         }
         MountType::Volume => {
             let (fd, is_dir) = open_volume(mount)?;
-            Ok(Mount { kind: MountKind::Detached(fds.push(fd)), file: !is_dir, ..base })
+            Ok(bind(fd, !is_dir, fds))
         }
         MountType::Image => {
             let fd = inner.images.read_only_mount(&mount.layers)?;
-            Ok(Mount {
-                kind: MountKind::Detached(fds.push(fd)),
-                attrs: attr::RDONLY,
-                recursive: false,
-                propagation: 0,
-                ..base
-            })
+            let kind = MountKind::Detached(fds.push(fd));
+            Ok(Mount { attrs: attr::RDONLY, ..Mount::new(kind, mount.destination.as_str()) })
         }
     }
 }
@@ -147,12 +141,9 @@ fn shared_memory(inner: &Inner, record: &Record, fds: &mut Fds) -> Result<Option
         let fd = sys::mount::clone_tree(CWD, source, false)
             .map_err(|e| Error::io(format!("cannot share {}", source.display()), e))?;
         Ok(Some(Mount {
-            kind: MountKind::Detached(fds.push(fd)),
-            target: "/dev/shm".into(),
             attrs: attr::NOSUID | attr::NODEV | attr::NOEXEC,
-            recursive: false,
             propagation: MS_PRIVATE,
-            file: false,
+            ..Mount::new(MountKind::Detached(fds.push(fd)), "/dev/shm")
         }))
     };
     match host.ipc_mode.as_str() {

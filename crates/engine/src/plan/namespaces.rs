@@ -31,6 +31,7 @@ pub(super) fn resolve(inner: &Inner, record: &Record, netns: Option<OwnedFd>, fd
         ipc: mode(&host.ipc_mode, "ipc", fds)?,
         uts: mode(&host.uts_mode, "uts", fds)?,
         cgroup: if host.cgroupns_mode == "private" { NamespaceSource::New } else { NamespaceSource::Host },
+        ..NamespaceSet::default()
     })
 }
 

@@ -4,6 +4,7 @@
 //! call for sending and one for the answers however many changes there are. Reading is by the dump methods.
 
 mod address;
+mod ip_address;
 mod link;
 mod requests;
 #[expect(clippy::module_inception, reason = "named after the kernel object, as its neighbours are")]
@@ -13,6 +14,7 @@ use crate::Result;
 use crate::socket::Socket;
 
 pub use address::Address;
+pub use ip_address::IpAddress;
 pub use link::{Link, MacAddress};
 pub use requests::{LinkChange, RouteRequests, Veth};
 pub use route::Route;
@@ -66,6 +68,14 @@ impl RouteSocket {
     /// As any request; addresses that do not parse are left out.
     pub fn addresses(&mut self) -> Result<Vec<Address>> {
         address::dump(&mut self.socket)
+    }
+
+    /// All addresses of both families.
+    ///
+    /// # Errors
+    /// As any request; addresses that do not parse are left out.
+    pub fn ip_addresses(&mut self) -> Result<Vec<IpAddress>> {
+        ip_address::dump(&mut self.socket)
     }
 
     /// All IPv4 routes of the namespace, of every table.

@@ -154,6 +154,18 @@ impl RouteRequests {
         self
     }
 
+    /// Moves a link into another network namespace under a name of its own there. It arrives down and without
+    /// addresses.
+    pub fn move_link(&mut self, index: u32, netns: BorrowedFd<'_>, name: &str) -> &mut Self {
+        self.name(name);
+        self.messages.message(NEW_LINK, ACKNOWLEDGE, format!("move link number {index} as {name}"), |m| {
+            m.raw(&ifinfo(index, 0, 0));
+            m.text(IFLA_IFNAME, name);
+            m.u32(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned());
+        });
+        self
+    }
+
     /// Lets a bridge send a frame back out of the port it came in by, which a container reaching its own published
     /// port needs where bridged packets pass the firewall.
     pub fn set_hairpin(&mut self, port: &str) -> &mut Self {

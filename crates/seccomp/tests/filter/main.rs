@@ -1,5 +1,13 @@
-//! What compiled filters answer, without a kernel: run by an interpreter of our own.
+//! What compiled filters answer, without loading them: run by an interpreter of our own and compared with a
+//! naive reading of the profile and with libseccomp's program for it.
 
+mod default_profile;
+mod differential;
 mod document;
-mod oracle;
-mod support;
+mod hostile;
+mod libseccomp;
+mod machine;
+mod profiles;
+mod random;
+mod reading;
+mod speed;

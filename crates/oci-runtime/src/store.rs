@@ -1,0 +1,268 @@
+//! What the runtime remembers between commands: one directory a container below `--root`, with its record
+//! (`state.json`), the compiled filter for later processes (`seccomp`), and, until it is started, the socket
+//! whose other end waits in the container (`start.sock`).
+//!
+//! Invariant: the directory exists before anything of the container does and goes last, and its record names what
+//! has to be taken away again. So a command killed at any moment leaves something that `delete` removes.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use oci::Hook;
+use serde::{Deserialize, Serialize};
+use sys::Errno;
+
+use crate::error::{Doing, Error, Result};
+use crate::groups::GroupRecord;
+
+/// Longest id, so that it is one name of a file.
+const MAX_ID: usize = 250;
+
+/// The directory of all containers.
+#[derive(Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// One container's directory.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) id: String,
+    dir: PathBuf,
+}
+
+/// What is remembered of a container.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) oci_version: String,
+    /// 0 until the first process exists.
+    pub(crate) pid: i32,
+    /// When it began, in clock ticks since the boot (`/proc/PID/stat`, field 22): together with the number it names
+    /// one process for ever.
+    pub(crate) start_time: u64,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    /// RFC 3339.
+    pub(crate) created: String,
+    pub(crate) owner: u32,
+    pub(crate) group: GroupRecord,
+    /// The container has a user namespace of its own, or a joined one.
+    pub(crate) user_namespace: bool,
+    pub(crate) time_namespace: bool,
+    /// Its processes die with the first one.
+    pub(crate) own_pid_namespace: bool,
+    pub(crate) shared_keyring: bool,
+    pub(crate) seccomp_flags: u32,
+    /// Where to send listeners of the filter, and what to say with them.
+    pub(crate) listener: Option<(PathBuf, String)>,
+    pub(crate) poststart: Vec<Hook>,
+    pub(crate) poststop: Vec<Hook>,
+    pub(crate) annotations: std::collections::BTreeMap<String, String>,
+    /// Directories of the resctrl file system made for the container, the innermost last.
+    pub(crate) resctrl: Vec<PathBuf>,
+}
+
+impl Store {
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Makes the directory of a new container; nothing may be there under its id.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], and what mkdir(2) says.
+    pub(crate) fn create(&self, id: &str) -> Result<Place> {
+        check_id(id)?;
+        let dir = self.root.join(id);
+        let mut builder = std::fs::DirBuilder::new();
+        // The processes of a user namespace pass through on their way to the socket they were handed.
+        builder.mode(0o711);
+        match builder.create(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&self.root)
+                    .doing(|| format!("make the directory {} for the state of containers", self.root.display()))?;
+                builder.create(&dir)
+            }
+            other => other,
+        }
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::Exists,
+            _ => Error::Other(format!("cannot make the container's directory {}: {error}", dir.display())),
+        })?;
+        Ok(Place { id: id.to_owned(), dir })
+    }
+
+    /// The directory of a container that exists.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`].
+    pub(crate) fn open(&self, id: &str) -> Result<Place> {
+        check_id(id)?;
+        let dir = self.root.join(id);
+        if dir.is_dir() { Ok(Place { id: id.to_owned(), dir }) } else { Err(Error::NoSuchContainer) }
+    }
+
+    /// Every container, by id.
+    ///
+    /// # Errors
+    /// When the directory cannot be read; one that is not there holds none.
+    pub(crate) fn all(&self) -> Result<Vec<Place>> {
+        let what = || format!("list the containers in {}", self.root.display());
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.doing(what)?,
+        };
+        let mut places = Vec::new();
+        for entry in entries {
+            let entry = entry.doing(what)?;
+            let name = entry.file_name();
+            if let Some(id) = name.to_str().filter(|id| check_id(id).is_ok())
+                && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            {
+                places.push(Place { id: id.to_owned(), dir: entry.path() });
+            }
+        }
+        places.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(places)
+    }
+}
+
+impl Place {
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The socket at whose other end a created container waits to be started.
+    pub(crate) fn gate(&self) -> PathBuf {
+        self.dir.join("start.sock")
+    }
+
+    /// Remembers; whoever reads at the same time finds the old record or the new one.
+    ///
+    /// # Errors
+    /// What open(2), write(2) or rename(2) says.
+    pub(crate) fn save(&self, record: &Record) -> Result<()> {
+        let what = || format!("write the record of container {}", self.id);
+        let text = serde_json::to_vec(record).map_err(|error| Error::Other(format!("cannot {}: {error}", what())))?;
+        let (new, path) = (self.dir.join("state.json.new"), self.dir.join("state.json"));
+        let mut file =
+            std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new).doing(what)?;
+        file.write_all(&text).doing(what)?;
+        std::fs::rename(&new, &path).doing(what)
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`] when there is none: the command that made the directory did not come that far.
+    pub(crate) fn load(&self) -> Result<Record> {
+        let path = self.dir.join("state.json");
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoSuchContainer),
+            other => other.doing(|| format!("read {}", path.display()))?,
+        };
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::Other(format!("the record {} cannot be read: {error}", path.display())))
+    }
+
+    /// Keeps the compiled filter for later processes.
+    ///
+    /// # Errors
+    /// What open(2) or write(2) says.
+    pub(crate) fn save_filter(&self, program: &[u8]) -> Result<()> {
+        std::fs::write(self.dir.join("seccomp"), program).doing(|| "keep the system call filter".to_owned())
+    }
+
+    /// The filter kept, or none.
+    ///
+    /// # Errors
+    /// What open(2) or read(2) says.
+    pub(crate) fn load_filter(&self) -> Result<Option<Vec<u8>>> {
+        match std::fs::read(self.dir.join("seccomp")) {
+            Ok(program) => Ok(Some(program)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).doing(|| "read the container's system call filter".to_owned()),
+        }
+    }
+
+    /// Claims the right to start the container, which one command gets; gives the socket's new place.
+    ///
+    /// # Errors
+    /// [`Error::State`] when it has been claimed.
+    pub(crate) fn claim_gate(&self) -> Result<PathBuf> {
+        let claimed = self.dir.join("starting.sock");
+        match rustix::fs::rename(self.gate(), &claimed) {
+            Ok(()) => Ok(claimed),
+            Err(Errno::NOENT) => Err(Error::State("cannot start a container that has already been started".to_owned())),
+            Err(errno) => Err(errno).doing(|| "claim the start of the container".to_owned()),
+        }
+    }
+
+    /// Forgets the container.
+    ///
+    /// # Errors
+    /// What unlink(2) or rmdir(2) says.
+    pub(crate) fn remove(&self) -> Result<()> {
+        // The names that are usually there, without listing the directory.
+        for name in ["state.json", "start.sock", "starting.sock", "seccomp"] {
+            let _ = std::fs::remove_file(self.dir.join(name));
+        }
+        if std::fs::remove_dir(&self.dir).is_ok() {
+            return Ok(());
+        }
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).doing(|| format!("remove the container's directory {}", self.dir.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_id(id: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'+' | b'-' | b'.');
+    if id.is_empty() || id.len() > MAX_ID || id == "." || id == ".." || !id.bytes().all(plain) {
+        return Err(Error::Usage(format!(
+            "invalid container ID {:?}: 1 to {MAX_ID} letters, digits, '_', '+', '-' and '.'",
+            id.chars().take(80).collect::<String>()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_names_of_one_directory() {
+        for id in ["a", "web-1", "x.y_z+1", "..a"] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        for id in ["", ".", "..", "a/b", "a b", "ä", "a\0", &"x".repeat(251)] {
+            assert!(check_id(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_and_a_gate_is_claimed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path().join("deep/root"));
+        let place = store.create("one").unwrap();
+        assert!(matches!(store.create("one"), Err(Error::Exists)));
+        assert!(matches!(place.load(), Err(Error::NoSuchContainer)));
+        place.save(&Record { id: "one".to_owned(), pid: 7, ..Record::default() }).unwrap();
+        assert_eq!(store.open("one").unwrap().load().unwrap().pid, 7);
+        std::fs::write(place.gate(), "").unwrap();
+        place.claim_gate().unwrap();
+        assert!(matches!(place.claim_gate(), Err(Error::State(_))));
+        place.remove().unwrap();
+        assert!(store.all().unwrap().is_empty());
+        assert!(matches!(store.open("one"), Err(Error::NoSuchContainer)));
+    }
+}
