@@ -280,7 +280,8 @@ fn v2_beside_v1_carries_what_it_has() {
         "cgroup.subtree_control",
         "cgroup.type",
     ] {
-        assert!(matches!(unified(bad, "1"), Err(Error::Invalid { .. })), "{bad}");
+        // A value that no file takes: were the key not refused, the kernel would refuse the write.
+        assert!(matches!(unified(bad, "x"), Err(Error::Invalid { .. })), "{bad}");
     }
     group.remove().unwrap();
     drop(nest);
@@ -373,4 +374,17 @@ fn root_may_make_groups_everywhere() {
     assert!(delegation.iter().all(|d| d.refusal.is_none()), "{delegation:?}");
     let group = Cgroup::at(&nest.hierarchy, &format!("{}/g", nest.parent)).unwrap();
     assert_eq!(group.clone().keep_delegated(&delegation), group);
+}
+
+#[test]
+fn processes_that_are_in_v1_only_are_killed() {
+    let Some(nest) = Nest::new(1) else { return };
+    let group = nest.group("half");
+    let mut inmate = Inmate::start(&group, "exec sleep 1000");
+    // Out of the reach of v2's order to kill.
+    if let Some(dir) = group.paths().get("") {
+        fs::write(dir.ancestors().nth(2).unwrap().join("cgroup.procs"), inmate.0.id().to_string()).unwrap();
+    }
+    group.kill().unwrap();
+    assert_eq!(inmate.0.wait().unwrap().signal(), Some(9));
 }

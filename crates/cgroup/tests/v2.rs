@@ -93,7 +93,7 @@ fn limits_arrive() {
     let error = group.apply(&Resources { cpuset_cpus: Some("4000".into()), ..Resources::default() }).unwrap_err();
     assert!(error.to_string().contains("online"), "{error}");
     for key in ["memory.nonsense", "nonsense.max", "cgroup.procs"] {
-        let r = Resources { unified: vec![(key.into(), "1".into())], ..Resources::default() };
+        let r = Resources { unified: vec![(key.into(), "x".into())], ..Resources::default() };
         assert!(group.apply(&r).is_err(), "{key}");
     }
     let pages = HugepageLimit { page_size: "2MB".into(), limit: 4 << 20 };
