@@ -100,8 +100,7 @@ fn process() {
         ("/process/user/additionalGids", json!([1, u32::MAX]), "process.user.additionalGids[1]"),
         ("/process/user/additionalGids", json!(vec![1; 65_537]), "process.user.additionalGids"),
         ("/process/user/umask", json!(512), "process.user.umask"),
-        ("/process/consoleSize", json!({"height": 65_536, "width": 1}), "process.consoleSize.height"),
-        ("/process/consoleSize", json!({"height": 1, "width": 65_536}), "process.consoleSize.width"),
+        ("/process/capabilities", json!({"effective": ["CAP_KILL"]}), "process.capabilities.effective"),
         ("/process/apparmorProfile", json!("a\nb"), "process.apparmorProfile"),
         ("/process/selinuxLabel", json!("a\0b"), "process.selinuxLabel"),
         ("/process/oomScoreAdj", json!(1001), "process.oomScoreAdj"),
@@ -118,6 +117,17 @@ fn process() {
             "process.capabilities.ambient",
         ),
     ]);
+}
+
+#[test]
+fn the_size_of_a_terminal_matters_where_there_is_one() {
+    for (size, field) in [(json!({"height": 65_536}), "height"), (json!({"width": 65_536}), "width")] {
+        let mut document = common::small();
+        document["process"]["consoleSize"] = size;
+        assert_eq!(judge(&document).unwrap(), [""; 0]);
+        document["process"]["terminal"] = json!(true);
+        assert!(judge(&document).unwrap_err().starts_with(&format!("config.json: process.consoleSize.{field}: ")));
+    }
 }
 
 #[test]
@@ -197,11 +207,24 @@ fn mounts() {
         ("/mounts", mount("/proc/sys", "bind"), "mounts[0].destination"),
         ("/mounts", mount("//proc/./self/attr", "tmpfs"), "mounts[0].destination"),
         ("/mounts", mount("/proc/meminfo/../sys", "bind"), "mounts[0].destination"),
+        ("/mounts", json!([{"destination": "/a", "type": "tmpfs", "options": ["idmap"]}]), "mounts[0]"),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "tmpfs", "uidMappings": map, "gidMappings": map}]),
+            "mounts[0]",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "bind", "source": "/x", "options": ["ridmap"]}]),
+            "mounts[0].uidMappings",
+        ),
         ("/mounts", mapped("uidMappings"), "mounts[0].gidMappings"),
         ("/mounts", mapped("gidMappings"), "mounts[0].uidMappings"),
     ]);
     warned(vec![("/mounts", mount("a/b", "tmpfs"), "mounts[0].destination")]);
-    for destination in ["/proc", "/proc/meminfo", "/proc/net//dev", "/process", "/a/proc/b"] {
+    for destination in
+        ["/proc", "/proc/meminfo", "/proc/sys/crypto/fips_enabled", "/proc/net//dev", "/process", "/a/proc/b"]
+    {
         let mut document = common::small();
         document["mounts"] = mount(destination, "bind");
         assert_eq!(judge(&document).unwrap(), [""; 0], "{destination}");
@@ -280,8 +303,23 @@ fn mappings() {
     let mut joined = common::small();
     put(&mut joined, "/linux/namespaces/7", json!({"type": "user", "path": "/proc/1/ns/user"}));
     assert_eq!(judge(&joined).unwrap(), [""; 0]);
-    joined["linux"]["uidMappings"] = good;
-    assert!(judge(&joined).unwrap()[0].starts_with("config.json: linux.uidMappings: is passed over"));
+    joined["linux"]["uidMappings"] = good.clone();
+    joined["linux"]["gidMappings"] = good.clone();
+    joined["process"]["user"]["uid"] = json!(7);
+    assert_eq!(judge(&joined).unwrap(), [""; 0]);
+
+    // In a new one the process has ids that are mapped.
+    for (field, value, path) in
+        [("uid", json!(1), "uid"), ("gid", json!(1), "gid"), ("additionalGids", json!([0, 1]), "additionalGids[1]")]
+    {
+        let mut document = common::small();
+        put(&mut document, "/linux/namespaces/7", json!({"type": "user"}));
+        document["linux"]["uidMappings"] = good.clone();
+        document["linux"]["gidMappings"] = good.clone();
+        document["process"]["user"][field] = value;
+        let said = judge(&document).unwrap_err();
+        assert!(said.starts_with(&format!("config.json: process.user.{path}: 1 is not mapped by")), "{said}");
+    }
 }
 
 #[test]
@@ -338,6 +376,10 @@ fn sysctls() {
     document["hostname"] = json!("one");
     document["linux"]["sysctl"] = json!({"kernel.hostname": "two"});
     assert!(judge(&document).unwrap_err().starts_with("config.json: linux.sysctl.kernel.hostname: contradicts"));
+    let mut document = common::small();
+    document["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1", "net/ipv4/ip_forward": "0"});
+    let said = judge(&document).unwrap_err();
+    assert!(said.starts_with("config.json: linux.sysctl.net/ipv4/ip_forward: is the same parameter as"), "{said}");
 }
 
 #[test]
@@ -354,6 +396,8 @@ fn devices() {
         ("/linux/devices", device(json!({"type": null})), "linux.devices[0].type"),
         ("/linux/devices", device(json!({"path": "dev/x"})), "linux.devices[0].path"),
         ("/linux/devices", device(json!({"path": "/dev/\0"})), "linux.devices[0].path"),
+        ("/linux/devices", device(json!({"path": "/"})), "linux.devices[0].path"),
+        ("/linux/devices", device(json!({"path": "/dev/../x"})), "linux.devices[0].path"),
         ("/linux/devices", device(json!({"major": -1})), "linux.devices[0].major"),
         ("/linux/devices", device(json!({"type": "b", "minor": -1})), "linux.devices[0].minor"),
         ("/linux/devices", device(json!({"major": 4096})), "linux.devices[0].major"),
@@ -410,11 +454,13 @@ fn linux() {
         ("/linux/intelRdt", json!({"closID": ".."}), "linux.intelRdt.closID"),
         ("/linux/intelRdt", json!({"closID": "a/b"}), "linux.intelRdt.closID"),
         ("/linux/intelRdt", json!({"closID": "a\nb"}), "linux.intelRdt.closID"),
+        ("/linux/intelRdt", json!({"closID": "x".repeat(256)}), "linux.intelRdt.closID"),
         ("/linux/intelRdt", json!({"schemata": ["x", "\0"]}), "linux.intelRdt.schemata[1]"),
+        ("/linux/intelRdt", json!({"schemata": ["L3:0=f\nL3:1=f"]}), "linux.intelRdt.schemata[0]"),
+        ("/linux/intelRdt", json!({"memBwSchema": "L3:0=f"}), "linux.intelRdt.memBwSchema"),
         ("/linux/intelRdt", json!({"l3CacheSchema": "\0"}), "linux.intelRdt.l3CacheSchema"),
         ("/linux/intelRdt", json!({"memBwSchema": "\0"}), "linux.intelRdt.memBwSchema"),
         ("/linux/personality", json!({"domain": "BSD"}), "linux.personality.domain"),
-        ("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]}), "linux.personality.flags"),
         (at, policy("MPOL_BEST", "0", &[]), "linux.memoryPolicy.mode"),
         (at, policy("MPOL_BIND", "0", &["MPOL_F_X"]), "linux.memoryPolicy.flags[0]"),
         (at, policy("MPOL_BIND", "a", &[]), "linux.memoryPolicy.nodes"),
@@ -425,6 +471,20 @@ fn linux() {
         (at, policy("MPOL_BIND", "0", &["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]), "linux.memoryPolicy.flags"),
         (at, policy("MPOL_INTERLEAVE", "0", &["MPOL_F_NUMA_BALANCING"]), "linux.memoryPolicy.flags"),
     ]);
+    warned(vec![("/linux/personality", json!({"domain": "LINUX", "flags": ["X"]}), "linux.personality.flags")]);
+    // The default class of service has a name no directory can have.
+    let mut document = common::small();
+    document["linux"]["intelRdt"] = json!({"closID": "/", "l3CacheSchema": "L3:0=f\nL3:1=f"});
+    assert_eq!(judge(&document).unwrap(), [""; 0]);
+    for list in ["maskedPaths", "readonlyPaths"] {
+        let mut document = common::small();
+        document["linux"][list] = json!(["/a"]);
+        assert_eq!(judge(&document).unwrap(), [""; 0]);
+        document["linux"]["namespaces"].as_array_mut().unwrap().remove(0);
+        assert!(
+            judge(&document).unwrap_err().starts_with(&format!("config.json: linux.{list}: would change the host"))
+        );
+    }
 }
 
 #[test]
@@ -491,12 +551,16 @@ fn limits() {
         (json!({"cpu": {"quota": -2}}), "cpu.quota"),
         (json!({"cpu": {"quota": 1000, "burst": 1001}}), "cpu.burst"),
         (json!({"cpu": {"realtimeRuntime": -2}}), "cpu.realtimeRuntime"),
+        (json!({"cpu": {"realtimeRuntime": 2, "realtimePeriod": 1}}), "cpu.realtimeRuntime"),
         (json!({"cpu": {"idle": 2}}), "cpu.idle"),
+        (json!({"cpu": {"cpus": "0-"}}), "cpu.cpus"),
+        (json!({"cpu": {"mems": "3-1"}}), "cpu.mems"),
         (json!({"cpu": {"cpus": "all"}}), "cpu.cpus"),
         (json!({"cpu": {"mems": "0\n1"}}), "cpu.mems"),
         (block("weight", json!(9)), "blockIO.weight"),
         (block("leafWeight", json!(1001)), "blockIO.leafWeight"),
         (block("weightDevice", json!([{"major": -1}])), "blockIO.weightDevice[0].major"),
+        (block("weightDevice", json!([{"major": 8}])), "blockIO.weightDevice[0]"),
         (block("weightDevice", json!([{"weight": 1001}])), "blockIO.weightDevice[0].weight"),
         (block("weightDevice", json!([{"leafWeight": 5}])), "blockIO.weightDevice[0].leafWeight"),
         (block("throttleReadBpsDevice", json!([{"minor": -1}])), "blockIO.throttleReadBpsDevice[0].minor"),
@@ -506,9 +570,12 @@ fn limits() {
         (json!({"hugepageLimits": [{"pageSize": "2MiB", "limit": 1}]}), "hugepageLimits[0].pageSize"),
         (json!({"hugepageLimits": [{"pageSize": "MB"}]}), "hugepageLimits[0].pageSize"),
         (json!({"hugepageLimits": [{"pageSize": "../2MB"}]}), "hugepageLimits[0].pageSize"),
+        (json!({"hugepageLimits": [{"pageSize": "2MB"}, {"pageSize": "2MB"}]}), "hugepageLimits[1].pageSize"),
         (json!({"network": {"priorities": [{"name": ""}]}}), "network.priorities[0].name"),
         (json!({"rdma": {"a b": {}}}), "rdma"),
         (json!({"rdma": {"a": {"hcaHandles": -1}}}), "rdma.a.hcaHandles"),
+        (json!({"rdma": {"a": {}}}), "rdma.a"),
+        (json!({"unified": {"cgroup.procs": "1"}}), "unified.cgroup.procs"),
         (json!({"unified": {"../memory.max": "1"}}), "unified"),
         (json!({"unified": {"": "1"}}), "unified"),
         (json!({"unified": {"memory.max": "\0"}}), "unified.memory.max"),

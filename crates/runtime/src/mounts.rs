@@ -26,9 +26,9 @@ const MS_REC: u64 = 1 << 14;
 /// Magic number of procfs (linux/magic.h).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
-/// Files of `/proc` that may be replaced one by one, as lxcfs does; anything else on procfs could
+/// Files of `/proc` that may be replaced one by one, as lxcfs and hosts in FIPS mode do; anything else on procfs could
 /// redirect what is written there by the engine or trusted by others.
-const PROC_REPLACEABLE: [&str; 10] = [
+const PROC_REPLACEABLE: [&str; 11] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/loadavg",
@@ -37,6 +37,7 @@ const PROC_REPLACEABLE: [&str; 10] = [
     "/proc/slabinfo",
     "/proc/stat",
     "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
     "/proc/sys/kernel/ns_last_pid",
     "/proc/uptime",
 ];

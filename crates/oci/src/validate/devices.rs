@@ -15,6 +15,11 @@ const MAX_MINOR: i64 = 0xf_ffff;
 pub(super) fn nodes(devices: &[Device]) -> Result<(), Fault> {
     for (at, device) in devices.iter().enumerate() {
         absolute(format_args!("linux.devices[{at}].path"), &device.path)?;
+        if device.path.ends_with('/') || device.path.split('/').any(|part| matches!(part, "." | "..")) {
+            let reason =
+                format!("{} is not the path of a file; write it without ., .. and / at the end", shown(&device.path));
+            return fault(format_args!("linux.devices[{at}].path"), reason);
+        }
         match device.kind.as_str() {
             "c" | "b" | "u" => numbers(format_args!("linux.devices[{at}]"), device.major, device.minor)?,
             "p" => {}

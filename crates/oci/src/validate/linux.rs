@@ -1,6 +1,6 @@
 //! Rules of the section `linux` (runtime-spec, config-linux.md) that are not in files of their own.
 
-use super::text::{absolute, fault, interface, no_nul, no_nuls, one_line};
+use super::text::{absolute, fault, interface, no_nul, one_line};
 use super::{Warnings, devices, namespaces, resources, seccomp, sysctl};
 use crate::fault::shown;
 use crate::{Fault, IntelRdt, Linux, MemoryPolicy, MemoryPolicyFlag, MemoryPolicyMode, NamespaceKind, Spec};
@@ -10,9 +10,11 @@ const PROPAGATIONS: [&str; 8] =
     ["shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable"];
 /// Most memory nodes a kernel has (`MAX_NUMNODES`).
 const MAX_NODES: u32 = 1024;
+/// Most bytes of the name of a file (`NAME_MAX` of linux/limits.h).
+const MAX_FILE_NAME: usize = 255;
 
 pub(super) fn check(spec: &Spec, linux: &Linux, warnings: &mut Warnings) -> Result<(), Fault> {
-    namespaces::check(spec, linux, warnings)?;
+    namespaces::check(spec, linux)?;
     sysctl::check(spec, linux)?;
     devices::nodes(&linux.devices)?;
     net_devices(spec, linux)?;
@@ -29,6 +31,10 @@ pub(super) fn check(spec: &Spec, linux: &Linux, warnings: &mut Warnings) -> Resu
         return fault("linux.rootfsPropagation", reason);
     }
     for (list, paths) in [("maskedPaths", &linux.masked_paths), ("readonlyPaths", &linux.readonly_paths)] {
+        if !paths.is_empty() && spec.namespace(NamespaceKind::Mount).is_none() {
+            let reason = "would change the host; add {\"type\": \"mount\"} to linux.namespaces or take it out";
+            return fault(format_args!("linux.{list}"), reason);
+        }
         for (at, path) in paths.iter().enumerate() {
             absolute(format_args!("linux.{list}[{at}]"), path)?;
         }
@@ -43,7 +49,8 @@ pub(super) fn check(spec: &Spec, linux: &Linux, warnings: &mut Warnings) -> Resu
     if let Some(personality) = &linux.personality
         && !personality.flags.is_empty()
     {
-        return fault("linux.personality.flags", "has entries, and no flag is known; take them out");
+        // runc passes them over, too.
+        warnings.push("linux.personality.flags", "has entries, and the specification knows none; they are passed over");
     }
     Ok(())
 }
@@ -83,13 +90,21 @@ fn net_devices(spec: &Spec, linux: &Linux) -> Result<(), Fault> {
 fn intel_rdt(rdt: &IntelRdt) -> Result<(), Fault> {
     let id = &rdt.clos_id;
     one_line("linux.intelRdt.closID", id)?;
-    if matches!(id.as_str(), "." | "..") || id.contains('/') {
-        let reason = format!("{} is not the name of one directory; write it without /", shown(id));
+    // `/` is the default class, the root of resctrl.
+    if id != "/" && (matches!(id.as_str(), "." | "..") || id.contains('/') || id.len() > MAX_FILE_NAME) {
+        let reason = format!("{} is not the name of one directory; write it without /, or / alone", shown(id));
         return fault("linux.intelRdt.closID", reason);
     }
     no_nul("linux.intelRdt.l3CacheSchema", &rdt.l3_cache_schema)?;
-    no_nul("linux.intelRdt.memBwSchema", &rdt.mem_bw_schema)?;
-    no_nuls("linux.intelRdt.schemata", &rdt.schemata)
+    one_line("linux.intelRdt.memBwSchema", &rdt.mem_bw_schema)?;
+    if !rdt.mem_bw_schema.is_empty() && !rdt.mem_bw_schema.starts_with("MB:") {
+        let reason = format!("{} is not about memory bandwidth; begin it with MB:", shown(&rdt.mem_bw_schema));
+        return fault("linux.intelRdt.memBwSchema", reason);
+    }
+    rdt.schemata
+        .iter()
+        .enumerate()
+        .try_for_each(|(at, line)| one_line(format_args!("linux.intelRdt.schemata[{at}]"), line))
 }
 
 /// Rules of set_mempolicy(2).

@@ -62,7 +62,7 @@ pub(crate) fn spec(spec: &Spec) -> Result<Vec<String>, Fault> {
     }
     uts_name(spec, "hostname", &spec.hostname)?;
     uts_name(spec, "domainname", &spec.domainname)?;
-    mounts::check(&spec.mounts, &mut warnings)?;
+    mounts::check(spec, &mut warnings)?;
     hooks::check(&spec.hooks)?;
     if let Some(value) = spec.annotations.get("") {
         let reason = format!("the key of {} is empty; name the annotation or take it out", shown(value));

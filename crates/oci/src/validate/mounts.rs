@@ -4,10 +4,10 @@
 use super::text::{clean, fault, no_nul, no_nuls};
 use super::{Warnings, mappings};
 use crate::fault::shown;
-use crate::{Fault, Mount};
+use crate::{Fault, Mount, NamespaceKind, Spec};
 
-/// Files of `/proc` that may be replaced one by one, as lxcfs does.
-const PROC_REPLACEABLE: [&str; 10] = [
+/// Files of `/proc` that may be replaced one by one, as lxcfs and hosts in FIPS mode do.
+const PROC_REPLACEABLE: [&str; 11] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/loadavg",
@@ -16,12 +16,16 @@ const PROC_REPLACEABLE: [&str; 10] = [
     "/proc/slabinfo",
     "/proc/stat",
     "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
     "/proc/sys/kernel/ns_last_pid",
     "/proc/uptime",
 ];
 
-pub(super) fn check(mounts: &[Mount], warnings: &mut Warnings) -> Result<(), Fault> {
-    mounts.iter().enumerate().try_for_each(|(at, mount)| one(at, mount, warnings))
+pub(super) fn check(spec: &Spec, warnings: &mut Warnings) -> Result<(), Fault> {
+    spec.mounts.iter().enumerate().try_for_each(|(at, mount)| {
+        one(at, mount, warnings)?;
+        owners(at, mount, spec)
+    })
 }
 
 fn one(at: usize, mount: &Mount, warnings: &mut Warnings) -> Result<(), Fault> {
@@ -52,6 +56,21 @@ fn one(at: usize, mount: &Mount, warnings: &mut Warnings) -> Result<(), Fault> {
     mappings::check(&uids, &mount.uid_mappings)?;
     mappings::check(&gids, &mount.gid_mappings)?;
     mappings::both(&uids, &mount.uid_mappings, &gids, &mount.gid_mappings)
+}
+
+/// Mapped owners of files: of a bind mount, by mappings of its own or those of the container's user namespace.
+fn owners(at: usize, mount: &Mount, spec: &Spec) -> Result<(), Fault> {
+    let asked = mount.options.iter().any(|word| word == "idmap" || word == "ridmap");
+    let own = !mount.uid_mappings.is_empty();
+    if (asked || own) && !mount.is_bind() {
+        let reason = "asks for mapped owners, which only a bind mount can have; take idmap and the mappings out";
+        return fault(format_args!("mounts[{at}]"), reason);
+    }
+    if asked && !own && spec.namespace(NamespaceKind::User).is_none() {
+        let reason = "is missing, and there is no user namespace whose mappings could be used; give both mappings";
+        return fault(format_args!("mounts[{at}].uidMappings"), reason);
+    }
+    Ok(())
 }
 
 fn below_proc(at: usize, mount: &Mount) -> Result<(), Fault> {

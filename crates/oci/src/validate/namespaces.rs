@@ -1,11 +1,11 @@
 //! Rules of namespaces and of what needs one of the container's own (runtime-spec, config-linux.md).
 
+use super::mappings;
 use super::text::{absolute, fault};
-use super::{Warnings, mappings};
 use crate::fault::shown;
-use crate::{Fault, Linux, NamespaceKind, Spec};
+use crate::{Fault, IdMapping, Linux, NamespaceKind, Spec};
 
-pub(super) fn check(spec: &Spec, linux: &Linux, warnings: &mut Warnings) -> Result<(), Fault> {
+pub(super) fn check(spec: &Spec, linux: &Linux) -> Result<(), Fault> {
     for (at, namespace) in linux.namespaces.iter().enumerate() {
         if let Some(before) = linux.namespaces[..at].iter().position(|other| other.kind == namespace.kind) {
             let reason = format!(
@@ -18,11 +18,11 @@ pub(super) fn check(spec: &Spec, linux: &Linux, warnings: &mut Warnings) -> Resu
             absolute(format_args!("linux.namespaces[{at}].path"), path)?;
         }
     }
-    users(spec, linux, warnings)?;
+    users(spec, linux)?;
     time(spec, linux)
 }
 
-fn users(spec: &Spec, linux: &Linux, warnings: &mut Warnings) -> Result<(), Fault> {
+fn users(spec: &Spec, linux: &Linux) -> Result<(), Fault> {
     const UIDS: &str = "linux.uidMappings";
     const GIDS: &str = "linux.gidMappings";
     mappings::check(UIDS, &linux.uid_mappings)?;
@@ -40,14 +40,31 @@ fn users(spec: &Spec, linux: &Linux, warnings: &mut Warnings) -> Result<(), Faul
                 return fault(path, "is missing; a new user namespace needs its user and group ids mapped");
             }
         }
-        // Engines that join the namespace of another container give a map because older runtimes insisted on one.
-        Some(_) => {
-            for (path, _) in given.iter().filter(|(_, is)| *is) {
-                warnings.push(path, "is passed over: the user namespace joined has its own");
-            }
-        }
+        // Engines that join the namespace of another container give that container's map beside. It is not written
+        // again but serves for mounts with mapped owners, and so needs no word.
+        Some(_) => return Ok(()),
     }
-    Ok(())
+    ids_of_process(spec, linux)
+}
+
+/// The ids the process is to have must be there; setresuid(2) says no more than EINVAL.
+fn ids_of_process(spec: &Spec, linux: &Linux) -> Result<(), Fault> {
+    let Some(process) = spec.process.as_ref().filter(|_| spec.namespace(NamespaceKind::User).is_some()) else {
+        return Ok(());
+    };
+    let mapped = |path: std::fmt::Arguments<'_>, id: u32, list: &str, maps: &[IdMapping]| {
+        // The sums were looked at with the mappings.
+        if maps.iter().any(|map| (map.container_id..map.container_id + map.size).contains(&id)) {
+            return Ok(());
+        }
+        fault(path, format!("{id} is not mapped by linux.{list}; map it there or choose another"))
+    };
+    let user = &process.user;
+    mapped(format_args!("process.user.uid"), user.uid, "uidMappings", &linux.uid_mappings)?;
+    mapped(format_args!("process.user.gid"), user.gid, "gidMappings", &linux.gid_mappings)?;
+    user.additional_gids.iter().enumerate().try_for_each(|(at, gid)| {
+        mapped(format_args!("process.user.additionalGids[{at}]"), *gid, "gidMappings", &linux.gid_mappings)
+    })
 }
 
 fn time(spec: &Spec, linux: &Linux) -> Result<(), Fault> {

@@ -21,7 +21,8 @@ pub(super) fn check(process: &Process, warnings: &mut Warnings) -> Result<(), Fa
     absolute("process.cwd", &process.cwd)?;
     environment(&process.env, warnings)?;
     user(process)?;
-    if let Some(size) = process.console_size {
+    // "Runtimes MUST ignore consoleSize if terminal is false or unset."
+    if let (true, Some(size)) = (process.terminal, process.console_size) {
         for (name, value) in [("height", size.height), ("width", size.width)] {
             if value > u64::from(u16::MAX) {
                 let reason = format!("{value} is too large; a terminal has at most {} rows and columns", u16::MAX);
@@ -29,7 +30,7 @@ pub(super) fn check(process: &Process, warnings: &mut Warnings) -> Result<(), Fa
             }
         }
     }
-    capabilities(process, warnings);
+    capabilities(process, warnings)?;
     limits(process)?;
     one_line("process.apparmorProfile", &process.apparmor_profile)?;
     one_line("process.selinuxLabel", &process.selinux_label)?;
@@ -88,8 +89,8 @@ fn user(process: &Process) -> Result<(), Fault> {
 
 /// "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise, MUST be logged as
 /// a warning by the runtime."
-fn capabilities(process: &Process, warnings: &mut Warnings) {
-    let Some(names) = &process.capabilities else { return };
+fn capabilities(process: &Process, warnings: &mut Warnings) -> Result<(), Fault> {
+    let Some(names) = &process.capabilities else { return Ok(()) };
     for (set, at, name) in names.unknown() {
         warnings.push(
             format_args!("process.capabilities.{set}[{at}]"),
@@ -97,23 +98,29 @@ fn capabilities(process: &Process, warnings: &mut Warnings) {
         );
     }
     let sets = names.bits();
+    let listed = |bits: u64| {
+        let names =
+            crate::CAPABILITIES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let beyond = sets.effective & !sets.permitted;
+    if beyond != 0 {
+        // The kernel takes no such sets (capset(2)).
+        let reason = format!("{} is not permitted; add it to process.capabilities.permitted", listed(beyond));
+        return fault("process.capabilities.effective", reason);
+    }
     // What is not inheritable is made so when it is set: configurations that `runc spec` wrote name no inheritable ones.
     let lacking = sets.ambient & !sets.permitted;
     if lacking != 0 {
-        let names: Vec<&str> = crate::CAPABILITIES
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| lacking >> bit & 1 == 1)
-            .map(|(_, n)| *n)
-            .collect();
         warnings.push(
             "process.capabilities.ambient",
             format!(
                 "{} is not permitted and so passed over; add it to process.capabilities.permitted",
-                names.join(", ")
+                listed(lacking)
             ),
         );
     }
+    Ok(())
 }
 
 fn limits(process: &Process) -> Result<(), Fault> {

@@ -1,36 +1,57 @@
 //! Rules of limits (runtime-spec, config-linux.md "Control groups"), as far as they hold on every host: what the
 //! kernel's controllers take is the `cgroup` crate's to know.
 
+use std::collections::BTreeSet;
+
 use super::text::{fault, interface, no_nul, one_line};
 use super::{Warnings, devices};
 use crate::fault::shown;
-use crate::{BlockIo, Cpu, Fault, Memory, Resources};
+use crate::{BlockIo, Cpu, CpuList, Fault, Memory, Resources};
+
+/// Files of a v2 group by which its processes, life and shape are governed.
+const OWN_FILES: [&str; 6] =
+    ["cgroup.freeze", "cgroup.kill", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "cgroup.type"];
 
 pub(super) fn check(resources: &Resources, warnings: &mut Warnings) -> Result<(), Fault> {
     devices::rules(&resources.devices)?;
     memory(&resources.memory)?;
     cpu(&resources.cpu, warnings)?;
     block_io(&resources.block_io)?;
+    let mut sizes = BTreeSet::new();
     for (at, limit) in resources.hugepage_limits.iter().enumerate() {
         if !is_page_size(&limit.page_size) {
             let reason = format!("{} is not a size of pages; write it as 64KB, 2MB or 1GB", shown(&limit.page_size));
+            return fault(format_args!("linux.resources.hugepageLimits[{at}].pageSize"), reason);
+        }
+        if !sizes.insert(&limit.page_size) {
+            let reason = format!("{} is limited twice; keep one of the entries", limit.page_size);
             return fault(format_args!("linux.resources.hugepageLimits[{at}].pageSize"), reason);
         }
     }
     for (at, priority) in resources.network.priorities.iter().enumerate() {
         interface(format_args!("linux.resources.network.priorities[{at}].name"), &priority.name)?;
     }
-    for device in resources.rdma.keys() {
+    for (device, limit) in &resources.rdma {
         // The name begins a line of the control file, words follow it.
         if device.is_empty() || device.chars().any(|c| matches!(c, '/' | '\0' | '=') || c.is_whitespace()) {
             let reason = format!("{} is not the name of an RDMA device; write it as mlx5_1", shown(device));
             return fault("linux.resources.rdma", reason);
+        }
+        if limit.hca_handles.is_none() && limit.hca_objects.is_none() {
+            return fault(
+                format_args!("linux.resources.rdma.{device}"),
+                "limits nothing; give hcaHandles, hcaObjects or both",
+            );
         }
     }
     for (file, value) in &resources.unified {
         if file.is_empty() || matches!(file.as_str(), "." | "..") || file.contains(['/', '\0', '\n']) {
             let reason = format!("{} is not the name of a control file; write it as memory.high", shown(file));
             return fault("linux.resources.unified", reason);
+        }
+        if OWN_FILES.contains(&file.as_str()) {
+            let reason = "is what the runtime itself works the group by; take it out";
+            return fault(format_args!("linux.resources.unified.{file}"), reason);
         }
         no_nul(format_args!("linux.resources.unified.{file}"), value)?;
     }
@@ -88,6 +109,12 @@ fn cpu(cpu: &Cpu, warnings: &mut Warnings) -> Result<(), Fault> {
         let reason = format!("{runtime} is negative; write microseconds, or -1 for no limit");
         return fault("linux.resources.cpu.realtimeRuntime", reason);
     }
+    if let (Some(runtime @ 1..), Some(period @ 1..)) = (cpu.realtime_runtime, cpu.realtime_period)
+        && runtime.unsigned_abs() > period
+    {
+        let reason = format!("{runtime} is above the period {period}; lower it");
+        return fault("linux.resources.cpu.realtimeRuntime", reason);
+    }
     if let Some(idle) = cpu.idle.filter(|idle| !matches!(idle, 0 | 1)) {
         return fault("linux.resources.cpu.idle", format!("{idle} is out of range; write 0 or 1"));
     }
@@ -97,6 +124,10 @@ fn cpu(cpu: &Cpu, warnings: &mut Warnings) -> Result<(), Fault> {
         if !list.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-' | ':' | '/' | ' ')) {
             let reason = format!("{} is not a list of numbers and ranges; write it as 0-3,7", shown(list));
             return fault(format_args!("linux.resources.cpu.{name}"), reason);
+        }
+        if !list.contains(':') {
+            CpuList::parse(list)
+                .map_err(|error| Fault::new(format_args!("linux.resources.cpu.{name}"), error.to_string()))?;
         }
     }
     Ok(())
@@ -115,6 +146,9 @@ fn block_io(io: &BlockIo) -> Result<(), Fault> {
     for (at, device) in io.weight_device.iter().enumerate() {
         let path = format_args!("linux.resources.blockIO.weightDevice[{at}]");
         devices::numbers(path, device.major, device.minor)?;
+        if device.weight.is_none() && device.leaf_weight.is_none() {
+            return fault(path, "weighs nothing; give weight, leafWeight or both");
+        }
         weight(format_args!("{path}.weight"), device.weight)?;
         weight(format_args!("{path}.leafWeight"), device.leaf_weight)?;
     }

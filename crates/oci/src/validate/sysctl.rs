@@ -1,6 +1,8 @@
 //! Rules of kernel parameters: only those that belong to a namespace of the container, by a name that cannot lead
 //! anywhere else than to its own file.
 
+use std::collections::BTreeMap;
+
 use super::text::{fault, one_line};
 use crate::fault::shown;
 use crate::{Fault, Linux, NamespaceKind, Spec};
@@ -18,6 +20,7 @@ const IPC: [&str; 8] = [
 ];
 
 pub(super) fn check(spec: &Spec, linux: &Linux) -> Result<(), Fault> {
+    let mut seen = BTreeMap::new();
     for (key, value) in &linux.sysctl {
         let path = format_args!("linux.sysctl.{key}");
         // Between any two separators of either kind there is something: nothing is `.` or `..` or a directory itself.
@@ -34,6 +37,10 @@ pub(super) fn check(spec: &Spec, linux: &Linux) -> Result<(), Fault> {
                 "would change the host; add {{\"type\": \"{}\"}} to linux.namespaces or take it out",
                 kind.name()
             );
+            return fault(path, reason);
+        }
+        if let Some(before) = seen.insert(dotted(key), key) {
+            let reason = format!("is the same parameter as linux.sysctl.{before}; keep one of the two");
             return fault(path, reason);
         }
         for (parameter, field, name) in
