@@ -53,6 +53,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dhow-shim", &["shim"]),
     ("dhow-oci", &["oci-runtime"]),
     ("e2e", &[]),
+    ("oci-tests", &["seccomp"]),
+    ("security", &["oci-tests"]),
     ("xtask", &[]),
 ];
 
