@@ -7,7 +7,7 @@
 
 use crate::arch::X32_BIT;
 use crate::assembler::{Assembler, Label, MAX_INSTRUCTIONS, Test};
-use crate::policy::{ArchPolicy, Conditional, Policy, RET_KILL_PROCESS, Verdict};
+use crate::policy::{ArchPolicy, Conditional, List, Policy, RET_KILL_PROCESS, Verdict};
 use crate::profile::{Arg, Context, Op, Profile};
 use crate::{Arch, Error};
 
@@ -33,7 +33,7 @@ pub fn compile(profile: &Profile, context: &Context) -> Result<Vec<u8>, Error> {
     let big_endian = context.arch.is_big_endian();
     let covered: Vec<Arch> = policy.arches.iter().map(|p| p.arch).collect();
     let with_x32 = covered.contains(&Arch::X86_64) && covered.contains(&Arch::X32);
-    let (default, unknown) = (policy.default, policy.unknown);
+    let (default, unknown, lists) = (policy.default, policy.unknown, policy.lists);
     let mut x32 = None;
     let mut checks = Vec::new();
     // Sub-architectures go to the far end; the native one stays within reach of the first jump.
@@ -50,7 +50,7 @@ pub fn compile(profile: &Profile, context: &Context) -> Result<Vec<u8>, Error> {
             Arch::X86_64 => x86_64_segments(Some(segments), x32.take(), default),
             _ => segments,
         };
-        let tree = number_search(&mut asm, &segments, default, big_endian)?;
+        let tree = number_search(&mut asm, &segments, &lists, default, big_endian)?;
         checks.push((name.audit(), asm.load(OFFSET_NR, tree)));
     }
     let mut entry = asm.ret(RET_KILL_PROCESS);
@@ -86,13 +86,16 @@ fn segments(arch: ArchPolicy, default: u32, unknown: u32) -> Segments {
     let between = |nr: u32| Verdict::Always(if nr >= unknown_from { unknown } else { default });
     append(&mut out, 0, between(0));
     let mut tail_open = arch.unknown_from.is_some();
-    for (nr, verdict) in arch.calls {
+    let mut calls = arch.calls.into_iter().peekable();
+    while let Some((nr, verdict)) = calls.next() {
         if tail_open && nr > unknown_from {
             append(&mut out, unknown_from, between(unknown_from));
             tail_open = false;
         }
         append(&mut out, nr, verdict);
-        append(&mut out, nr + 1, between(nr + 1));
+        if calls.peek().is_none_or(|(next, _)| *next != nr + 1) {
+            append(&mut out, nr + 1, between(nr + 1));
+        }
     }
     if tail_open {
         append(&mut out, unknown_from, between(unknown_from));
@@ -115,14 +118,23 @@ fn x86_64_segments(plain: Option<Segments>, x32: Option<Segments>, default: u32)
     out
 }
 
-fn number_search(asm: &mut Assembler, segments: &Segments, default: u32, big_endian: bool) -> Result<Label, Error> {
+/// Code that finds the verdict for the number in the accumulator, and decides.
+fn number_search(
+    asm: &mut Assembler,
+    segments: &Segments,
+    lists: &[List],
+    default: u32,
+    big_endian: bool,
+) -> Result<Label, Error> {
+    let mut made: Vec<Option<Label>> = vec![None; lists.len()];
     let mut labels = Vec::with_capacity(segments.len());
     for (start, verdict) in segments {
-        let label = match verdict {
-            Verdict::Always(value) => asm.ret(*value),
-            Verdict::Depends { narrow, rules } => {
+        let label = match *verdict {
+            Verdict::Always(value) => asm.ret(value),
+            Verdict::Depends(list) => *made[list].get_or_insert_with(|| {
+                let List { narrow, rules } = &lists[list];
                 conditional(asm, rules, default, Words { narrow: *narrow, big_endian })
-            }
+            }),
         };
         if asm.len() > MAX_INSTRUCTIONS {
             return Err(too_long(asm.len()));

@@ -37,17 +37,21 @@ pub(crate) struct Conditional {
 }
 
 /// What a call gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The same always.
     Always(u32),
-    /// The first that holds, else the default.
-    Depends {
-        /// Whether only the lower halves of arguments count.
-        narrow: bool,
-        /// In the order they are tried.
-        rules: Vec<Conditional>,
-    },
+    /// What the list of this position in [`Policy::lists`] makes of the arguments.
+    Depends(usize),
+}
+
+/// Conditional rules of which the first that holds decides, else the default.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct List {
+    /// Whether only the lower halves of arguments count.
+    pub(crate) narrow: bool,
+    /// In the order they are tried.
+    pub(crate) rules: Vec<Conditional>,
 }
 
 /// Verdicts of one architecture.
@@ -69,6 +73,8 @@ pub(crate) struct Policy {
     pub(crate) unknown: u32,
     /// Native architecture first.
     pub(crate) arches: Vec<ArchPolicy>,
+    /// No two are equal.
+    pub(crate) lists: Vec<List>,
 }
 
 impl Policy {
@@ -78,11 +84,14 @@ impl Policy {
         let default = ret(action, profile.default_errno_ret);
         let permissive = matches!(action, Action::Allow | Action::Log | Action::Trace);
         let rules = Rules::held(profile, context);
+        let mut lists = Vec::new();
         let arches = architectures(profile, context.arch)
             .into_iter()
-            .map(|arch| Resolver { arch, default, rules: &rules, conditional: 0 }.resolve(permissive))
+            .map(|arch| {
+                Resolver { arch, default, rules: &rules, lists: &mut lists, conditional: 0 }.resolve(permissive)
+            })
             .collect::<Result<_, _>>()?;
-        Ok(Policy { default, unknown: RET_ENOSYS, arches })
+        Ok(Policy { default, unknown: RET_ENOSYS, arches, lists })
     }
 }
 
@@ -139,6 +148,7 @@ struct Resolver<'a> {
     arch: Arch,
     default: u32,
     rules: &'a Rules<'a>,
+    lists: &'a mut Vec<List>,
     /// Conditional rules so far.
     conditional: usize,
 }
@@ -182,8 +192,9 @@ impl Resolver<'_> {
                 let row = syscall::row(name).map_or(&[][..], |row| self.rules.of(row));
                 alternatives.extend(row.iter().map(|&position| (position, Some(sub))));
             }
-            // Already in order when they come from one row.
-            alternatives.sort_by_key(|(position, _)| *position);
+            if !alternatives.is_sorted_by_key(|(position, _)| *position) {
+                alternatives.sort_by_key(|(position, _)| *position);
+            }
             if let Some(verdict) = self.verdict(&alternatives)? {
                 calls.push((nr, verdict));
             }
@@ -237,7 +248,12 @@ impl Resolver<'_> {
         if rules.iter().any(|rule| rule.action != first.action) {
             order::sort(&mut rules, narrow);
         }
-        Ok(Some(Verdict::Depends { narrow, rules }))
+        let list = List { narrow, rules };
+        let known = self.lists.iter().position(|known| *known == list).unwrap_or_else(|| {
+            self.lists.push(list);
+            self.lists.len() - 1
+        });
+        Ok(Some(Verdict::Depends(known)))
     }
 
     /// Comparisons that must all hold: by argument, as wide as arguments are, without those that always hold.

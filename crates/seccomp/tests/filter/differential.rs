@@ -26,19 +26,31 @@ fn stub(reading: &Reading, call: &Call) -> Option<u32> {
 /// for what it calls arm_sync_file_range, and one that was given to x32 later (2.6 has it).
 const BEHIND: [(Arch, &str); 2] = [(Arch::Arm, "sync_file_range2"), (Arch::X32, "map_shadow_stack")];
 
-/// Whether libseccomp's `answer` to a call is one of those it gives by accident. On 64-bit architectures it cuts
-/// every comparison in two, and all but equality become two ways through its tree, which it merges with
-/// those of other rules without keeping them apart:
+/// Whether libseccomp's `answer` to a call is one of those it gives by accident.
 ///
-/// - where the tree goes on behind two such comparisons of one argument, a rule may be lost or hold for what
-///   another rule compares;
-/// - where rules with different actions hold, the upper halves may be taken in the order of the document and
-///   the lower ones in the tree's.
+/// - A comparison and its opposite are one node of its tree. A rule with more comparisons than another may be
+///   dropped for one that holds where it does not, and "greater" may take the place of "less".
+/// - On 64-bit architectures it cuts every comparison in two, and all but equality become two ways through the
+///   tree, which it merges with those of other rules. Where the tree goes on behind two such comparisons of one
+///   argument, a rule may be lost or hold for what another rule compares; where rules with different actions
+///   hold, the upper halves may be taken in the order of the document and the lower ones in the tree's.
 fn is_unsound(demands: &[Demand], arch: Arch, call: &Call, answer: u32) -> bool {
+    let forks = |arg: &Arg| !matches!(arg.op, Op::Equal | Op::MaskedEqual);
+    let mask = if narrow(arch) { u32::MAX.into() } else { u64::MAX };
+    let opposed = |a: &Arg, b: &Arg| {
+        let pair = matches!(
+            (a.op, b.op),
+            (Op::Equal, Op::NotEqual) | (Op::GreaterOrEqual, Op::Less) | (Op::Greater, Op::LessOrEqual)
+        );
+        pair && a.index == b.index && a.value & mask == b.value & mask
+    };
+    let all = || demands.iter().flat_map(|d| d.args.iter().map(|arg| (arg, d.args.len())));
+    if all().any(|(a, n)| all().any(|(b, m)| opposed(a, b) && (n != m || a.op != Op::Equal))) {
+        return true;
+    }
     if narrow(arch) {
         return false;
     }
-    let forks = |arg: &Arg| !matches!(arg.op, Op::Equal | Op::MaskedEqual);
     let tangled = (0..6).any(|index| {
         let forking = |d: &&Demand| d.args.iter().any(|a| a.index == index && forks(a));
         let goes_on = |d: &Demand| d.args.last().is_some_and(|a| a.index > index);
@@ -58,7 +70,7 @@ struct Tally {
     compared: usize,
     /// Calls asked about.
     calls: usize,
-    /// Calls about which libseccomp answers by accident, and otherwise than we do.
+    /// Calls about which libseccomp answers by accident, while we take the profile at its word.
     excused: usize,
 }
 
@@ -83,7 +95,7 @@ fn compare(libseccomp: &mut Libseccomp, profile: &Profile, context: &Context, ta
         }
         let meant = reading.meant(&call);
         let unsound = meant.is_some_and(|(arch, nr)| is_unsound(reading.demands(arch, nr), arch, &call, want));
-        if stub.is_none() && (unsound || theirs.is_confused_about(&call)) {
+        if stub.is_none() && (unsound || theirs.is_confused_about(&call)) && got == reading.expect(&call) {
             tally.excused += 1;
         } else if differences.len() < 10 {
             differences.push(format!("{meant:?} {call:x?}: ours {got:#x}, theirs {want:#x}"));
@@ -206,13 +218,13 @@ fn random(strategy: impl Strategy<Value = Profile>, cases: u32) -> Option<Tally>
 fn uniform_profiles_are_libseccomps() {
     let Some(tally) = random(uniform_profile(), cases(300)) else { return };
     // What may be excused, as a share of what is compared, lest an excuse becomes the rule.
-    assert!(tally.refused * 20 < tally.compared && tally.excused * 1000 < tally.calls, "{tally:?}");
+    assert!(tally.refused * 20 < tally.compared && tally.excused * 200 < tally.calls, "{tally:?}");
 }
 
 #[test]
 fn mixed_profiles_are_libseccomps() {
     let Some(tally) = random(mixed_profile(OPS), cases(300)) else { return };
-    assert!(tally.refused < tally.compared && tally.excused * 500 < tally.calls, "{tally:?}");
+    assert!(tally.refused < tally.compared && tally.excused * 200 < tally.calls, "{tally:?}");
 }
 
 /// Without comparisons that libseccomp's tree does not keep apart there is nothing to excuse but words it
@@ -220,5 +232,5 @@ fn mixed_profiles_are_libseccomps() {
 #[test]
 fn mixed_profiles_of_equalities_are_libseccomps() {
     let Some(tally) = random(mixed_profile(&[Op::Equal, Op::MaskedEqual]), cases(200)) else { return };
-    assert!(tally.refused < tally.compared && tally.excused * 500 < tally.calls, "{tally:?}");
+    assert!(tally.refused < tally.compared && tally.excused * 200 < tally.calls, "{tally:?}");
 }

@@ -13,7 +13,7 @@
  *                               does grows exponentially with the number of comparisons in a rule
  *
  * Actions and values are hexadecimal; names are those of libseccomp. A filter is built TIMES times over and the
- * nanoseconds are those of one building, from seccomp_init to seccomp_export_bpf.
+ * nanoseconds are the processor time of one building, from seccomp_init to seccomp_export_bpf.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SECONDS 5
+#define SECONDS 2
 
 struct rule {
 	uint32_t action;
@@ -47,7 +47,7 @@ static int64_t now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
