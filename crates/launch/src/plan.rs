@@ -15,7 +15,8 @@ pub struct LaunchPlan {
     /// 64 lower-case hexadecimal digits.
     pub container_id: String,
     /// Directory (tmpfs, mode 0700, exists) where the shim makes its control socket `shim.sock`,
-    /// its pid file `pid`, and, at the end, the exit record `exit`.
+    /// its pid file `pid` and the exit record `exit`, which is empty until the end.
+    /// After a launch that succeeded only the daemon can remove them.
     pub run_dir: String,
     pub namespaces: NamespaceSet,
     pub rootfs: RootFs,

@@ -44,7 +44,7 @@ pub enum Request {
     Resize { exec_id: String, rows: u16, cols: u16 },
     /// Re-open the log file by its path, after somebody moved it.
     ReopenLog,
-    /// The exit is recorded elsewhere: remove the record and leave. Refused while the process runs.
+    /// The exit is recorded elsewhere: empty the record and leave. Refused while the process runs.
     Forget,
 }
 

@@ -59,8 +59,8 @@ impl Dockerd {
 
     /// The unmodified docker client, outside of the sandbox.
     pub fn docker(&self) -> Client {
-        let environment = self.sandbox.environment;
-        Client { program: environment.docker.clone(), host: self.host(), config: self.sandbox.path("config") }
+        let peers = self.sandbox.environment.peers.as_ref().expect("an engine in a sandbox is one of the peers");
+        Client { program: peers.docker.clone(), host: self.host(), config: self.sandbox.path("config") }
     }
 
     /// The daemon's process id inside.

@@ -47,21 +47,23 @@ async fn lost(inner: &Arc<Inner>, container: &Arc<Container>, link: &Arc<ShimLin
     let seen = read_exit(&path);
     let (exit, why) = match seen {
         Some(exit) => (exit, ""),
-        None => (
-            ExitRecord { code: 137, finished_at_ns: clock::now_ns(), oom_killed: false },
-            "the process that looked after the container died; its processes were ended",
-        ),
+        None => abandoned(inner, container).await,
     };
-    if !why.is_empty() {
-        tracing::error!(container = container.id(), "{why}");
-        if let Ok(cgroup) = inner.cgroup(&record) {
-            let killed = inner.blocking("end a container's processes", move || Ok(cgroup.kill()?)).await;
-            if let Err(error) = killed {
-                tracing::error!(container = container.id(), %error, "processes of a lost container may live on");
-            }
+    finish(inner, container, link, exit, why).await;
+}
+
+/// The end of a container whose shim died without a record. Nobody writes its log, takes its exit code or serves its
+/// clients any more, so its processes are ended; by their control group, as nothing else knows them all.
+pub(crate) async fn abandoned(inner: &Arc<Inner>, container: &Arc<Container>) -> (ExitRecord, &'static str) {
+    let why = "the process that looked after the container died; its processes were ended";
+    tracing::error!(container = container.id(), "{why}");
+    if let Ok(cgroup) = inner.cgroup(&container.record()) {
+        let killed = inner.blocking("end a container's processes", move || Ok(cgroup.kill()?)).await;
+        if let Err(error) = killed {
+            tracing::error!(container = container.id(), %error, "processes of a lost container may live on");
         }
     }
-    finish(inner, container, link, exit, why).await;
+    (ExitRecord { code: 137, finished_at_ns: clock::now_ns(), oom_killed: false }, why)
 }
 
 /// The shim's exit record, if it is there and whole.
@@ -195,11 +197,12 @@ pub(crate) async fn ended_before(
     container: &Arc<Container>,
     lifecycle: &mut Lifecycle,
     exit: ExitRecord,
+    why: &str,
 ) {
-    ended(inner, container, lifecycle, exit, "").await;
+    ended(inner, container, lifecycle, exit, why).await;
 }
 
-/// The end of a container nobody saw: the host was restarted, or its record is lost.
+/// The end of a container nobody saw, as the host was restarted since.
 pub(crate) fn unseen() -> ExitRecord {
     ExitRecord { code: UNSEEN, finished_at_ns: clock::now_ns(), oom_killed: false }
 }

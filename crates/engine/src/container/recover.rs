@@ -47,21 +47,23 @@ async fn settle(inner: &Arc<Inner>, container: &Arc<Container>) {
         return;
     }
     let run_dir = inner.run_dir(&record);
-    let mut exit = None;
-    if record.state.boot_id == inner.boot_id {
+    let (exit, why) = if record.state.boot_id == inner.boot_id {
         let path = run_dir.join("exit");
-        exit = exit::read_exit(&path);
-        if exit.is_none() && adopt(inner, container, &run_dir).await {
+        let mut seen = exit::read_exit(&path);
+        if seen.is_none() && adopt(inner, container, &run_dir).await {
             return;
         }
         // It may have ended between the two looks.
-        exit = exit.or_else(|| exit::read_exit(&path));
-        if exit.is_none() {
-            tracing::warn!(container = container.id(), "a container has neither a shim nor an exit record");
+        seen = seen.or_else(|| exit::read_exit(&path));
+        match seen {
+            Some(exit) => (exit, ""),
+            None => exit::abandoned(inner, container).await,
         }
-    }
+    } else {
+        (exit::unseen(), "")
+    };
     let mut lifecycle = container.lifecycle.lock().await;
-    exit::ended_before(inner, container, &mut lifecycle, exit.unwrap_or_else(exit::unseen)).await;
+    exit::ended_before(inner, container, &mut lifecycle, exit, why).await;
 }
 
 /// Connect to a living shim and take the container over.
