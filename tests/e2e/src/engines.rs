@@ -59,8 +59,8 @@ impl Dockerd {
 
     /// The unmodified docker client, outside of the sandbox.
     pub fn docker(&self) -> Client {
-        let environment = self.sandbox.environment;
-        Client { program: environment.docker.clone(), host: self.host(), config: self.sandbox.path("config") }
+        let docker = self.sandbox.peers().docker.clone();
+        Client { program: docker, host: self.host(), config: self.sandbox.path("config") }
     }
 
     /// The daemon's process id inside.
