@@ -52,6 +52,8 @@ pub fn main() -> ExitCode {
         Log::default().error(&text);
         return ExitCode::FAILURE;
     }
+    // After the execution by descriptor it is called after that.
+    let _ = sys::process::set_name(c"dhow-oci");
     let mut parser = Parser::from_env();
     let given = match flags::read(&mut parser, &[GLOBAL], 1) {
         Ok(given) => given,

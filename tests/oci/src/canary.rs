@@ -1,5 +1,6 @@
 //! A watch over the host: files and directories that no container has any business with, the host's mounts over its own
-//! directories, and settings of the kernel that containers may never change. Compared when it is dropped.
+//! directories, and settings of the kernel that containers may never change. Compared when it is dropped; a setting that
+//! a successful attack has changed is put back, so that losing costs no more than the test.
 //!
 //! The directory stands for everything worth having on a host: attacks are aimed at it.
 
@@ -62,6 +63,7 @@ pub struct Canary {
     dir: TempDir,
     more: Vec<PathBuf>,
     before: BTreeMap<String, String>,
+    settings: Vec<(PathBuf, String)>,
 }
 
 impl Default for Canary {
@@ -91,8 +93,8 @@ impl Canary {
         }
         fs::write(at("d/file"), "of the host\n").expect("a file");
         symlink("secret", at("link")).expect("a link");
-        let mut canary =
-            Self { dir, more: more.iter().map(|path| (*path).to_owned()).collect(), before: BTreeMap::new() };
+        let more = more.iter().map(|path| (*path).to_owned()).collect();
+        let mut canary = Self { dir, more, before: BTreeMap::new(), settings: settings() };
         canary.before = canary.look();
         canary
     }
@@ -137,10 +139,8 @@ impl Canary {
         for path in HOST_FILES {
             record(Path::new(path), &mut seen);
         }
-        for path in SETTINGS.iter().map(PathBuf::from).chain(release_agents()) {
-            if let Ok(value) = fs::read_to_string(&path) {
-                seen.insert(format!("setting {}", path.display()), format!("{value:?}"));
-            }
+        for (path, value) in settings() {
+            seen.insert(format!("setting {}", path.display()), format!("{value:?}"));
         }
         let own = self.dir.path().to_string_lossy().into_owned();
         for mount in mounts_of(i32::try_from(std::process::id()).expect("a process number")) {
@@ -160,6 +160,11 @@ impl Drop for Canary {
         if changes.is_empty() {
             return;
         }
+        for (path, value) in &self.settings {
+            if fs::read_to_string(path).is_ok_and(|now| now != *value) {
+                let _ = fs::write(path, value);
+            }
+        }
         let text = format!("the host has changed:\n{}", changes.join("\n"));
         if std::thread::panicking() {
             eprintln!("{text}");
@@ -167,6 +172,12 @@ impl Drop for Canary {
             panic!("{text}");
         }
     }
+}
+
+/// Every setting there is, with its value.
+fn settings() -> Vec<(PathBuf, String)> {
+    let paths = SETTINGS.iter().map(PathBuf::from).chain(release_agents());
+    paths.filter_map(|path| fs::read_to_string(&path).ok().map(|value| (path, value))).collect()
 }
 
 /// The program the kernel runs as root when a v1 group becomes empty.

@@ -16,7 +16,9 @@ pub struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    pub(crate) fn new(runtime: &'a Runtime, bundle: &'a Bundle) -> Self {
+    /// The container that a command of the test's own has made of the bundle.
+    #[must_use]
+    pub fn of(runtime: &'a Runtime, bundle: &'a Bundle) -> Self {
         Self { runtime, bundle }
     }
 

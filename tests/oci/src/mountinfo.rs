@@ -24,7 +24,9 @@ impl MountLine {
         self.options.split(',').any(|option| option == "ro")
     }
 
-    pub(crate) fn parse(line: &str) -> Option<Self> {
+    /// Reads one line; none when it is something else.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(3);
         let mut after = after.split(' ');

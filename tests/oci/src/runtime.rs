@@ -179,7 +179,7 @@ impl Runtime {
     pub fn start_with<'a>(&'a self, bundle: &'a Bundle, flags: &[&str]) -> Container<'a> {
         let flags: Vec<&str> = ["--detach"].iter().chain(flags).copied().collect();
         let _ = self.run_with(bundle, &flags).ok();
-        Container::new(self, bundle)
+        Container::of(self, bundle)
     }
 
     /// `create`: a container whose program waits for [`Container::start`].
@@ -187,7 +187,7 @@ impl Runtime {
     pub fn create<'a>(&'a self, bundle: &'a Bundle) -> Container<'a> {
         self.prepare(bundle);
         let _ = self.finish(self.command_on("create", bundle, &[])).ok();
-        Container::new(self, bundle)
+        Container::of(self, bundle)
     }
 
     /// `run --detach` of a bundle with a terminal, which comes through a console socket.

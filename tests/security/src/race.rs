@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
+
 use crate::Attack;
 
 /// Exchanges two names until it is dropped.
@@ -25,6 +27,20 @@ impl Swapper {
         command.arg(a).arg(b).stdin(Stdio::null()).stdout(Stdio::null());
         let process = command.spawn().expect("the program that swaps names");
         Self { process, _program: program }
+    }
+
+    /// Leaves the names as they are until [`Swapper::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Goes on after [`Swapper::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.process), signal).expect("to signal the swapper");
     }
 }
 

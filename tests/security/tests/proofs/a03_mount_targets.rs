@@ -6,34 +6,16 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use oci_tests::{Bundle, Canary, Environment, Output, Runtime};
+use oci_tests::{Bundle, Canary, Environment, Runtime};
 use security::Swapper;
 use serde_json::json;
 
-use crate::started_or_refused;
+use crate::{SHOW_MOUNTS, assert_inside};
 
 /// Links out of the root: absolute, and climbing.
 fn ways_out(canary: &Canary) -> Vec<String> {
     let path = canary.dir().display();
     vec![format!("{path}"), format!("../../../../../../../../../..{path}"), "../../../../../../../../..".to_owned()]
-}
-
-/// Prints every mount as its process sees it.
-const SHOW_MOUNTS: &str = "echo alive; cat /proc/self/mountinfo";
-
-/// What the container says of its mounts holds nothing of the host's.
-#[track_caller]
-fn assert_inside(output: &Output, canary: &Canary) {
-    if !started_or_refused(output) {
-        return;
-    }
-    assert!(output.stdout.contains("alive"), "{output}");
-    let own = canary.dir().file_name().expect("a name").to_string_lossy();
-    // A link that is followed within the root leads to a directory of that name there.
-    let of_host = |root: &str| root.contains(&*own) && !root.contains("/rootfs/");
-    let hosts = output.stdout.lines().find(|line| line.split(' ').nth(3).is_some_and(of_host));
-    assert_eq!(hosts, None, "a directory of the host is mounted: {output}");
-    assert!(!output.stdout.contains(&canary.secret()), "{output}");
 }
 
 #[test]
