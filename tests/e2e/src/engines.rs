@@ -59,8 +59,8 @@ impl Dockerd {
 
     /// The unmodified docker client, outside of the sandbox.
     pub fn docker(&self) -> Client {
-        let peers = self.sandbox.environment.peers.as_ref().expect("an engine in a sandbox is one of the peers");
-        Client { program: peers.docker.clone(), host: self.host(), config: self.sandbox.path("config") }
+        let docker = self.sandbox.peers().docker.clone();
+        Client { program: docker, host: self.host(), config: self.sandbox.path("config") }
     }
 
     /// The daemon's process id inside.

@@ -23,6 +23,8 @@ pub struct Peers {
     pub dockerd: String,
     /// The unmodified docker client.
     pub docker: PathBuf,
+    /// Where the root with the real engines lies; in it `holder`, the process that has it as its root.
+    pub home: PathBuf,
 }
 
 impl Environment {
@@ -49,7 +51,7 @@ impl Environment {
         let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
         let peers = || {
             let dockerd = std::env::var("DHOW_TEST_DOCKERD").ok()?;
-            Some(Peers { dockerd, docker: path("DHOW_TEST_DOCKER")? })
+            Some(Peers { dockerd, docker: path("DHOW_TEST_DOCKER")?, home: path("DHOW_TEST_PEERS")? })
         };
         let prepared = || {
             Some(Self {

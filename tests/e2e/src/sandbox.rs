@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::Environment;
 use crate::clients::{self, Output};
+use crate::environment::{Environment, Peers};
 
 /// Runs as the first process of the pid namespace. `/` is shared, as an init system makes it.
 const SETUP: &str = "\
@@ -56,11 +56,8 @@ impl Sandbox {
     pub fn start() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let environment = Environment::get()?;
-        let Some(peers) = std::env::var_os("DHOW_TEST_PEERS").map(PathBuf::from) else {
-            eprintln!("left out: DHOW_TEST_PEERS does not name the directory of the peers' private root");
-            return None;
-        };
-        let holder = fs::read_to_string(peers.join("holder")).expect("the peers' private root is up");
+        let peers = environment.peers.as_ref().expect("an environment with peers");
+        let holder = fs::read_to_string(peers.home.join("holder")).expect("the peers' private root is up");
         let under_test = std::env::var_os("DHOW_TEST_OCI").map(PathBuf::from);
         let under_test = under_test.unwrap_or_else(|| environment.programs.join("dhow-oci"));
 
@@ -89,6 +86,10 @@ impl Sandbox {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let cgroup_parent = format!("/dhow-e2e-{}-{number}", std::process::id());
         Some(Self { environment, dir, runtime, cgroup_parent, child, init, services: Mutex::default() })
+    }
+
+    pub fn peers(&self) -> &'static Peers {
+        self.environment.peers.as_ref().expect("a sandbox is made with peers alone")
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

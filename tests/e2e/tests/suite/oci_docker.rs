@@ -100,7 +100,7 @@ fn execs() {
     let Some(dockerd) = Dockerd::start(&["--bridge", "none"]) else { return };
     let docker = dockerd.docker();
     let baseline = dockerd.baseline();
-    let flags = ["--pids-limit", "30", "--memory", "64m", "--tmpfs", "/t", "-e", "OUTER=o", "-w", "/tmp"];
+    let flags = ["--pids-limit", "300", "--memory", "64m", "--tmpfs", "/t", "-e", "OUTER=o", "-w", "/tmp"];
     let id = started(&docker, &flags, "c1", &["sleep", "1000"]);
     answers(
         &[
