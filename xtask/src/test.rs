@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::binaries::{self, Profile};
-use crate::{check, fixtures, peers, shell};
+use crate::{check, fixtures, peers, shell, vm};
 
 pub fn run(args: &[String]) -> Result<()> {
     let quick = args.iter().any(|arg| arg == "--quick");
@@ -38,7 +38,7 @@ pub fn run(args: &[String]) -> Result<()> {
 
     let mut cargo = shell::command("cargo", ["test", "--workspace", "--quiet", "--no-fail-fast"]);
     if !filter.is_empty() {
-        cargo.arg("--").args(filter);
+        cargo.arg("--").args(&filter);
     }
     cargo
         .env("DHOW_TEST_PROGRAMS", programs)
@@ -47,5 +47,11 @@ pub fn run(args: &[String]) -> Result<()> {
         .env("DHOW_TEST_DOCKER", peers.docker)
         .env("DHOW_TEST_PEERS", peers.home)
         .env("DHOW_TEST_LONG", if quick { "0" } else { "1" });
-    shell::run(&mut cargo)
+    let here = shell::run(&mut cargo);
+    if quick || !filter.is_empty() {
+        return here;
+    }
+    // Both verdicts count, and a failure here is no reason not to know the other.
+    let there = vm::run_with(&vm::Options::of_test());
+    here.and(there)
 }
