@@ -22,8 +22,8 @@ pub struct LaunchPlan {
     /// Instead of pivoting, move the root over the host's and change root (`--no-pivot`, for a host that runs from
     /// its initramfs). Weaker: the host's mounts stay below.
     pub no_pivot: bool,
-    /// Propagation the root has in the end: `MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE`, with `MS_REC` where
-    /// wanted; 0 leaves it private.
+    /// Propagation the root has in the end, one of `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` and `MS_UNBINDABLE`; 0 leaves
+    /// it private. `MS_REC` means nothing here: every other mount has its own.
     pub root_propagation: u64,
     /// Offsets of the clocks in a new time namespace (time_namespaces(7)).
     pub time_offsets: Vec<TimeOffset>,

@@ -95,9 +95,10 @@ fn pivot(root: BorrowedFd<'_>) -> Result<(), Failure> {
     sys::mount::pivot_to_cwd().at(FailureStage::Pivot, || "pivot into the root".to_owned())
 }
 
-/// What becomes of later mounts of the host below the root, and of the container's for the host.
+/// What becomes of mounts made later directly in the root. Those that are there have been told theirs one by one, and
+/// keep it: a mount that is shared with the host must not be cut off because the root is not.
 pub(crate) fn propagate_root(propagation: u64, root: &Root) -> Result<(), Failure> {
-    sys::mount::set_attributes(root.as_fd(), 0, 0, propagation & !MS_REC, propagation & MS_REC != 0)
+    sys::mount::set_attributes(root.as_fd(), 0, 0, propagation & !MS_REC, false)
         .at(FailureStage::RootFs, || "set the propagation of the root".to_owned())
 }
 

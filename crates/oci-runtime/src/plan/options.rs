@@ -153,8 +153,7 @@ fn change(set: &mut u64, clear: &mut u64, meaning: Word) {
 
 /// `linux.rootfsPropagation` as `MS_*` bits.
 pub(crate) fn root_propagation(word: &str) -> u64 {
-    // The word is for the whole tree below the root, as runc and crun have it.
-    Options::parse(&[word.to_owned()]).propagation | if word.is_empty() { 0 } else { MS_REC }
+    Options::parse(&[word.to_owned()]).propagation
 }
 
 #[cfg(test)]
@@ -190,6 +189,7 @@ mod tests {
         assert_eq!(parse(&["rrelatime"]).tree_clear, attr::ATIME);
         assert_eq!(parse(&["rgid=5"]).data, [("rgid".to_owned(), Some("5".to_owned()))]);
         assert_eq!(root_propagation(""), 0);
-        assert_eq!(root_propagation("slave"), MS_SLAVE | MS_REC);
+        assert_eq!(root_propagation("slave"), MS_SLAVE);
+        assert_eq!(root_propagation("rshared"), MS_SHARED | MS_REC);
     }
 }
