@@ -31,6 +31,8 @@ pub(crate) struct Wishes {
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) preserve_fds: u32,
+    /// Sockets of the caller's service manager (sd_listen_fds(3)), from 3 on, before those to be preserved.
+    pub(crate) listen_fds: u32,
     /// Nobody stays with the container, so its terminal must go somewhere.
     pub(crate) detach: bool,
 }
