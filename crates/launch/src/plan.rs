@@ -362,6 +362,9 @@ pub struct ExecPlan {
     pub user_namespace: bool,
     /// The container has a time namespace of its own.
     pub time_namespace: bool,
+    /// `CLONE_NEW*` flags of namespaces that the container has in common with whoever starts the process: from its
+    /// user namespace they could not be entered again (setns(2)).
+    pub common_namespaces: u64,
     /// Stay in the caller's session keyring.
     pub shared_keyring: bool,
 }

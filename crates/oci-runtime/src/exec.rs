@@ -102,6 +102,7 @@ fn spawn(
         cgroup: record.group.handle(asked.group.as_deref(), &mut fds)?,
         user_namespace: record.user_namespace && !is_own(record.pid, "user"),
         time_namespace: record.time_namespace,
+        common_namespaces: if record.user_namespace { common_namespaces(record.pid) } else { 0 },
         shared_keyring: true,
         ..ExecPlan::default()
     };
@@ -152,6 +153,19 @@ fn is_own(pid: i32, kind: &str) -> bool {
     let look = |path: String| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
     let own = look(format!("/proc/self/ns/{kind}"));
     own.is_some() && own == look(format!("/proc/{pid}/ns/{kind}"))
+}
+
+/// Namespaces that the container has left the caller's, as `CLONE_NEW*` flags.
+fn common_namespaces(pid: i32) -> u64 {
+    use sys::clone::flags;
+    let kinds = [
+        ("net", flags::NEWNET),
+        ("ipc", flags::NEWIPC),
+        ("uts", flags::NEWUTS),
+        ("cgroup", flags::NEWCGROUP),
+        ("time", flags::NEWTIME),
+    ];
+    kinds.into_iter().filter(|(file, _)| is_own(pid, file)).fold(0, |all, (_, flag)| all | flag)
 }
 
 /// The process asked for: a document, or the container's own with other arguments.
