@@ -150,8 +150,6 @@ pub struct Mount {
     pub propagation: u64,
     /// Target is a regular file: create a file, not a directory, when it is missing.
     pub file: bool,
-    /// Map ids through the user namespace behind the descriptor (`MOUNT_ATTR_IDMAP`), with `true` of all below too.
-    pub idmap: Option<(FdIndex, bool)>,
     /// A tmpfs that begins with a copy of what the directory below it holds.
     pub copy_up: bool,
 }
@@ -169,7 +167,6 @@ impl Mount {
             tree_clear: 0,
             propagation: 0,
             file: false,
-            idmap: None,
             copy_up: false,
         }
     }
