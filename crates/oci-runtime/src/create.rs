@@ -307,6 +307,8 @@ fn new_record(
         listener: listener
             .and_then(|profile| profile.listener_path.as_ref().map(|path| (path, &profile.listener_metadata)))
             .map(|(path, metadata)| (PathBuf::from(path), metadata.clone().unwrap_or_default())),
+        personality: spec.personality(),
+        memory_policy: plan::process::memory_policy(spec),
         poststart: hooks.poststart.clone(),
         poststop: hooks.poststop.clone(),
         annotations: spec.annotations.clone(),

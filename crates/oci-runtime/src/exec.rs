@@ -96,6 +96,8 @@ fn spawn(
     let mut fds = plan::Fds::default();
     let mut launch = plan::process::process(process, filter, record.seccomp_flags, &record.rootfs);
     launch.preserve_fds = asked.wishes.preserve_fds;
+    launch.personality = record.personality;
+    launch.memory_policy.clone_from(&record.memory_policy);
     let mut plan = ExecPlan {
         exec_id: record.id.clone(),
         process: launch,
