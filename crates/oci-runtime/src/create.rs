@@ -329,13 +329,15 @@ pub(crate) fn state(record: &Record, status: Status) -> State {
 }
 
 /// Sends the listener of a filter to whoever answers for it (runtime-spec, "containerProcessState").
-pub(crate) fn send_listener(record: &Record, listener: &OwnedFd, status: Status) -> Result<()> {
+///
+/// `pid` is the process the filter is for, the first one or a further one.
+pub(crate) fn send_listener(record: &Record, listener: &OwnedFd, pid: i32, status: Status) -> Result<()> {
     let Some((path, metadata)) = &record.listener else { return Ok(()) };
     let state = state(record, status);
     let document = serde_json::json!({
         "ociVersion": record.oci_version,
         "fds": ["seccompFd"],
-        "pid": record.pid,
+        "pid": pid,
         "metadata": metadata,
         "state": state,
     });

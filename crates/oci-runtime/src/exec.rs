@@ -140,7 +140,7 @@ fn follow(record: &Record, spawning: &mut runtime::Spawning, asked: &Asked) -> R
     loop {
         let progress = spawning.advance();
         if let Some(listener) = spawning.status.listener.take() {
-            send_listener(record, &listener, Status::Running)?;
+            send_listener(record, &listener, spawning.pid, Status::Running)?;
         }
         match progress {
             Progress::Running => return hand_over(spawning, &asked.wishes),
