@@ -109,7 +109,11 @@ pub(crate) fn kill(context: &Context, given: &Given) -> Result<u8> {
     let place = context.store.open(given.id()?)?;
     let record = place.load()?;
     let name = given.words.get(1).map_or("SIGTERM", String::as_str);
-    let signal = name.parse::<Signal>().map_err(|error| Error::Usage(error.to_string()))?.number();
+    // 0 only asks whether the process is there (kill(2)).
+    let signal = match name {
+        "0" => 0,
+        name => name.parse::<Signal>().map_err(|error| Error::Usage(error.to_string()))?.number(),
+    };
     let all = given.has("all");
     match alive::status(&place, &record)? {
         Status::Stopped | Status::Creating if !all => return Err(Error::NotRunning),
