@@ -65,12 +65,11 @@ pub(super) fn mounts(
             }
         };
         let is_bind = matches!(kind, MountKind::Path { .. } | MountKind::Detached(_));
-        if is_bind && !options.data.is_empty() {
-            // As mount(8) has it, a bind mount has no options of its file system; runc passes them over, too.
-            let names: Vec<&str> = options.data.iter().map(|(key, _)| key.as_str()).collect();
+        let foreign = options.foreign_to_binds();
+        if is_bind && !foreign.is_empty() {
             return Err(Error::Other(format!(
                 "config.json: mounts[{at}].options: {} is no option of a bind mount",
-                names.join(", ")
+                foreign.join(", ")
             )));
         }
         if options.copy_up && !matches!(&kind, MountKind::Fs { fstype, .. } if fstype == "tmpfs") {
