@@ -19,7 +19,7 @@ use crate::idmap::Maps;
 use crate::plan::{self, Assembled};
 use crate::stages::Steps;
 use crate::store::{Place, Record};
-use crate::{alive, console, filter, foreground, hooks, net_devices, resctrl};
+use crate::{alive, console, filter, foreground, groups, hooks, net_devices, resctrl};
 
 /// What the command line says beside the bundle.
 #[derive(Debug, Default)]
@@ -201,6 +201,9 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
     }
     for warning in &spawning.status.warnings {
         context.log.warn(warning);
+    }
+    if let Some(uid) = groups::owner(spec).filter(|_| rustix::process::geteuid().is_root()) {
+        group.give_to(uid)?;
     }
     hand_over(spawning, wishes)?;
     Ok(record)
