@@ -23,8 +23,8 @@ pub struct LaunchPlan {
     /// Instead of pivoting, move the root over the host's and change root (`--no-pivot`, for a host that runs from
     /// its initramfs). Weaker: the host's mounts stay below.
     pub no_pivot: bool,
-    /// Propagation the root has in the end: `MS_SHARED | MS_SLAVE | MS_PRIVATE | MS_UNBINDABLE`, with `MS_REC` where
-    /// wanted; 0 leaves it private.
+    /// Propagation the root has in the end, one of `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` and `MS_UNBINDABLE`; 0 leaves
+    /// it private. `MS_REC` means nothing here: every other mount has its own.
     pub root_propagation: u64,
     /// Offsets of the clocks in a new time namespace (time_namespaces(7)).
     pub time_offsets: Vec<TimeOffset>,
@@ -151,8 +151,6 @@ pub struct Mount {
     pub propagation: u64,
     /// Target is a regular file: create a file, not a directory, when it is missing.
     pub file: bool,
-    /// Map ids through the user namespace behind the descriptor (`MOUNT_ATTR_IDMAP`), with `true` of all below too.
-    pub idmap: Option<(FdIndex, bool)>,
     /// A tmpfs that begins with a copy of what the directory below it holds.
     pub copy_up: bool,
 }
@@ -170,7 +168,6 @@ impl Mount {
             tree_clear: 0,
             propagation: 0,
             file: false,
-            idmap: None,
             copy_up: false,
         }
     }
@@ -363,6 +360,9 @@ pub struct ExecPlan {
     pub user_namespace: bool,
     /// The container has a time namespace of its own.
     pub time_namespace: bool,
+    /// `CLONE_NEW*` flags of namespaces that the container has in common with whoever starts the process: from its
+    /// user namespace they could not be entered again (setns(2)).
+    pub common_namespaces: u64,
     /// Stay in the caller's session keyring.
     pub shared_keyring: bool,
 }

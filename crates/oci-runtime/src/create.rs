@@ -19,7 +19,7 @@ use crate::idmap::Maps;
 use crate::plan::{self, Assembled};
 use crate::stages::Steps;
 use crate::store::{Place, Record};
-use crate::{alive, console, filter, foreground, hooks, net_devices, resctrl};
+use crate::{alive, console, filter, foreground, groups, hooks, net_devices, resctrl};
 
 /// What the command line says beside the bundle.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(crate) struct Wishes {
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) preserve_fds: u32,
+    /// Sockets of the caller's service manager (sd_listen_fds(3)), from 3 on, before those to be preserved.
+    pub(crate) listen_fds: u32,
     /// Nobody stays with the container, so its terminal must go somewhere.
     pub(crate) detach: bool,
 }
@@ -200,6 +202,9 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
     for warning in &spawning.status.warnings {
         context.log.warn(warning);
     }
+    if let Some(uid) = groups::owner(spec).filter(|_| rustix::process::geteuid().is_root()) {
+        group.give_to(uid)?;
+    }
     hand_over(spawning, wishes)?;
     Ok(record)
 }
@@ -305,6 +310,8 @@ fn new_record(
         listener: listener
             .and_then(|profile| profile.listener_path.as_ref().map(|path| (path, &profile.listener_metadata)))
             .map(|(path, metadata)| (PathBuf::from(path), metadata.clone().unwrap_or_default())),
+        personality: spec.personality(),
+        memory_policy: plan::process::memory_policy(spec),
         poststart: hooks.poststart.clone(),
         poststop: hooks.poststop.clone(),
         annotations: spec.annotations.clone(),
@@ -325,13 +332,15 @@ pub(crate) fn state(record: &Record, status: Status) -> State {
 }
 
 /// Sends the listener of a filter to whoever answers for it (runtime-spec, "containerProcessState").
-pub(crate) fn send_listener(record: &Record, listener: &OwnedFd, status: Status) -> Result<()> {
+///
+/// `pid` is the process the filter is for, the first one or a further one.
+pub(crate) fn send_listener(record: &Record, listener: &OwnedFd, pid: i32, status: Status) -> Result<()> {
     let Some((path, metadata)) = &record.listener else { return Ok(()) };
     let state = state(record, status);
     let document = serde_json::json!({
         "ociVersion": record.oci_version,
         "fds": ["seccompFd"],
-        "pid": record.pid,
+        "pid": pid,
         "metadata": metadata,
         "state": state,
     });

@@ -54,8 +54,8 @@ pub(crate) fn destroy(context: &Context, place: &Place, record: &Record) -> Resu
     // Without a pid namespace of its own its other processes may live on; in a group that dies nothing lives.
     record.group.destroy()?;
     resctrl::remove(&record.resctrl);
-    // Failures are told and change nothing (runtime-spec, "Lifecycle").
-    if let Err(why) = hooks::run("poststop", &record.poststop, &state(record, Status::Stopped)) {
+    // Failures are told and change nothing, not even for the hooks after it (runtime-spec, "Lifecycle").
+    for why in hooks::run_all("poststop", &record.poststop, &state(record, Status::Stopped)) {
         context.log.warn(&why);
     }
     place.remove()

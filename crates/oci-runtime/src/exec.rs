@@ -96,12 +96,15 @@ fn spawn(
     let mut fds = plan::Fds::default();
     let mut launch = plan::process::process(process, filter, record.seccomp_flags, &record.rootfs);
     launch.preserve_fds = asked.wishes.preserve_fds;
+    launch.personality = record.personality;
+    launch.memory_policy.clone_from(&record.memory_policy);
     let mut plan = ExecPlan {
         exec_id: record.id.clone(),
         process: launch,
         cgroup: record.group.handle(asked.group.as_deref(), &mut fds)?,
         user_namespace: record.user_namespace && !is_own(record.pid, "user"),
         time_namespace: record.time_namespace,
+        common_namespaces: if record.user_namespace { common_namespaces(record.pid) } else { 0 },
         shared_keyring: true,
         ..ExecPlan::default()
     };
@@ -137,7 +140,7 @@ fn follow(record: &Record, spawning: &mut runtime::Spawning, asked: &Asked) -> R
     loop {
         let progress = spawning.advance();
         if let Some(listener) = spawning.status.listener.take() {
-            send_listener(record, &listener, Status::Running)?;
+            send_listener(record, &listener, spawning.pid, Status::Running)?;
         }
         match progress {
             Progress::Running => return hand_over(spawning, &asked.wishes),
@@ -152,6 +155,19 @@ fn is_own(pid: i32, kind: &str) -> bool {
     let look = |path: String| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
     let own = look(format!("/proc/self/ns/{kind}"));
     own.is_some() && own == look(format!("/proc/{pid}/ns/{kind}"))
+}
+
+/// Namespaces that the container has left the caller's, as `CLONE_NEW*` flags.
+fn common_namespaces(pid: i32) -> u64 {
+    use sys::clone::flags;
+    let kinds = [
+        ("net", flags::NEWNET),
+        ("ipc", flags::NEWIPC),
+        ("uts", flags::NEWUTS),
+        ("cgroup", flags::NEWCGROUP),
+        ("time", flags::NEWTIME),
+    ];
+    kinds.into_iter().filter(|(file, _)| is_own(pid, file)).fold(0, |all, (_, flag)| all | flag)
 }
 
 /// The process asked for: a document, or the container's own with other arguments.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use cgroup::systemd::{Property, Systemd, Unit, property_of_annotation};
 use cgroup::{Cgroup, Existing, FreezerState, Hierarchy, Made, Resources};
 use launch::CgroupHandle;
-use oci::Spec;
+use oci::{NamespaceKind, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -149,6 +149,18 @@ impl Group {
         Ok(())
     }
 
+    /// Hands the group to the user who is to make groups below it (runtime-spec, "Cgroup ownership"). On v1 nobody but
+    /// root may, since there a group's owner could lift its limits.
+    ///
+    /// # Errors
+    /// What chown(2) says.
+    pub(crate) fn give_to(&self, uid: u32) -> Result<()> {
+        match &self.group {
+            Some(group) if self.v2_only => Ok(group.give_to(uid)?),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes away what was made.
     pub(crate) fn undo(self) {
         if let Some(mut scope) = self.scope
@@ -258,6 +270,24 @@ impl GroupRecord {
         }
         group.kill()?;
         Ok(group.remove()?)
+    }
+}
+
+/// The user, as the host numbers it, whom the container's group is to belong to: that of its process, where the
+/// container has a control group namespace of its own and may write to its groups.
+pub(crate) fn owner(spec: &Spec) -> Option<u32> {
+    spec.namespace(NamespaceKind::Cgroup).filter(|namespace| namespace.path.is_none())?;
+    let mounted = spec.mounts.iter().rfind(|mount| mount.destination.trim_end_matches('/') == "/sys/fs/cgroup")?;
+    if !matches!(mounted.kind.as_str(), "cgroup" | "cgroup2") || mounted.options.iter().any(|word| word == "ro") {
+        return None;
+    }
+    let uid = spec.process.as_ref()?.user.uid;
+    match spec.namespace(NamespaceKind::User) {
+        None => Some(uid),
+        Some(_) => spec.linux.as_ref()?.uid_mappings.iter().find_map(|map| {
+            let offset = uid.checked_sub(map.container_id).filter(|offset| *offset < map.size)?;
+            map.host_id.checked_add(offset)
+        }),
     }
 }
 

@@ -23,11 +23,24 @@ pub(crate) fn run(kind: &str, hooks: &[Hook], state: &State) -> Result<(), Strin
     if hooks.is_empty() {
         return Ok(());
     }
-    let document = serde_json::to_vec(state).map_err(|error| format!("cannot write the state: {error}"))?;
-    for (at, hook) in hooks.iter().enumerate() {
-        run_one(hook, &document).map_err(|why| format!("error running {kind} hook #{at} ({}): {why}", hook.path))?;
+    each(kind, hooks, state).collect()
+}
+
+/// Runs every hook in order, whatever becomes of the others; gives a sentence for each that failed.
+pub(crate) fn run_all(kind: &str, hooks: &[Hook], state: &State) -> Vec<String> {
+    if hooks.is_empty() {
+        return Vec::new();
     }
-    Ok(())
+    each(kind, hooks, state).filter_map(Result::err).collect()
+}
+
+/// The hooks, each run when it is asked for.
+fn each(kind: &str, hooks: &[Hook], state: &State) -> impl Iterator<Item = Result<(), String>> {
+    let document = serde_json::to_vec(state).map_err(|error| format!("cannot write the state: {error}"));
+    hooks.iter().enumerate().map(move |(at, hook)| {
+        let document = document.as_ref().map_err(Clone::clone)?;
+        run_one(hook, document).map_err(|why| format!("error running {kind} hook #{at} ({}): {why}", hook.path))
+    })
 }
 
 fn run_one(hook: &Hook, document: &[u8]) -> Result<(), String> {

@@ -42,7 +42,7 @@ pub(crate) fn start(context: &Context, id: &str) -> Result<()> {
             Progress::Waiting | Progress::Held(_) => {}
         }
         if let Some(listener) = status.listener.take() {
-            send_listener(&record, &listener, Status::Created)?;
+            send_listener(&record, &listener, record.pid, Status::Created)?;
         }
     }
     for warning in &status.warnings {
@@ -61,7 +61,7 @@ pub(crate) fn go_on(context: &Context, made: &mut Made) -> Result<()> {
     loop {
         let progress = spawning.advance();
         if let Some(listener) = spawning.status.listener.take() {
-            send_listener(record, &listener, Status::Created)?;
+            send_listener(record, &listener, record.pid, Status::Created)?;
         }
         match progress {
             Progress::Running => break,

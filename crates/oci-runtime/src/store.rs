@@ -57,6 +57,9 @@ pub(crate) struct Record {
     pub(crate) seccomp_flags: u32,
     /// Where to send listeners of the filter, and what to say with them.
     pub(crate) listener: Option<(PathBuf, String)>,
+    /// What every process of the container has, further ones too.
+    pub(crate) personality: Option<u32>,
+    pub(crate) memory_policy: Option<launch::MemoryPolicy>,
     pub(crate) poststart: Vec<Hook>,
     pub(crate) poststop: Vec<Hook>,
     pub(crate) annotations: std::collections::BTreeMap<String, String>,

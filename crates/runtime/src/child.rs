@@ -117,6 +117,7 @@ fn try_exec(
     if plan.time_namespace {
         all |= flags::NEWTIME;
     }
+    all &= !plan.common_namespaces;
     sys::clone::setns(target, all).map_err(|errno| {
         let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { FailureStage::Namespace };
         Failure::new(stage, errno, format!("cannot enter the container's namespaces: {errno}"))

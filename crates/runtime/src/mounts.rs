@@ -96,9 +96,10 @@ fn pivot(root: BorrowedFd<'_>) -> Result<(), Failure> {
     sys::mount::pivot_to_cwd().at(FailureStage::Pivot, || "pivot into the root".to_owned())
 }
 
-/// What becomes of later mounts of the host below the root, and of the container's for the host.
+/// What becomes of mounts made later directly in the root. Those that are there have been told theirs one by one, and
+/// keep it: a mount that is shared with the host must not be cut off because the root is not.
 pub(crate) fn propagate_root(propagation: u64, root: &Root) -> Result<(), Failure> {
-    sys::mount::set_attributes(root.as_fd(), 0, 0, propagation & !MS_REC, propagation & MS_REC != 0)
+    sys::mount::set_attributes(root.as_fd(), 0, 0, propagation & !MS_REC, false)
         .at(FailureStage::RootFs, || "set the propagation of the root".to_owned())
 }
 
@@ -130,14 +131,14 @@ pub(crate) fn make(
 ) -> Result<(), Failure> {
     for mount in &plan.mounts {
         match &mount.kind {
-            MountKind::Fs { fstype, source, options } => fs(mount, fstype, source, options, fds, root)?,
-            MountKind::Detached(index) => bind(mount, fds.get(*index)?, mount.file, fds, root)?,
+            MountKind::Fs { fstype, source, options } => fs(mount, fstype, source, options, root)?,
+            MountKind::Detached(index) => bind(mount, fds.get(*index)?, mount.file, root)?,
             MountKind::Path { source, .. } => {
                 let what = || format!("look at {source:?}");
                 let tree = sources.pop_front().ok_or(Errno::BADF).at(FailureStage::Mount, what)?;
                 let stat = rustix::fs::fstat(&tree).at(FailureStage::Mount, what)?;
                 let file = !FileType::from_raw_mode(stat.st_mode).is_dir();
-                bind(mount, tree.as_fd(), file, fds, root)?;
+                bind(mount, tree.as_fd(), file, root)?;
             }
             MountKind::Cgroup => cgroup::mount(mount, &plan.cgroup, &mut cgroups, root)?,
         }
@@ -155,7 +156,6 @@ fn fs(
     fstype: &str,
     source: &str,
     options: &[(String, Option<String>)],
-    fds: Fds<'_>,
     root: &Root,
 ) -> Result<(), Failure> {
     // What the kernel shows about itself must appear where everybody looks for it, not where a link leads.
@@ -182,7 +182,7 @@ fn fs(
         sys::mount::set_attributes(made.as_fd(), later, 0, 0, false)
             .at(FailureStage::Mount, || format!("set the options of the mount at {}", mount.target))?;
     }
-    adjust(mount, made.as_fd(), 0, 0, fds)?;
+    adjust(mount, made.as_fd(), 0, 0)?;
     // A new file system is private from the start.
     if mount.propagation != 0 {
         propagate(mount, made.as_fd())?;
@@ -190,22 +190,18 @@ fn fs(
     attach(mount, made.as_fd(), target.as_fd())
 }
 
-fn bind(mount: &Mount, source: BorrowedFd<'_>, file: bool, fds: Fds<'_>, root: &Root) -> Result<(), Failure> {
+fn bind(mount: &Mount, source: BorrowedFd<'_>, file: bool, root: &Root) -> Result<(), Failure> {
     let missing = if file { Missing::File } else { Missing::Directory };
     let target = open_target(mount, missing, false, root)?;
     refuse_proc(mount, target.as_fd(), Some(source))?;
-    adjust(mount, source, mount.attrs, mount.clear, fds)?;
+    adjust(mount, source, mount.attrs, mount.clear)?;
     propagate(mount, source)?;
     attach(mount, source, target.as_fd())
 }
 
 /// Attributes and id mapping of a mount that nobody can see yet.
-fn adjust(mount: &Mount, fd: BorrowedFd<'_>, set: u64, clear: u64, fds: Fds<'_>) -> Result<(), Failure> {
+fn adjust(mount: &Mount, fd: BorrowedFd<'_>, set: u64, clear: u64) -> Result<(), Failure> {
     let what = || format!("set the options of the mount at {}", mount.target);
-    if let Some((index, recursive)) = mount.idmap {
-        sys::mount::set_idmap(fd, fds.get(index)?, recursive)
-            .at(FailureStage::Mount, || format!("map the ids of the mount at {}", mount.target))?;
-    }
     if set | clear != 0 {
         sys::mount::set_attributes(fd, set, clear, 0, false).at(FailureStage::Mount, what)?;
     }

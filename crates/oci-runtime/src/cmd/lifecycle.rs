@@ -55,12 +55,22 @@ pub(crate) fn wishes(given: &Given) -> Result<Wishes> {
         no_pivot: given.has("no-pivot"),
         no_new_keyring: given.has("no-new-keyring"),
         preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
+        listen_fds: 0,
         detach: given.has("detach"),
     })
 }
 
+/// How many sockets of a service manager this process was started with: those of another, whose variables it has
+/// only inherited, are none of its own (sd_listen_fds(3)).
+fn listen_fds() -> u32 {
+    fn number(name: &str) -> Option<u32> {
+        std::env::var(name).ok()?.parse().ok()
+    }
+    if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
+}
+
 pub(crate) fn create(context: &Context, given: &Given) -> Result<u8> {
-    let wishes = Wishes { detach: true, ..wishes(given)? };
+    let wishes = Wishes { detach: true, listen_fds: listen_fds(), ..wishes(given)? };
     let made = create::make(context, given.id()?, &wishes, true)?;
     if made.spawning.go_on().is_err() {
         let _ = destroy::delete(context, given.id()?, true);
@@ -74,7 +84,7 @@ pub(crate) fn start(context: &Context, given: &Given) -> Result<u8> {
 }
 
 pub(crate) fn run(context: &Context, given: &Given) -> Result<u8> {
-    let wishes = wishes(given)?;
+    let wishes = Wishes { listen_fds: listen_fds(), ..wishes(given)? };
     let id = given.id()?;
     let signals = if wishes.detach { None } else { Some(Signals::catch()?) };
     if !wishes.detach && !given.has("no-subreaper") {
@@ -99,7 +109,11 @@ pub(crate) fn kill(context: &Context, given: &Given) -> Result<u8> {
     let place = context.store.open(given.id()?)?;
     let record = place.load()?;
     let name = given.words.get(1).map_or("SIGTERM", String::as_str);
-    let signal = name.parse::<Signal>().map_err(|error| Error::Usage(error.to_string()))?.number();
+    // 0 only asks whether the process is there (kill(2)).
+    let signal = match name {
+        "0" => 0,
+        name => name.parse::<Signal>().map_err(|error| Error::Usage(error.to_string()))?.number(),
+    };
     let all = given.has("all");
     match alive::status(&place, &record)? {
         Status::Stopped | Status::Creating if !all => return Err(Error::NotRunning),

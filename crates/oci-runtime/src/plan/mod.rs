@@ -91,7 +91,13 @@ pub(crate) fn assemble(
     let opened_by_us = in_user_namespace && rustix::process::geteuid().is_root();
     let mounts = mounts::mounts(bundle, in_user_namespace, opened_by_us, &mut fds)?;
     let mut launch = process::process(process, filter.program, filter.flags, &bundle.rootfs);
-    launch.preserve_fds = wishes.preserve_fds;
+    launch.preserve_fds = wishes.preserve_fds.saturating_add(wishes.listen_fds);
+    if wishes.listen_fds > 0 {
+        launch.env.push(format!("LISTEN_FDS={}", wishes.listen_fds).into_bytes());
+        launch.env.push(b"LISTEN_PID=1".to_vec());
+    }
+    // "Not applicable for the container's init process" (runtime-spec, `execCPUAffinity`).
+    (launch.initial_cpus, launch.final_cpus) = (None, None);
     launch.personality = spec.personality();
     launch.memory_policy = process::memory_policy(spec);
     let mut limits = ParentLimits::default();

@@ -1,5 +1,6 @@
 //! `mounts` of the configuration as the launch plan has them.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use launch::{Mount, MountKind};
@@ -32,6 +33,12 @@ pub(super) fn mounts(
                 let source = bundle.dir.join(&mount.source);
                 if opened_by_us || mapped {
                     let tree = open(at, &source, recursive)?;
+                    // Here, since it takes rights over the file system, which a container's root may not have.
+                    if mapped {
+                        let maps = namespace(bundle, at, in_user_namespace)?;
+                        sys::mount::set_idmap(tree.as_fd(), maps.as_fd(), options.idmap == Some(true))
+                            .doing(|| format!("map the ids of config.json: mounts[{at}]"))?;
+                    }
                     MountKind::Detached(fds.push(tree))
                 } else {
                     MountKind::Path { source: path_text(at, &source)?, recursive }
@@ -58,23 +65,17 @@ pub(super) fn mounts(
             }
         };
         let is_bind = matches!(kind, MountKind::Path { .. } | MountKind::Detached(_));
-        if is_bind && !options.data.is_empty() {
-            // As mount(8) has it, a bind mount has no options of its file system; runc passes them over, too.
-            let names: Vec<&str> = options.data.iter().map(|(key, _)| key.as_str()).collect();
+        let foreign = options.foreign_to_binds();
+        if is_bind && !foreign.is_empty() {
             return Err(Error::Other(format!(
                 "config.json: mounts[{at}].options: {} is no option of a bind mount",
-                names.join(", ")
+                foreign.join(", ")
             )));
         }
         if options.copy_up && !matches!(&kind, MountKind::Fs { fstype, .. } if fstype == "tmpfs") {
             return Err(Error::Other(format!("config.json: mounts[{at}].options: tmpcopyup is for tmpfs only")));
         }
         let file = matches!(&kind, MountKind::Detached(_)) && !bundle.dir.join(&mount.source).is_dir();
-        let idmap = if mapped {
-            Some((namespace(bundle, at, in_user_namespace, fds)?, options.idmap == Some(true)))
-        } else {
-            None
-        };
         mounts.push(Mount {
             attrs: options.set,
             clear: options.clear,
@@ -82,7 +83,6 @@ pub(super) fn mounts(
             tree_clear: options.tree_clear,
             propagation: options.propagation,
             file,
-            idmap,
             copy_up: options.copy_up,
             ..Mount::new(kind, target)
         });
@@ -90,7 +90,7 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
-fn open(at: usize, source: &Path, recursive: bool) -> Result<std::os::fd::OwnedFd> {
+fn open(at: usize, source: &Path, recursive: bool) -> Result<OwnedFd> {
     sys::mount::clone_tree(rustix::fs::CWD, source, recursive)
         .doing(|| format!("open config.json: mounts[{at}].source ({:?})", source.display()))
 }
@@ -100,7 +100,7 @@ fn path_text(at: usize, source: &Path) -> Result<String> {
 }
 
 /// The user namespace that maps a mount's ids: its own mappings, or the container's.
-fn namespace(bundle: &Bundle, at: usize, in_user_namespace: bool, fds: &mut Fds) -> Result<launch::FdIndex> {
+fn namespace(bundle: &Bundle, at: usize, in_user_namespace: bool) -> Result<OwnedFd> {
     let spec = &bundle.spec;
     let mount = &spec.mounts[at];
     let linux = spec.linux.as_ref();
@@ -113,5 +113,5 @@ fn namespace(bundle: &Bundle, at: usize, in_user_namespace: bool, fds: &mut Fds)
             "config.json: mounts[{at}]: idmap needs uidMappings and gidMappings, here or of the container's user namespace"
         )));
     };
-    Ok(fds.push(maps.namespace()?))
+    maps.namespace()
 }

@@ -86,7 +86,10 @@ const ATTRIBUTES: &[(&str, Word)] = &[
 
 /// Words of the file system that contradict what it does anyway, or ask for what the kernel no longer has.
 const DEFAULTS: &[&str] =
-    &["async", "nomand", "mand", "nolazytime", "noiversion", "iversion", "loud", "silent", "nodirsync"];
+    &["acl", "async", "iversion", "loud", "mand", "noacl", "nodirsync", "noiversion", "nolazytime", "nomand", "silent"];
+
+/// Words for any file system. A bind mount has the one it shows as it is, as mount(8) has it.
+const FILE_SYSTEM: &[&str] = &["dirsync", "lazytime", "sync"];
 
 impl Options {
     /// Reads the options in order; of words that contradict each other the last one holds.
@@ -120,13 +123,18 @@ impl Options {
         }
     }
 
-    /// Every word that is not for a file system, as `features` lists them.
+    /// Words that mean something to one kind of file system, and nothing for a bind mount.
+    pub(crate) fn foreign_to_binds(&self) -> Vec<&str> {
+        self.data.iter().map(|(key, _)| key.as_str()).filter(|key| !FILE_SYSTEM.contains(key)).collect()
+    }
+
+    /// Every word that is not for one kind of file system, as `features` lists them.
     pub(crate) fn words() -> Vec<String> {
         let attributes = ATTRIBUTES.iter().map(|(name, _)| *name);
         let mut words: Vec<String> = WORDS.iter().map(|(name, _)| (*name).to_owned()).collect();
         words.extend(attributes.clone().map(str::to_owned));
         words.extend(attributes.map(|name| format!("r{name}")));
-        words.extend(DEFAULTS.iter().map(|name| (*name).to_owned()));
+        words.extend(DEFAULTS.iter().chain(FILE_SYSTEM).map(|name| (*name).to_owned()));
         words.sort();
         words.dedup();
         words
@@ -153,8 +161,7 @@ fn change(set: &mut u64, clear: &mut u64, meaning: Word) {
 
 /// `linux.rootfsPropagation` as `MS_*` bits.
 pub(crate) fn root_propagation(word: &str) -> u64 {
-    // The word is for the whole tree below the root, as runc and crun have it.
-    Options::parse(&[word.to_owned()]).propagation | if word.is_empty() { 0 } else { MS_REC }
+    Options::parse(&[word.to_owned()]).propagation
 }
 
 #[cfg(test)]
@@ -190,6 +197,7 @@ mod tests {
         assert_eq!(parse(&["rrelatime"]).tree_clear, attr::ATIME);
         assert_eq!(parse(&["rgid=5"]).data, [("rgid".to_owned(), Some("5".to_owned()))]);
         assert_eq!(root_propagation(""), 0);
-        assert_eq!(root_propagation("slave"), MS_SLAVE | MS_REC);
+        assert_eq!(root_propagation("slave"), MS_SLAVE);
+        assert_eq!(root_propagation("rshared"), MS_SHARED | MS_REC);
     }
 }

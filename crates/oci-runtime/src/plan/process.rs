@@ -62,7 +62,7 @@ fn environment(process: &Process, rootfs: &Path) -> Vec<Vec<u8>> {
 }
 
 /// Where memory is to be taken from, of `linux.memoryPolicy`.
-pub(super) fn memory_policy(spec: &Spec) -> Option<MemoryPolicy> {
+pub(crate) fn memory_policy(spec: &Spec) -> Option<MemoryPolicy> {
     let policy = spec.linux.as_ref()?.memory_policy.as_ref()?;
     Some(MemoryPolicy { mode: policy.number(), nodes: policy.node_words() })
 }

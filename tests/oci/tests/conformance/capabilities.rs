@@ -72,7 +72,8 @@ fn a_user_without_ambient_capabilities_has_none() {
 #[test]
 fn unknown_capabilities_are_a_warning() {
     let Some(_) = Environment::get() else { return };
-    let sets = json!({ "bounding": ["CAP_CHOWN", "CAP_OF_TOMORROW"], "permitted": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"] });
+    let sets =
+        json!({ "bounding": ["CAP_CHOWN", "CAP_OF_TOMORROW"], "permitted": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"] });
     let runtime = Runtime::new().flags(["--debug"]);
     let bundle = Bundle::new().set("/process/capabilities", sets).args(&["/bin/cat", "/proc/self/status"]);
     let output = runtime.run(&bundle).ok();

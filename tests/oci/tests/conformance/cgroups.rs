@@ -1,6 +1,7 @@
 //! config-linux.md "Control groups": where the group is, its limits on v1 and v2, and its end.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use oci_tests::{Bundle, Environment, Runtime, eventually};
@@ -24,7 +25,7 @@ fn control(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> Option<Stri
 fn the_group_is_where_the_path_says_and_ends_with_the_container() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
-    let path = format!("/{}/deep/er", runtime.parent_group());
+    let path = format!("/{}/own", runtime.parent_group());
     let bundle = Bundle::new().idle().set("/linux/cgroupsPath", json!(path));
     let container = runtime.create(&bundle);
     let dir = place::group(container.pid(), "pids").expect("a group of the controller pids");
@@ -34,14 +35,14 @@ fn the_group_is_where_the_path_says_and_ends_with_the_container() {
     assert!(dir.exists(), "the group is there until delete");
     container.delete();
     assert!(!dir.exists(), "the group outlived the container");
-    // The parents are removed with the runtime of this test.
 }
 
 #[test]
 fn a_relative_path_and_none_are_places_too() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
-    let relative = Bundle::new().idle().set("/linux/cgroupsPath", json!(format!("{}/relative", runtime.parent_group())));
+    let relative =
+        Bundle::new().idle().set("/linux/cgroupsPath", json!(format!("{}/relative", runtime.parent_group())));
     let container = runtime.start(&relative);
     assert!(place::group(container.pid(), "pids").expect("a group").exists());
     drop(container);
@@ -112,8 +113,7 @@ fn swap_is_limited() {
 fn a_container_over_its_limit_is_killed() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
-    let bundle = resources("memory", json!({ "limit": 16_777_216, "swap": 16_777_216 }))
-        .shell("exec tail /dev/zero");
+    let bundle = resources("memory", json!({ "limit": 16_777_216, "swap": 16_777_216 })).shell("exec tail /dev/zero");
     let output = runtime.run(&bundle);
     assert_eq!(output.code, Some(137), "{output}");
 }
@@ -128,7 +128,8 @@ fn cpu_time_is_limited() {
     let Some(quota) = place::control(pid, "cpu", "cpu.cfs_quota_us", "cpu.max") else { return };
     if quota.contains(' ') {
         assert_eq!(quota, "50000 100000");
-        let weight: u64 = place::control(pid, "cpu", "", "cpu.weight").and_then(|text| text.parse().ok()).expect("a weight");
+        let weight: u64 =
+            place::control(pid, "cpu", "", "cpu.weight").and_then(|text| text.parse().ok()).expect("a weight");
         assert!((1..100).contains(&weight), "a share of half is below the default: {weight}");
     } else {
         assert_eq!(quota, "50000");
@@ -263,6 +264,35 @@ fn groups_the_container_made_are_removed_too() {
     assert!(!dir.exists(), "{} is still there", dir.display());
 }
 
+/// "Cgroup ownership": on v2, with a namespace of its own and a writable file system, the group is the user's.
+#[test]
+fn the_group_belongs_to_the_user_who_may_write_to_it() {
+    let Some(_) = Environment::get() else { return };
+    let mount = |option: &str| json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [option] });
+    for (option, uid, expected) in [("rw", 0, 300_000), ("rw", 1000, 301_000), ("ro", 0, 0)] {
+        let runtime = Runtime::new();
+        let bundle = Bundle::new()
+            .user_namespace(300_000)
+            .namespace("cgroup", None)
+            .user(uid, uid, &[])
+            .without_mount("/sys/fs/cgroup")
+            .mount(mount(option))
+            .idle();
+        let container = runtime.start(&bundle);
+        let dir = place::group(container.pid(), "pids").expect("a group");
+        let expected = if place::is_v2() { expected } else { 0 };
+        for file in ["", "cgroup.procs"] {
+            assert_eq!(fs::metadata(dir.join(file)).expect("the group").uid(), expected, "{option} {file}");
+        }
+        if place::is_v2() {
+            let limit = fs::metadata(dir.join("pids.max")).expect("the limit").uid();
+            assert_eq!(limit, 0, "the container could lift its limits");
+            let made = container.shell("mkdir /sys/fs/cgroup/below").success();
+            assert_eq!(made, option == "rw");
+        }
+    }
+}
+
 /// A group with processes in it is somebody's: a container that took it would be killed with them.
 #[test]
 fn a_group_with_processes_is_not_taken() {
@@ -272,10 +302,12 @@ fn a_group_with_processes_is_not_taken() {
     let first = Bundle::new().idle().set("/linux/cgroupsPath", json!(path));
     let second = Bundle::new().idle().set("/linux/cgroupsPath", json!(path));
     let container = runtime.start(&first);
-    let _ = runtime.finish({
-        runtime.prepare(&second);
-        runtime.command_on("create", &second, &[])
-    }).refused();
+    let _ = runtime
+        .finish({
+            runtime.prepare(&second);
+            runtime.command_on("create", &second, &[])
+        })
+        .refused();
     assert_eq!(container.status(), "running");
     assert!(Path::new("/proc").join(container.pid().to_string()).exists());
 }

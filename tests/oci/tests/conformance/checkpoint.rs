@@ -54,7 +54,11 @@ fn a_container_goes_on_where_it_was() {
     let before = count(&bundle);
     let flags = ["--detach", "--image-path", path];
     let output = runtime.finish(runtime.command_on("restore", &bundle, &flags));
-    assert!(output.success(), "{output}\n{}", fs::read_to_string(images.path().join("restore.log")).unwrap_or_default());
+    assert!(
+        output.success(),
+        "{output}\n{}",
+        fs::read_to_string(images.path().join("restore.log")).unwrap_or_default()
+    );
     eventually(30, "a higher count", || count(&bundle) > before + 3);
     assert!(runtime.call(&["state", bundle.id()]).ok().stdout.contains("\"running\""));
     let _ = runtime.call(&["delete", "--force", bundle.id()]).ok();
@@ -75,7 +79,10 @@ fn what_cannot_be_saved_is_refused_by_name() {
     let bundle = Bundle::new().idle();
     let container = runtime.start(&bundle);
     refused_for(runtime.call(&["checkpoint", "--lazy-pages", container.id()]), &["lazy-pages"]);
-    refused_for(runtime.call(&["checkpoint", "--manage-cgroups-mode", "some", container.id()]), &["manage-cgroups-mode"]);
+    refused_for(
+        runtime.call(&["checkpoint", "--manage-cgroups-mode", "some", container.id()]),
+        &["manage-cgroups-mode"],
+    );
     refused_for(runtime.call(&["checkpoint", "--empty-ns", "uts", container.id()]), &["empty-ns"]);
     container.kill();
     refused_for(runtime.call(&["checkpoint", container.id()]), &["stopped"]);
@@ -88,7 +95,8 @@ fn without_criu_the_container_goes_on() {
     let bundle = Bundle::new().idle();
     let container = runtime.start(&bundle);
     let images = tempfile::tempdir().expect("a directory");
-    let mut command = runtime.command(&["checkpoint", "--image-path", images.path().to_str().expect("UTF-8"), container.id()]);
+    let mut command =
+        runtime.command(&["checkpoint", "--image-path", images.path().to_str().expect("UTF-8"), container.id()]);
     command.env("PATH", "/nowhere");
     refused_for(runtime.finish(command), &["criu"]);
     assert_eq!(container.status(), "running");

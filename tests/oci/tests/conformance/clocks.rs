@@ -13,7 +13,8 @@ fn uptime(text: &str) -> f64 {
 fn clocks_are_offset() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
-    let offsets = json!({ "boottime": { "secs": 1_000_000, "nanosecs": 5 }, "monotonic": { "secs": 777, "nanosecs": 1 } });
+    let offsets =
+        json!({ "boottime": { "secs": 1_000_000, "nanosecs": 5 }, "monotonic": { "secs": 777, "nanosecs": 1 } });
     let bundle = Bundle::new().namespace("time", None).set("/linux/timeOffsets", offsets).idle();
     let container = runtime.start(&bundle);
     let host = uptime(&std::fs::read_to_string("/proc/uptime").expect("the host's uptime"));

@@ -67,7 +67,8 @@ fn limits_of_a_running_container_are_changed() {
     fs::write(&file, json!({ "pids": { "limit": 55 } }).to_string()).expect("a file");
     let _ = runtime.call(&["update", "--resources", file.to_str().expect("UTF-8"), id]).ok();
     assert_eq!(pids().as_deref(), Some("55"));
-    fs::write(&file, json!({ "pids": { "limit": 66 }, "memory": { "limit": 50_331_648 } }).to_string()).expect("a file");
+    fs::write(&file, json!({ "pids": { "limit": 66 }, "memory": { "limit": 50_331_648 } }).to_string())
+        .expect("a file");
     let mut command = runtime.command(&["update", "--resources", "-", id]);
     command.stdin(Stdio::from(fs::File::open(&file).expect("the file")));
     let _ = runtime.finish(command).ok();
@@ -111,7 +112,9 @@ fn statistics_have_runcs_keys() {
     };
     let (ours, runc) = (look(&ours), look(&runc));
     // Counters of nothing are left out, and which are nothing differs from start to start; those of blkio too.
-    let changing = |key: &&String| !key.contains("raw") && !key.contains("blkio") && !key.contains("psi") && !key.contains("failcnt");
+    let changing = |key: &&String| {
+        !key.contains("raw") && !key.contains("blkio") && !key.contains("psi") && !key.contains("failcnt")
+    };
     let missing: Vec<_> = runc.iter().filter(changing).filter(|key| !ours.contains(key)).collect();
     assert!(missing.is_empty(), "keys of runc's that ours lacks: {missing:?}");
 }
@@ -146,7 +149,9 @@ fn events_tell_of_memory_kills_and_end_with_the_container() {
     let kinds: Vec<String> = output
         .stdout
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON")["type"].as_str().unwrap_or_default().to_owned())
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("a line of JSON")["type"].as_str().unwrap_or_default().to_owned()
+        })
         .collect();
     assert!(kinds.iter().any(|kind| kind == "stats") && kinds.iter().any(|kind| kind == "oom"), "{output}");
 }

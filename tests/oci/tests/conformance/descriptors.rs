@@ -94,7 +94,8 @@ fn a_pidfd_comes_through_its_socket() {
     let mut text = [0u8; 4096];
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    rustix::net::recvmsg(&stream, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC).expect("a message");
+    rustix::net::recvmsg(&stream, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .expect("a message");
     let mut files: Vec<File> = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
@@ -104,7 +105,9 @@ fn a_pidfd_comes_through_its_socket() {
     assert_eq!(files.len(), 1);
     let fd = std::os::fd::AsRawFd::as_raw_fd(&files[0]);
     let mut info = String::new();
-    File::open(format!("/proc/self/fdinfo/{fd}")).and_then(|mut file| file.read_to_string(&mut info)).expect("the descriptor");
+    File::open(format!("/proc/self/fdinfo/{fd}"))
+        .and_then(|mut file| file.read_to_string(&mut info))
+        .expect("the descriptor");
     assert!(info.lines().any(|line| line == format!("Pid:\t{}", container.pid())), "{info}");
 }
 

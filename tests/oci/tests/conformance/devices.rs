@@ -23,7 +23,8 @@ fn default_devices_are_there_and_work() {
          echo x > /dev/full || echo full",
     )
     .ok();
-    let expected = ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0"].map(|numbers| format!("character special file {numbers} 666 0"));
+    let expected =
+        ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0"].map(|numbers| format!("character special file {numbers} 666 0"));
     assert_eq!(output.stdout.lines().take(6).collect::<Vec<_>>(), expected);
     assert_eq!(output.stdout.lines().skip(6).collect::<Vec<_>>(), ["00000000", "3", "full"]);
 }
@@ -31,7 +32,8 @@ fn default_devices_are_there_and_work() {
 #[test]
 fn links_of_dev_are_there() {
     let Some(_) = Environment::get() else { return };
-    let output = run(Bundle::new(), "for l in fd stdin stdout stderr; do readlink /dev/$l; done; readlink /dev/ptmx").ok();
+    let output =
+        run(Bundle::new(), "for l in fd stdin stdout stderr; do readlink /dev/$l; done; readlink /dev/ptmx").ok();
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines[..4], ["/proc/self/fd", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]);
     assert!(lines[4].ends_with("pts/ptmx"), "{output}");
@@ -49,7 +51,8 @@ fn devices_are_made_as_they_are_described() {
         .push("/linux/devices", device("/dev/pipe", "p", 0, 0))
         .push("/linux/devices", device("/dev/disk", "b", 7, 99))
         .push("/linux/devices", device("/dev/plain", "u", 1, 3));
-    let output = run(bundle, "stat -c '%F %t:%T %a %u:%g' /dev/deep/nil /dev/disk; stat -c %F /dev/pipe /dev/plain").ok();
+    let output =
+        run(bundle, "stat -c '%F %t:%T %a %u:%g' /dev/deep/nil /dev/disk; stat -c %F /dev/pipe /dev/plain").ok();
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines[0], "character special file 1:5 640 7:8");
     assert!(lines[1].starts_with("block special file 7:63 "), "{output}");
@@ -70,11 +73,14 @@ fn devices_that_are_none_are_refused() {
 #[test]
 fn devices_not_allowed_cannot_be_opened() {
     let Some(_) = Environment::get() else { return };
-    // /dev/mem, which nobody allowed; /dev/zero, which is allowed by default.
+    // The kernel's log, which nothing allows by default and the capability lets one open; /dev/zero, which is allowed.
     let with = |rules: Value| {
         let node = device("/dev/kmsg1", "c", 1, 11);
         run(
-            Bundle::new().push("/linux/devices", node).set("/linux/resources/devices", rules),
+            Bundle::new()
+                .capabilities(&["CAP_SYSLOG"])
+                .push("/linux/devices", node)
+                .set("/linux/resources/devices", rules),
             "(: < /dev/kmsg1) 2>&1 && echo opened; head -c 1 /dev/zero | wc -c",
         )
     };

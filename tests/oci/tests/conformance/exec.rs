@@ -35,7 +35,9 @@ fn it_runs_as_the_first_process_does() {
     let first: String = container
         .proc("status")
         .lines()
-        .filter(|line| ["CapBnd:", "CapEff:", "NoNewPrivs:", "Groups:", "Seccomp:"].iter().any(|name| line.starts_with(name)))
+        .filter(|line| {
+            ["CapBnd:", "CapEff:", "NoNewPrivs:", "Groups:", "Seccomp:"].iter().any(|name| line.starts_with(name))
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     assert_eq!(output.stdout, format!("/srv\n1\n5\n6\n100\n55\n{first}"));
@@ -92,8 +94,20 @@ fn a_document_says_it_all() {
         "noNewPrivileges": true,
     });
     let output = with_document(&runtime, &bundle, &container, &process).ok();
-    let lines: Vec<&str> = output.stdout.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL=")).collect();
-    let expected = ["/srv", "HOME=/h", "MINE=2", "PATH=/bin", "11", "12 13", "0077", "50", "CapEff:\t0000000000000020", "NoNewPrivs:\t1"];
+    let lines: Vec<&str> =
+        output.stdout.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("SHLVL=")).collect();
+    let expected = [
+        "/srv",
+        "HOME=/h",
+        "MINE=2",
+        "PATH=/bin",
+        "11",
+        "12 13",
+        "0077",
+        "50",
+        "CapEff:\t0000000000000020",
+        "NoNewPrivs:\t1",
+    ];
     assert_eq!(lines, expected);
     refused_for(with_document(&runtime, &bundle, &container, &json!({ "cwd": "/" })), &["args"]);
     refused_for(with_document(&runtime, &bundle, &container, &json!({ "args": ["true"] })), &["cwd"]);
@@ -127,7 +141,9 @@ fn it_may_be_left_alone() {
     let flags = ["--detach", "--pid-file", file.to_str().expect("UTF-8")];
     let _ = container.exec_with(&flags, &["/bin/sleep", "1000"]).ok();
     let pid: i32 = fs::read_to_string(&file).expect("the pid file").parse().expect("a number and nothing else");
-    eventually(30, "the program", || fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n"));
+    eventually(30, "the program", || {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+    });
     let link = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).expect("a namespace");
     assert_eq!(link(pid), link(container.pid()));
 }
@@ -164,7 +180,14 @@ fn it_may_go_into_a_group_below() {
             let dir = std::path::Path::new("/sys/fs/cgroup").join(first);
             let path = line.splitn(3, ':').nth(2).unwrap_or_default().trim_start_matches('/').to_owned();
             if path.contains(runtime.parent_group()) {
-                let _ = fs::create_dir(dir.join(path).join("below"));
+                let group = dir.join(path);
+                let _ = fs::create_dir(group.join("below"));
+                // A new group of this controller has no CPU to run on.
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    if let Ok(value) = fs::read_to_string(group.join(file)) {
+                        fs::write(group.join("below").join(file), value).expect("CPUs of the group below");
+                    }
+                }
             }
         }
     }

@@ -113,7 +113,8 @@ fn hooks_get_their_arguments_and_environment_only() {
     let runtime = Runtime::new();
     let out = tempfile::tempdir().expect("a directory");
     let seen = out.path().join("seen");
-    let text = format!("(tr '\\0' '\\n' < /proc/$$/cmdline; echo --; tr '\\0' '\\n' < /proc/$$/environ) > {}", seen.display());
+    let text =
+        format!("(tr '\\0' '\\n' < /proc/$$/cmdline; echo --; tr '\\0' '\\n' < /proc/$$/environ) > {}", seen.display());
     let hook = json!({
         "path": "/bin/sh", "args": ["name", "-c", text, "x", "a b"], "env": ["A=1", "PATH=/usr/bin:/bin", "B=x y"],
     });
@@ -177,9 +178,8 @@ fn a_failing_poststop_hook_is_a_warning() {
     let after = bundle.dir().join("after");
     let fails = script(&bundle, "fails", "exit 3");
     let works = script(&bundle, "works", &format!("touch {}", after.display()));
-    let bundle = bundle
-        .push("/hooks/poststop", json!({ "path": fails }))
-        .push("/hooks/poststop", json!({ "path": works }));
+    let bundle =
+        bundle.push("/hooks/poststop", json!({ "path": fails })).push("/hooks/poststop", json!({ "path": works }));
     let container = runtime.start(&bundle);
     container.kill();
     let output = runtime.call(&["delete", container.id()]).ok();
@@ -212,6 +212,8 @@ fn hooks_that_are_none_are_refused() {
 fn hooks_may_leave_the_state_unread() {
     let Some(_) = Environment::get() else { return };
     let annotation = "x".repeat(200_000);
-    let bundle = Bundle::new().set("/annotations/large", json!(annotation)).push("/hooks/prestart", json!({ "path": "/bin/true" }));
+    let bundle = Bundle::new()
+        .set("/annotations/large", json!(annotation))
+        .push("/hooks/prestart", json!({ "path": "/bin/true" }));
     let _ = Runtime::new().run(&bundle).ok();
 }

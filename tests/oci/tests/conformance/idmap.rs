@@ -54,7 +54,8 @@ fn a_mount_has_mappings_of_its_own() {
         assert_eq!(output.ok().stdout, "5000:5000\n5010:5010\n", "{option}");
     }
     // What is written through the mount is owned the other way round.
-    let bundle = Bundle::new().user(5003, 5003, &[]).mount(mount(&dir, &["bind", "idmap"], Some(5000))).shell("touch /data/new");
+    let bundle =
+        Bundle::new().user(5003, 5003, &[]).mount(mount(&dir, &["bind", "idmap"], Some(5000))).shell("touch /data/new");
     let _ = runtime.run(&bundle).ok();
     assert_eq!(fs::metadata(dir.path().join("new")).expect("the file").uid(), 3);
 }
@@ -85,7 +86,8 @@ fn a_mount_in_a_user_namespace_may_have_others() {
     let Some(_) = Environment::get() else { return };
     let dir = directory();
     // Ids of the disk from 0 are 300050 and on, which the container calls 50 and on.
-    let bundle = Bundle::new().user_namespace(300_000).mount(mount(&dir, &["bind", "idmap"], Some(300_050))).shell(LOOK);
+    let bundle =
+        Bundle::new().user_namespace(300_000).mount(mount(&dir, &["bind", "idmap"], Some(300_050))).shell(LOOK);
     let output = Runtime::new().run(&bundle);
     if is_mappable(&output) {
         assert_eq!(output.ok().stdout, "50:50\n60:60\n");

@@ -98,6 +98,8 @@ fn the_kernels_rules_for_a_first_process_hold() {
     let bundle = Bundle::new().idle();
     let container = runtime.start(&bundle);
     let _ = runtime.call(&["kill", container.id(), "TERM"]).ok();
+    // 0 only asks (kill(2)).
+    let _ = runtime.call(&["kill", container.id(), "0"]).ok();
     assert_eq!(container.status(), "running");
     container.kill();
 }

@@ -144,7 +144,10 @@ fn relative_sources_are_the_bundles() {
 fn relative_destinations_are_meant_from_the_root() {
     let Some(_) = Environment::get() else { return };
     let dir = directory();
-    assert_eq!(run(Bundle::new().bind(dir.path(), "data/here", &[]), "cat /data/here/file").ok().stdout, "of the host\n");
+    assert_eq!(
+        run(Bundle::new().bind(dir.path(), "data/here", &[]), "cat /data/here/file").ok().stdout,
+        "of the host\n"
+    );
 }
 
 #[test]
@@ -164,7 +167,9 @@ fn destinations_stay_in_the_root() {
     let canary = Canary::new();
     let dir = directory();
     let target = canary.dir().join("t");
-    for way in [target.clone(), std::path::Path::new("/..").join("..").join(target.strip_prefix("/").expect("absolute"))] {
+    for way in
+        [target.clone(), std::path::Path::new("/..").join("..").join(target.strip_prefix("/").expect("absolute"))]
+    {
         let bundle = Bundle::new().link("/way", &way).bind(dir.path(), "/way", &[]);
         let output = run(bundle, "cat /way/file");
         if !output.success() {
@@ -176,11 +181,13 @@ fn destinations_stay_in_the_root() {
 #[test]
 fn a_temporary_file_system_may_begin_with_what_was_there() {
     let Some(_) = Environment::get() else { return };
-    let bundle = Bundle::new().file("/etc/conf.d/deep/file", "kept\n", 0o640).link("/etc/conf.d/link", "deep/file").mount(
-        json!({ "destination": "/etc/conf.d", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] }),
-    );
+    let bundle = Bundle::new()
+        .file("/etc/conf.d/deep/file", "kept\n", 0o640)
+        .link("/etc/conf.d/link", "deep/file")
+        .mount(json!({ "destination": "/etc/conf.d", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] }));
     let original = bundle.path("/etc/conf.d/deep/file");
-    let bundle = bundle.shell("cat /etc/conf.d/link; stat -c %a /etc/conf.d/deep/file; echo new > /etc/conf.d/deep/file");
+    let bundle =
+        bundle.shell("cat /etc/conf.d/link; stat -c %a /etc/conf.d/deep/file; echo new > /etc/conf.d/deep/file");
     assert_eq!(Runtime::new().run(&bundle).ok().stdout, "kept\n640\n");
     assert_eq!(fs::read_to_string(original).expect("the file"), "kept\n");
     let dir = directory();
@@ -192,7 +199,8 @@ fn a_temporary_file_system_may_begin_with_what_was_there() {
 fn the_group_file_system_shows_the_containers_group() {
     let Some(_) = Environment::get() else { return };
     // pids is what every host has, and v2 has the group itself.
-    let script = if place::is_v2() { "cat /sys/fs/cgroup/cgroup.procs" } else { "cat /sys/fs/cgroup/pids/cgroup.procs" };
+    let script =
+        if place::is_v2() { "cat /sys/fs/cgroup/cgroup.procs" } else { "cat /sys/fs/cgroup/pids/cgroup.procs" };
     let bundle = Bundle::new().namespace("cgroup", None);
     let output = run(bundle, script).ok();
     assert!(output.stdout.lines().any(|line| line == "1"), "{output}");
@@ -207,9 +215,11 @@ fn propagation_of_a_mount_is_set() {
         let dir = directory();
         let runtime = Runtime::new();
         // The root must not be private, or nothing could be shared from it.
-        let bundle = Bundle::new().set("/linux/rootfsPropagation", json!("rslave")).bind(dir.path(), "/data", &[option]).idle();
+        let bundle =
+            Bundle::new().set("/linux/rootfsPropagation", json!("rslave")).bind(dir.path(), "/data", &[option]).idle();
         let container = runtime.start(&bundle);
-        let line = container.proc("mountinfo").lines().find(|line| line.contains(" /data ")).unwrap_or_default().to_owned();
+        let line =
+            container.proc("mountinfo").lines().find(|line| line.contains(" /data ")).unwrap_or_default().to_owned();
         let optional: Vec<&str> = line.split(" - ").next().unwrap_or_default().split(' ').skip(6).collect();
         optional.join(" ")
     };

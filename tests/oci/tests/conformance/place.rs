@@ -38,5 +38,10 @@ pub(crate) fn control(pid: i32, controller: &str, v1: &str, v2: &str) -> Option<
         return None;
     };
     let path = dir.join(if dir.join("cgroup.controllers").exists() { v2 } else { v1 });
-    Some(fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display())).trim().to_owned())
+    Some(
+        fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+            .trim()
+            .to_owned(),
+    )
 }

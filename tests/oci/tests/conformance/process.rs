@@ -68,7 +68,10 @@ fn the_program_is_found_by_the_containers_path() {
 fn the_working_directory_is_the_containers() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
-    let bundle = Bundle::new().directory("/srv/data").cwd("/srv/data").shell("pwd; ls -di . /srv/data | cut -d' ' -f1 | sort -u | wc -l");
+    let bundle = Bundle::new()
+        .directory("/srv/data")
+        .cwd("/srv/data")
+        .shell("pwd; ls -di . /srv/data | cut -d' ' -f1 | sort -u | wc -l");
     assert_eq!(runtime.run(&bundle).ok().stdout, "/srv/data\n1\n");
     refused_for(runtime.run(&Bundle::new().cwd("srv")), &["process.cwd"]);
 }
@@ -87,10 +90,11 @@ fn no_new_privileges_is_set_and_left_out() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
     for (asked, expected) in [(true, "1"), (false, "0")] {
-        let bundle = Bundle::new()
-            .without_seccomp()
-            .set("/process/noNewPrivileges", json!(asked))
-            .args(&["/bin/grep", "NoNewPrivs", "/proc/self/status"]);
+        let bundle = Bundle::new().without_seccomp().set("/process/noNewPrivileges", json!(asked)).args(&[
+            "/bin/grep",
+            "NoNewPrivs",
+            "/proc/self/status",
+        ]);
         assert_eq!(runtime.run(&bundle).ok().after("NoNewPrivs:"), Some(expected));
     }
 }
@@ -141,7 +145,8 @@ fn labels_of_absent_security_modules_are_refused() {
         eprintln!("left out: whether this host has AppArmor cannot be told");
         return;
     }
-    let apparmor = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
+    let apparmor =
+        std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'));
     if apparmor {
         eprintln!("left out: this host has AppArmor");
         return;

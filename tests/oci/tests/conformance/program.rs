@@ -18,7 +18,9 @@ pub(crate) fn call(bundle: Bundle, number: u64, args: [u64; 3]) -> Option<Bundle
     }
     let mut code = Vec::new();
     // movabs to rdi, rsi, rdx and rax; syscall.
-    for (opcode, value) in [([0x48, 0xbf], args[0]), ([0x48, 0xbe], args[1]), ([0x48, 0xba], args[2]), ([0x48, 0xb8], number)] {
+    for (opcode, value) in
+        [([0x48, 0xbf], args[0]), ([0x48, 0xbe], args[1]), ([0x48, 0xba], args[2]), ([0x48, 0xb8], number)]
+    {
         code.extend(opcode);
         code.extend(value.to_le_bytes());
     }

@@ -28,7 +28,8 @@ fn a_terminal_comes_through_the_console_socket() {
 fn a_terminal_controls_its_container() {
     let Some(_) = Environment::get() else { return };
     let (runtime, console) = (Runtime::new(), Console::new());
-    let bundle = Bundle::new().terminal().shell("trap 'echo interrupted; exit 3' INT; echo up; while :; do sleep 0.1; done");
+    let bundle =
+        Bundle::new().terminal().shell("trap 'echo interrupted; exit 3' INT; echo up; while :; do sleep 0.1; done");
     let container = runtime.start_on(&bundle, &console);
     let mut terminal = console.receive();
     let _ = terminal.until("up");
@@ -89,6 +90,7 @@ fn terminals_and_sockets_go_together() {
 #[test]
 fn a_size_without_a_terminal_is_passed_over() {
     let Some(_) = Environment::get() else { return };
-    let bundle = Bundle::new().set("/process/consoleSize", json!({ "height": 3, "width": 4 })).shell("test -t 0 || echo none");
+    let bundle =
+        Bundle::new().set("/process/consoleSize", json!({ "height": 3, "width": 4 })).shell("test -t 0 || echo none");
     assert_eq!(Runtime::new().run(&bundle).ok().stdout, "none\n");
 }

@@ -9,7 +9,8 @@ use crate::refused_for;
 fn ids_and_groups_are_taken_on() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
-    let bundle = Bundle::new().user(1001, 1002, &[5, 20, 4_000_000_000]).shell("grep -E '^(Uid|Gid|Groups)' /proc/self/status");
+    let bundle =
+        Bundle::new().user(1001, 1002, &[5, 20, 4_000_000_000]).shell("grep -E '^(Uid|Gid|Groups)' /proc/self/status");
     let output = runtime.run(&bundle).ok();
     let fields = |name| output.after(name).map(|text| text.split_whitespace().collect::<Vec<_>>()).unwrap_or_default();
     assert_eq!(fields("Uid:"), ["1001"; 4]);

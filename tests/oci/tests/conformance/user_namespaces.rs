@@ -33,7 +33,8 @@ fn several_ranges_are_mapped() {
         { "containerID": 1, "hostID": 400_000, "size": 9 },
         { "containerID": 65534, "hostID": 500_000, "size": 1 },
     ]);
-    let bundle = Bundle::new().user_namespace(FIRST).set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
+    let bundle =
+        Bundle::new().user_namespace(FIRST).set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
     let output = runtime.run(&bundle.args(&["/bin/cat", "/proc/self/uid_map"])).ok();
     let words: Vec<Vec<&str>> = output.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words, [["0", "300000", "1"], ["1", "400000", "9"], ["65534", "500000", "1"]]);
@@ -61,9 +62,13 @@ fn files_of_the_host_belong_to_nobody() {
     let runtime = Runtime::new();
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("secret"), "of root\n").expect("a file");
-    fs::set_permissions(dir.path().join("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+    fs::set_permissions(dir.path().join("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("a mode");
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
-    let bundle = Bundle::new().user_namespace(FIRST).bind(dir.path(), "/data", &[]).shell("stat -c %u /data/secret; cat /data/secret");
+    let bundle = Bundle::new()
+        .user_namespace(FIRST)
+        .bind(dir.path(), "/data", &[])
+        .shell("stat -c %u /data/secret; cat /data/secret");
     let output = runtime.run(&bundle);
     assert_eq!(output.stdout, "65534\n");
     assert!(!output.success(), "{output}");
@@ -87,7 +92,9 @@ fn exec_goes_into_the_namespace() {
     let runtime = Runtime::new();
     let bundle = Bundle::new().user_namespace(FIRST).namespace("cgroup", None).idle();
     let container = runtime.start(&bundle);
-    let output = container.shell("readlink /proc/self/ns/user; readlink /proc/1/ns/user; id -u; grep CapEff /proc/self/status").ok();
+    let output = container
+        .shell("readlink /proc/self/ns/user; readlink /proc/1/ns/user; id -u; grep CapEff /proc/self/status")
+        .ok();
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines[0], lines[1]);
     assert_eq!(lines[2..], ["0", "CapEff:\t00000000a80425fb"]);
@@ -102,7 +109,11 @@ fn a_user_namespace_of_another_is_joined() {
     let first = Bundle::new().user_namespace(FIRST).idle();
     let first = runtime.start(&first);
     let pid = first.pid();
-    let mut second = Bundle::new().user_namespace(FIRST).remove("/linux/uidMappings").remove("/linux/gidMappings").remove("/hostname");
+    let mut second = Bundle::new()
+        .user_namespace(FIRST)
+        .remove("/linux/uidMappings")
+        .remove("/linux/gidMappings")
+        .remove("/hostname");
     for (kind, file) in [("user", "user"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
         second = second.namespace(kind, Some(&format!("/proc/{pid}/ns/{file}")));
     }
