@@ -325,9 +325,10 @@ fn finish(
     drop(slave);
     labels.apply(process)?;
     drop(labels);
+    confine::close_descriptors(process.preserve_fds, reporter)?;
     confine::drop_privileges(process, reporter)?;
     stages.confined()?;
-    Err(target.execute(process.preserve_fds, reporter))
+    Err(target.execute(reporter))
 }
 
 /// The root itself needs no making.

@@ -79,6 +79,13 @@ pub(crate) fn own_standard_streams(uid: u32) {
     }
 }
 
+/// Closes every descriptor but the `passed` first ones after the standard streams, and the status socket. Before
+/// anything of the image is resolved for good: the directories of the host among them are no way out then, neither for
+/// the working directory nor for the program, nor do hooks in the container inherit what the caller had open.
+pub(crate) fn close_descriptors(passed: u32, reporter: &Reporter) -> Result<(), Failure> {
+    reporter.close_others(passed).at(FailureStage::Exec, || "close descriptors".to_owned())
+}
+
 /// Becomes the user, in the working directory, with the capabilities and the filter of the plan.
 pub(crate) fn drop_privileges(process: &Process, reporter: &Reporter) -> Result<(), Failure> {
     rustix::process::umask(Mode::from_raw_mode(process.umask & 0o777));
@@ -192,10 +199,7 @@ impl Target {
     }
 
     /// Executes the first candidate that can be. Returns only with the reason why none could.
-    pub(crate) fn execute(self, keep: u32, reporter: &Reporter) -> Failure {
-        if let Err(errno) = sys::fd::close_on_exec_from(3 + keep) {
-            return Failure::new(FailureStage::Exec, errno, format!("cannot close descriptors: {errno}"));
-        }
+    pub(crate) fn execute(self, reporter: &Reporter) -> Failure {
         reporter.ready();
         let name = String::from_utf8_lossy(&self.name).into_owned();
         let mut denied = false;

@@ -168,6 +168,7 @@ impl Birth<'_> {
             FdSocket::pair().at(FailureStage::Clone, || "make the status socket of a new process".to_owned())?;
         ours.set_nonblocking(true).at(FailureStage::Clone, || "prepare the status socket".to_owned())?;
         let cgroup = self.cgroup.v2_dir.map(|index| fds.get(index)).transpose()?;
+        let _hidden = if self.must_be_shown() { None } else { Some(Hidden::begin()?) };
         if let Some(user) = self.user {
             return self.clone_through(user, cgroup, ours, theirs, run);
         }
@@ -184,6 +185,12 @@ impl Birth<'_> {
             Cloned::Parent { pid, pidfd } => Ok(Spawning { pid, pidfd, status: Status::new(ours) }),
             Cloned::Child => sys::process::exit_now(255),
         }
+    }
+
+    /// Whether the child must not be born hidden: its files in `/proc`, which map the ids of a new user namespace, are
+    /// those of the host's root then, and out of reach for a user who is not.
+    fn must_be_shown(&self) -> bool {
+        self.new & flags::NEWUSER != 0 && !rustix::process::geteuid().is_root()
     }
 
     /// Clones from inside another user namespace. There is no way back from there, so a process in between enters
@@ -248,6 +255,30 @@ impl Birth<'_> {
         }
         sys::clone::clone3(self.new | flags::PARENT, cgroup)
             .at(FailureStage::Clone, || "create the process in the user namespace".to_owned())
+    }
+}
+
+/// The caller, and so what it gives birth to, cannot be looked into for the moment. A child that hid itself would be
+/// too late: whoever may trace processes of the namespaces it is born in could have got hold of it before, and with it
+/// of the caller's mounts and descriptors.
+struct Hidden {
+    was_shown: bool,
+}
+
+impl Hidden {
+    fn begin() -> Result<Self, Failure> {
+        let what = || "hide from processes of the container".to_owned();
+        let was_shown = sys::creds::is_dumpable().at(FailureStage::Clone, what)?;
+        sys::creds::set_dumpable(false).at(FailureStage::Clone, what)?;
+        Ok(Self { was_shown })
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if self.was_shown {
+            let _ = sys::creds::set_dumpable(true);
+        }
     }
 }
 

@@ -153,6 +153,14 @@ pub fn set_no_new_privileges() -> Result<(), Errno> {
     rustix::thread::set_no_new_privs(true)
 }
 
+/// Whether others of the same user may look into this process now.
+///
+/// # Errors
+/// What prctl(2) says.
+pub fn is_dumpable() -> Result<bool, Errno> {
+    rustix::process::dumpable_behavior().map(|behavior| behavior == rustix::process::DumpableBehavior::Dumpable)
+}
+
 /// Whether others of the same user may look into this process. Not dumpable also means that
 /// `/proc/self/exe` and `/proc/self/fd` are closed to a container the process has entered.
 ///

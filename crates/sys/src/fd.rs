@@ -61,6 +61,42 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
+/// Closes what a program about to be executed must not find: every descriptor from 3 + `passed` on, and below that
+/// those that are close-on-exec, which were not passed to anybody. `keep` stays open.
+///
+/// To mark them close-on-exec is not enough: the names of the program, of its interpreter and of its loader are
+/// resolved before that takes effect, and `/proc/self/fd/N/..` in one of them would lead wherever N is.
+///
+/// Only for a cloned child that uses none of its other copies any more.
+///
+/// # Errors
+/// What close_range(2) says.
+pub fn close_unpassed(passed: u32, keep: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// A new descriptor gets the lowest number that is free, so ours are all below this.
+    const LOW: u32 = 1 << 16;
+    let keep = keep.as_raw_fd().unsigned_abs();
+    let end = passed.saturating_add(3);
+    for number in (3..end.min(LOW)).filter(|number| *number != keep) {
+        // SAFETY: F_GETFD only reads the table; a closed number answers EBADF.
+        let flags = unsafe { libc::fcntl(number.cast_signed(), libc::F_GETFD) };
+        if flags >= 0 && flags & libc::FD_CLOEXEC != 0 {
+            close_range(number, number)?;
+        }
+    }
+    if keep < end {
+        return close_range(end, u32::MAX);
+    }
+    if end < keep {
+        close_range(end, keep - 1)?;
+    }
+    close_range(keep + 1, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: the callers are children that have no live handle to one of these numbers.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
 /// Closes every descriptor from `first` on.
 ///
 /// Only for the first lines of `main`, where no handle owns one of them yet, and for a cloned child

@@ -53,7 +53,7 @@ fn helper() -> Option<&'static PathBuf> {
                 let reason = failure.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
                 assert!(
                     std::env::var_os("DHOW_TEST_PROGRAMS").is_none(),
-                    "cargo xtask test installs libseccomp-dev and gcc, yet: {reason:?}"
+                    "cargo xtask test installs libseccomp-dev, yet: {reason:?}"
                 );
                 eprintln!(
                     "the comparison with libseccomp is left out: libseccomp-dev or a C compiler is not installed"

@@ -28,7 +28,7 @@ fn load_time(program: &[u8]) -> Option<f64> {
         let program = program.to_vec();
         let load = move || {
             let begin = Instant::now();
-            sys::seccomp::load(&program).ok()?;
+            sys::seccomp::load(&program, 0).ok()?;
             Some(begin.elapsed().as_secs_f64() * 1e6)
         };
         std::thread::spawn(load).join().unwrap()

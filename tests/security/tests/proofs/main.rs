@@ -10,6 +10,11 @@ mod a03_mount_targets;
 mod a04_masks;
 mod a05_console;
 mod a06_procfs;
+mod a09_image;
+mod a13_privileges;
+mod a22_sysctls;
+mod a25_groups;
+mod a26_kernel;
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -117,13 +117,15 @@ impl Runtime {
 
     fn call(&self, words: &[String]) -> Result<()> {
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let said = fs::File::create(self.file("stderr"))?;
+        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
         let status = command.status().with_context(|| format!("cannot run {}", self.program.display()))?;
         if !status.success() {
             // A line of JSON from most, a document over many lines from crun.
-            let log = fs::read_to_string(self.file("log.json")).unwrap_or_default();
-            let last =
-                log.rsplit("\"msg\"").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+            let read = |name: &str| fs::read_to_string(self.file(name)).unwrap_or_default();
+            let log = read("log.json");
+            let last = format!("{} {}", log.rsplit("\"msg\"").next().unwrap_or_default(), read("stderr"));
+            let last = last.split_whitespace().collect::<Vec<_>>().join(" ");
             bail!("{}: `{}` failed: {status}: {last}", self.name, words[1..].join(" "));
         }
         Ok(())
