@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::caller;
 use crate::error::{Doing, Error, Result};
 use crate::flags::{Flag, Given, option, switch};
 use crate::log::{Format, Log};
@@ -51,9 +52,13 @@ impl Context {
 }
 
 /// Root keeps state in `/run`, which ends with the host's uptime as containers do; others in their own part of it.
+///
+/// Root of a user namespace is another, unless it calls itself root: then it has its own `/run` as well.
 fn default_root() -> PathBuf {
+    let others = !rustix::process::geteuid().is_root()
+        || caller::is_mapped() && std::env::var_os("USER").is_none_or(|user| user != "root");
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if !rustix::process::geteuid().is_root() => PathBuf::from(dir).join("dhow-oci"),
+        Some(dir) if others => PathBuf::from(dir).join("dhow-oci"),
         _ => PathBuf::from("/run/dhow-oci"),
     }
 }

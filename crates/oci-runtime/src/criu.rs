@@ -53,9 +53,19 @@ impl Images {
         args
     }
 
+    /// Callers name directories that they expect the runtime to make.
+    fn make_directories(&self) -> Result<()> {
+        make_directory(&self.dir)?;
+        self.work.as_deref().map_or(Ok(()), make_directory)
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.work.as_ref().unwrap_or(&self.dir).join(name)
     }
+}
+
+fn make_directory(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).doing(|| format!("make the directory {}", dir.display()))
 }
 
 /// Saves the processes of a running container; with `pre` only their memory, while they run on.
@@ -63,7 +73,7 @@ impl Images {
 /// # Errors
 /// With the last error of CRIU's log.
 pub(crate) fn dump(record: &Record, spec: &Spec, images: &Images, pre: bool, leave_running: bool) -> Result<()> {
-    std::fs::create_dir_all(&images.dir).doing(|| format!("make the directory {}", images.dir.display()))?;
+    images.make_directories()?;
     let mut args = vec![if pre { "pre-dump" } else { "dump" }.to_owned(), "--tree".to_owned(), record.pid.to_string()];
     args.extend(images.common("dump.log"));
     if let Some(parent) = &images.parent {
@@ -71,6 +81,10 @@ pub(crate) fn dump(record: &Record, spec: &Spec, images: &Images, pre: bool, lea
     }
     if pre {
         args.push("--track-mem".to_owned());
+    }
+    // Engines pause a container first, and CRIU waits for ever for processes that it does not know to be frozen.
+    if let Some(freezer) = record.group.freezer() {
+        args.extend(["--freeze-cgroup".to_owned(), freezer.display().to_string()]);
     }
     if leave_running && !pre {
         args.push("--leave-running".to_owned());
@@ -120,7 +134,10 @@ fn joined_network(spec: &Spec) -> Option<&str> {
 fn failed(what: &str, log: &Path) -> Error {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().find(|line| line.contains("Error ")).unwrap_or("see its log");
+    // The very last one only says that it failed.
+    let mut errors = text.lines().rev().filter(|line| line.contains("Error "));
+    let last = errors.next().unwrap_or("see its log");
+    let line = if last.contains("FAILED") { errors.next().unwrap_or(last) } else { last };
     Error::Other(format!("criu could not {what} the container: {}; the whole log is {}", line.trim(), log.display()))
 }
 
@@ -139,7 +156,10 @@ pub(crate) fn restore(
 ) -> Result<i32> {
     let pid_file = place.with_file_name("restored.pid");
     let _ = std::fs::remove_file(&pid_file);
-    std::fs::create_dir_all(place).doing(|| format!("make the directory {}", place.display()))?;
+    make_directory(place)?;
+    if let Some(work) = &images.work {
+        make_directory(work)?;
+    }
     let mut args = vec!["criu".to_owned(), "restore".to_owned()];
     args.extend(images.common("restore.log"));
     args.extend(["--root".to_owned(), place.display().to_string()]);

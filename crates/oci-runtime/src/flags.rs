@@ -73,7 +73,13 @@ impl Given {
 pub(crate) fn read(parser: &mut Parser, table: &[&'static [Flag]], most: usize) -> Result<Given> {
     let mut given = Given::default();
     let usage = |error: lexopt::Error| Error::Usage(error.to_string());
+    let mut only_words = false;
     while given.words.len() < most {
+        if !only_words && let Some((flag, value)) = with_one_dash(parser, table)? {
+            given.values.push((flag.long, value));
+            continue;
+        }
+        only_words |= parser.try_raw_args().is_some_and(|raw| raw.peek().is_some_and(|word| word == "--"));
         let Some(arg) = parser.next().map_err(usage)? else { return Ok(given) };
         let long = matches!(arg, Arg::Long(_));
         let flag = match &arg {
@@ -97,6 +103,28 @@ pub(crate) fn read(parser: &mut Parser, table: &[&'static [Flag]], most: usize) 
         given.words.push(text(word)?);
     }
     Ok(given)
+}
+
+/// A long flag after a single dash, as programs in Go write and take them: containerd gives `-no-subreaper`.
+fn with_one_dash(parser: &mut Parser, table: &[&'static [Flag]]) -> Result<Option<(&'static Flag, String)>> {
+    let Some(mut raw) = parser.try_raw_args() else { return Ok(None) };
+    let Some(word) = raw.peek().and_then(|word| word.to_str()).and_then(|word| word.strip_prefix('-')) else {
+        return Ok(None);
+    };
+    let (name, attached) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value.to_owned())));
+    // One letter is a short flag whatever it is, and no name begins with the second dash.
+    let Some(flag) = table.iter().copied().flatten().find(|flag| flag.long == name && name.len() > 1) else {
+        return Ok(None);
+    };
+    raw.next();
+    let value = match (attached, flag.value) {
+        (Some(value), _) => value,
+        (None, None) => "true".to_owned(),
+        (None, Some(what)) => {
+            text(raw.next().ok_or_else(|| Error::Usage(format!("-{} takes a value, {what}", flag.long)))?)?
+        }
+    };
+    Ok(Some((flag, value)))
 }
 
 fn text(word: std::ffi::OsString) -> Result<String> {
@@ -129,6 +157,17 @@ mod tests {
         assert!(parse(&["--nosuch"], 9).is_err());
         assert!(parse(&["--bundle"], 9).is_err());
         assert!(parse(&[], 9).unwrap().id().is_err());
+    }
+
+    #[test]
+    fn long_flags_may_have_one_dash() {
+        let given = parse(&["-bundle", "/x", "-env=A=1", "-force", "-tty=false", "-eC=3", "id"], 9).unwrap();
+        assert_eq!((given.value("bundle"), given.id().unwrap()), (Some("/x"), "id"));
+        assert_eq!(given.all("env").collect::<Vec<_>>(), ["A=1", "C=3"]);
+        assert!(given.has("force") && !given.has("tty"));
+        assert!(parse(&["-bundle"], 9).is_err());
+        assert_eq!(parse(&["--", "-force", "--", "-tty"], 9).unwrap().words, ["-force", "--", "-tty"]);
+        assert_eq!(parse(&["-b", "-force", "id"], 9).unwrap().value("bundle"), Some("-force"));
     }
 
     #[test]

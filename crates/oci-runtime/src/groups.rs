@@ -2,7 +2,7 @@
 //! process or systemd), and what is remembered of it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cgroup::systemd::{Property, Systemd, Unit, property_of_annotation};
 use cgroup::{Cgroup, Existing, FreezerState, Hierarchy, Made, Resources};
@@ -10,6 +10,7 @@ use launch::CgroupHandle;
 use oci::{NamespaceKind, Spec};
 use serde::{Deserialize, Serialize};
 
+use crate::caller;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -57,7 +58,7 @@ impl Group {
         let resources = limits::resources(spec)?;
         let hierarchy = Hierarchy::detect()?;
         let asked = spec.cgroups_path();
-        let unprivileged = !rustix::process::geteuid().is_root();
+        let unprivileged = caller::is_rootless();
         let mut resolved =
             Self { group: None, v2_only: hierarchy.mode() == cgroup::Mode::V2, resources, made: None, scope: None };
         if context.systemd {
@@ -205,6 +206,11 @@ impl GroupRecord {
     /// The v1 groups as a container sees them: directory and name.
     pub(crate) fn mounts(&self) -> Result<Vec<(String, String)>> {
         self.open()?.as_ref().map_or_else(|| Ok(Vec::new()), mounts)
+    }
+
+    /// The directory of the group that can be frozen.
+    pub(crate) fn freezer(&self) -> Option<&Path> {
+        self.paths.get("freezer").or_else(|| self.paths.get("")).map(PathBuf::as_path)
     }
 
     pub(crate) fn thaw(&self) {

@@ -6,6 +6,7 @@
 
 mod alive;
 mod bundle;
+mod caller;
 mod cmd;
 mod console;
 mod context;

@@ -15,6 +15,7 @@ mod template;
 mod validate;
 mod words;
 
+
 pub use fault::Fault;
 pub use features::Features;
 pub use spec::{
@@ -26,6 +27,7 @@ pub use spec::{
 };
 pub use state::{Listing, State, Status};
 pub use template::{default_spec, rootless_spec};
+pub use validate::clean_path;
 
 /// The newest version of the specification whose fields are all read.
 pub const VERSION: &str = "1.3.0";

@@ -23,8 +23,7 @@ pub(super) fn mounts(
     let mut mounts = Vec::with_capacity(spec.mounts.len());
     for (at, mount) in spec.mounts.iter().enumerate() {
         let options = Options::parse(&mount.options);
-        // Old configurations have relative ones, which are meant from the root.
-        let target = format!("/{}", mount.destination.trim_start_matches('/'));
+        let target = oci::clean_path(&mount.destination);
         let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
         let kind = match (options.bind, mount.kind.as_str()) {
             (bind @ Some(_), _) | (bind, "bind") => {

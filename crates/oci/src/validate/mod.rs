@@ -22,6 +22,7 @@ use crate::fault::shown;
 use crate::{Fault, NamespaceKind, Process, Resources, Spec, parse};
 
 pub(crate) use size::limits;
+pub use text::clean_path;
 
 use text::{fault, no_nul, one_line};
 

@@ -1,7 +1,7 @@
 //! Rules of mounts (runtime-spec, config.md "Mounts"), among them what may be mounted over `/proc`: there the runtime
 //! writes what confines the container, and programs trust what they read.
 
-use super::text::{clean, fault, no_nul, no_nuls};
+use super::text::{clean_path, fault, no_nul, no_nuls};
 use super::{Warnings, mappings};
 use crate::fault::shown;
 use crate::{Fault, Mount, NamespaceKind, Spec};
@@ -74,7 +74,7 @@ fn owners(at: usize, mount: &Mount, spec: &Spec) -> Result<(), Fault> {
 }
 
 fn below_proc(at: usize, mount: &Mount) -> Result<(), Fault> {
-    let path = clean(&mount.destination);
+    let path = clean_path(&mount.destination);
     if path == "/proc" {
         if mount.kind == "proc" || mount.is_bind() {
             return Ok(());

@@ -57,8 +57,9 @@ pub(super) fn interface(path: impl Display, name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A path from the root without `.`, `..` and empty parts, as far as that can be told without looking.
-pub(super) fn clean(path: &str) -> String {
+/// A path from the root without `.`, `..` and empty parts, as far as that can be told without looking. One without
+/// a slash at its beginning, as old configurations have them, is meant from the root.
+pub fn clean_path(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -84,7 +85,7 @@ mod tests {
             ("/../../proc/b/..", "/proc"),
             ("", "/"),
         ] {
-            assert_eq!(clean(path), expected, "{path}");
+            assert_eq!(clean_path(path), expected, "{path}");
         }
     }
 }

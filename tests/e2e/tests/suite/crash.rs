@@ -274,7 +274,7 @@ fn without_what_makes_execs_a_container_runs_on_and_says_so() {
     signal("-9", zygote);
     eventually(10, "its end", || !is_alive(zygote));
     let failed = docker.try_run(&["exec", "c1", "true"]);
-    assert!(failed.code != 0 && failed.stderr.contains("exec is not available"), "{failed:?}");
+    assert!(failed.code != 0 && failed.stdout.contains("exec is not available"), "{failed:?}");
     let lines = docker.run(&["logs", "c1"]).lines().count();
     eventually(10, "further lines", || docker.run(&["logs", "c1"]).lines().count() > lines);
     docker.run(&["restart", "-t", "0", "c1"]);
@@ -289,7 +289,7 @@ fn a_stopped_daemon_stops_no_writer() {
     let docker = daemon.docker();
     let line = "x".repeat(93);
     let script =
-        format!("i=0; while [ $i -lt 50 ]; do i=$((i+1)); seq -f '%06g{line}' 10000; sleep 0.1; done; echo finished");
+        format!("i=0; while [ $i -lt 50 ]; do i=$((i+1)); seq -w 010000 | sed s/$/{line}/; sleep 0.1; done; echo finished");
     let watched = docker.spawn(&["run", "--name", "watched", "busybox", "sh", "-c", &script]);
     docker.run(&["run", "-d", "--name", "alone", "busybox", "sh", "-c", &script]);
     eventually(10, "the start", || {

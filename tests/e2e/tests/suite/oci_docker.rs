@@ -337,7 +337,11 @@ fn a_checkpoint_is_restored() {
     eventually(10, "the end", || state(&docker, "c1")["Running"] == false);
     let before = last();
     // dockerd hands the checkpoint to containerd a second time, which fails until the first is collected.
-    eventually(20, "the restart", || docker.try_run(&["start", "--checkpoint", "one", "c1"]).code == 0);
+    eventually(20, "the restart", || {
+        let output = docker.try_run(&["start", "--checkpoint", "one", "c1"]);
+        eprint!("{}", output.stderr);
+        output.code == 0
+    });
     eventually(10, "counting on", || last() > before + 3);
     let lines = docker.run(&["logs", "c1"]).lines().filter(|&line| line == "1").count();
     assert_eq!(lines, 1, "it went on and did not begin anew");
