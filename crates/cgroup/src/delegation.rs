@@ -89,7 +89,8 @@ fn refusal(dir: &Path, v2: bool) -> Option<String> {
         }
         (_, false) => "cgroup v1 is seldom delegated to users: use a host with cgroup v2, or go without limits",
     };
-    Some(format!("{} is not writable ({e}); {advice}", what.display()))
+    let why = if e == Errno::ACCESS { "it belongs to others".to_owned() } else { e.to_string() };
+    Some(format!("{} is not writable: {why}; {advice}", what.display()))
 }
 
 impl Cgroup {

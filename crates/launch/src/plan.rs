@@ -34,6 +34,8 @@ pub struct LaunchPlan {
     pub mounts: Vec<Mount>,
     /// Device nodes made in `/dev` (a tmpfs among `mounts`), or bound when the nodes cannot be made.
     pub devices: Vec<DeviceNode>,
+    /// The host's nodes are bound for `devices`: whoever starts the container may make none, being in a user namespace.
+    pub bind_devices: bool,
     /// Paths hidden behind `/dev/null` (files) or an empty read-only tmpfs (directories). Missing ones are skipped.
     pub masked_paths: Vec<String>,
     /// Paths made read-only, recursively. Missing ones are skipped.

@@ -176,7 +176,7 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
                     let maps =
                         Maps { uids: maps(|linux| &linux.uid_mappings), gids: maps(|linux| &linux.gid_mappings) };
                     maps.apply(spawning.pid)?;
-                    limits.apply(spawning.pid, &context.log)?;
+                    limits.apply(spawning.pid)?;
                 }
                 net_devices::move_all(spec, spawning.pid)?;
                 group.take_process(spawning.pid, context)?;

@@ -15,7 +15,6 @@ mod template;
 mod validate;
 mod words;
 
-
 pub use fault::Fault;
 pub use features::Features;
 pub use spec::{

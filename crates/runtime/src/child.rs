@@ -65,7 +65,7 @@ fn try_container(
         become_root()?;
         hide()?;
     }
-    let labels = prepare(&plan.process, reporter)?;
+    let labels = prepare(&plan.process)?;
     cgroup::join(&plan.cgroup, fds)?;
     enter_namespaces(plan, fds)?;
     sys::process::set_names(&plan.hostname, &plan.domainname)
@@ -111,7 +111,7 @@ fn try_exec(
     begin()?;
     hide()?;
     pass(Point::Born, stages, reporter)?;
-    let labels = prepare(&plan.process, reporter)?;
+    let labels = prepare(&plan.process)?;
     cgroup::join(&plan.cgroup, fds)?;
     let mut all = flags::NEWNS | flags::NEWNET | flags::NEWIPC | flags::NEWUTS | flags::NEWCGROUP;
     if plan.time_namespace {
@@ -158,9 +158,9 @@ fn become_root() -> Result<(), Failure> {
 }
 
 /// What is set while the host's own `/proc` is in sight.
-fn prepare(process: &Process, reporter: &Reporter) -> Result<Labels, Failure> {
+fn prepare(process: &Process) -> Result<Labels, Failure> {
     if let Some(score) = process.oom_score_adj {
-        labels::set_oom_score(score, reporter);
+        labels::set_oom_score(score)?;
     }
     if let Some(cpus) = &process.initial_cpus {
         sys::sched::set_affinity(cpus)
@@ -226,7 +226,7 @@ fn build_root(plan: &LaunchPlan, fds: Fds<'_>) -> Result<Root, Failure> {
     }
     let masks = masks::Masks::prepare(plan)?;
     let cgroups = cgroup::open_mounts(plan)?;
-    let in_user_namespace = plan.namespaces.user != NamespaceSource::Host;
+    let in_user_namespace = plan.bind_devices || plan.namespaces.user != NamespaceSource::Host;
     let host_devices = devices::open_host_nodes(&plan.devices, in_user_namespace)?;
     let root = mounts::open_root(&plan.rootfs, fds)?;
     mounts::make(plan, fds, &root, sources, cgroups)?;

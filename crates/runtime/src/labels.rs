@@ -11,7 +11,6 @@ use rustix::fs::{Mode, OFlags};
 use sys::Errno;
 
 use crate::failure::{At, Failure};
-use crate::report::Reporter;
 
 /// Opened label files of the calling process.
 pub(crate) struct Labels {
@@ -48,17 +47,16 @@ impl Labels {
     }
 }
 
-/// Sets how soon the kernel picks this process when memory runs out, unless it is so already. A host may refuse a
-/// lower value than it has.
-pub(crate) fn set_oom_score(score: i32, reporter: &Reporter) {
+/// Sets how soon the kernel picks this process when memory runs out, unless it is so already. A lower value than it has
+/// takes `CAP_SYS_RESOURCE`.
+pub(crate) fn set_oom_score(score: i32) -> Result<(), Failure> {
     if inherited_oom_score() == Some(score) {
-        return;
+        return Ok(());
     }
-    let written = rustix::fs::open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()));
-    if let Err(errno) = written {
-        reporter.warn(&format!("the host refuses oom_score_adj {score}: {errno}"));
-    }
+    rustix::fs::open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()))
+        .map(drop)
+        .at(FailureStage::Rlimit, || format!("set oom_score_adj {score}"))
 }
 
 fn inherited_oom_score() -> Option<i32> {

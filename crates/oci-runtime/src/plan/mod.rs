@@ -15,11 +15,11 @@ use oci::{Process, Spec};
 pub(crate) use options::Options;
 
 use crate::bundle::Bundle;
+use crate::caller;
 use crate::create::Wishes;
 use crate::error::{Doing, Result};
 use crate::filter::Filter;
 use crate::groups::Group;
-use crate::log::Log;
 
 /// Descriptors that go with a plan.
 #[derive(Debug, Default)]
@@ -56,16 +56,15 @@ impl ParentLimits {
     /// Sets them for the child `pid`, which waits.
     ///
     /// # Errors
-    /// What prlimit(2) says.
-    pub(crate) fn apply(&self, pid: i32, log: &Log) -> Result<()> {
+    /// What prlimit(2) and `/proc/PID/oom_score_adj` (proc(5)) say.
+    pub(crate) fn apply(&self, pid: i32) -> Result<()> {
         for limit in &self.rlimits {
             sys::process::set_rlimit_of(pid, limit.resource, limit.soft, limit.hard)
                 .doing(|| format!("set resource limit {} to {}:{}", limit.resource, limit.soft, limit.hard))?;
         }
-        if let Some(score) = self.oom_score_adj
-            && let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
-        {
-            log.warn(&format!("the host refuses oom_score_adj {score}: {error}"));
+        if let Some(score) = self.oom_score_adj {
+            std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+                .doing(|| format!("set oom_score_adj {score}"))?;
         }
         Ok(())
     }
@@ -125,6 +124,7 @@ pub(crate) fn assemble(
         time_offsets: time_offsets(spec),
         shared_keyring: wishes.no_new_keyring,
         devices: devices::nodes(spec),
+        bind_devices: caller::is_mapped(),
         masked_paths: spec.masked_paths().to_vec(),
         readonly_paths: spec.readonly_paths().to_vec(),
         readonly_rootfs: spec.root.as_ref().is_some_and(|root| root.readonly),

@@ -5,7 +5,7 @@ use std::path::Path;
 use launch::{MemoryPolicy, Rlimit, Scheduler};
 use oci::{CpuList, Process, Spec};
 
-use crate::home;
+use crate::{caller, home};
 
 /// The process, with the filter compiled for it.
 pub(crate) fn process(process: &Process, filter: Option<Vec<u8>>, flags: u32, rootfs: &Path) -> launch::Process {
@@ -32,7 +32,7 @@ pub(crate) fn process(process: &Process, filter: Option<Vec<u8>>, flags: u32, ro
             .iter()
             .map(|limit| Rlimit { resource: limit.kind.number(), soft: limit.soft, hard: limit.hard, optional: false })
             .collect(),
-        oom_score_adj: process.oom_score_adj,
+        oom_score_adj: process.oom_score_adj.map(allowed_oom_score),
         umask: process.user.umask.unwrap_or(0o022),
         apparmor: text(&process.apparmor_profile),
         selinux: text(&process.selinux_label),
@@ -65,4 +65,13 @@ fn environment(process: &Process, rootfs: &Path) -> Vec<Vec<u8>> {
 pub(crate) fn memory_policy(spec: &Spec) -> Option<MemoryPolicy> {
     let policy = spec.linux.as_ref()?.memory_policy.as_ref()?;
     Some(MemoryPolicy { mode: policy.number(), nodes: policy.node_words() })
+}
+
+/// Only the host's root may be spared more than it is; for others the score stays then, as with other runtimes.
+fn allowed_oom_score(wanted: i32) -> i32 {
+    if !caller::is_rootless() {
+        return wanted;
+    }
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
+    own.map_or(wanted, |own: i32| own.max(wanted))
 }

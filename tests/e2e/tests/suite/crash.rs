@@ -288,8 +288,9 @@ fn a_stopped_daemon_stops_no_writer() {
     daemon.busybox();
     let docker = daemon.docker();
     let line = "x".repeat(93);
-    let script =
-        format!("i=0; while [ $i -lt 50 ]; do i=$((i+1)); seq -w 010000 | sed s/$/{line}/; sleep 0.1; done; echo finished");
+    let script = format!(
+        "i=0; while [ $i -lt 50 ]; do i=$((i+1)); seq -w 010000 | sed s/$/{line}/; sleep 0.1; done; echo finished"
+    );
     let watched = docker.spawn(&["run", "--name", "watched", "busybox", "sh", "-c", &script]);
     docker.run(&["run", "-d", "--name", "alone", "busybox", "sh", "-c", &script]);
     eventually(10, "the start", || {
