@@ -14,7 +14,7 @@ use crate::create::{Wishes, hand_over, send_listener};
 use crate::error::{Error, Result};
 use crate::foreground::{self, Signals};
 use crate::store::Record;
-use crate::{alive, plan};
+use crate::{alive, caller, plan};
 
 /// What the command line says of the process.
 #[derive(Debug, Default)]
@@ -104,7 +104,12 @@ fn spawn(
         cgroup: record.group.handle(asked.group.as_deref(), &mut fds)?,
         user_namespace: record.user_namespace && !is_own(record.pid, "user"),
         time_namespace: record.time_namespace,
-        common_namespaces: if record.user_namespace { common_namespaces(record.pid) } else { 0 },
+        // Those that belong to others cannot be joined, and need not be.
+        common_namespaces: if record.user_namespace || caller::is_rootless() {
+            common_namespaces(record.pid)
+        } else {
+            0
+        },
         shared_keyring: true,
         ..ExecPlan::default()
     };
@@ -161,6 +166,7 @@ fn is_own(pid: i32, kind: &str) -> bool {
 fn common_namespaces(pid: i32) -> u64 {
     use sys::clone::flags;
     let kinds = [
+        ("pid", flags::NEWPID),
         ("net", flags::NEWNET),
         ("ipc", flags::NEWIPC),
         ("uts", flags::NEWUTS),

@@ -11,14 +11,20 @@ use sys::mount::attr;
 use crate::failure::{At, Failure};
 use crate::report::Reporter;
 
-/// A detached procfs of the calling process's pid namespace.
+/// A detached procfs of the calling process's pid namespace. Or that at `/proc`, when the namespace belongs to others,
+/// who alone may mount one: it must be called before the root is entered.
 pub(crate) struct PrivateProc(OwnedFd);
 
 impl PrivateProc {
     pub(crate) fn open() -> Result<Self, Failure> {
-        sys::mount::new_fs("proc", "proc", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC)
-            .map(Self)
-            .map_err(|error| Failure::new(FailureStage::Sysctl, error.errno, error.to_string()))
+        match sys::mount::new_fs("proc", "proc", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC) {
+            Err(error) if error.errno == Errno::PERM => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::open("/proc", flags, Mode::empty()).at(FailureStage::Sysctl, || "open /proc".to_owned())
+            }
+            made => made.map_err(|error| Failure::new(FailureStage::Sysctl, error.errno, error.to_string())),
+        }
+        .map(Self)
     }
 
     /// Writes every sysctl. The engine's own defaults may be refused, what the user asked for may not.

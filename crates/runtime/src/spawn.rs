@@ -121,7 +121,7 @@ pub fn exec(
         cgroup: &plan.cgroup,
         visit: Visit::default(),
         user: plan.user_namespace.then_some(target),
-        pid: Some(target),
+        pid: (plan.common_namespaces & flags::NEWPID == 0).then_some(target),
     };
     birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, stages, reporter))
 }
@@ -143,7 +143,7 @@ pub fn exec_as_sibling(
         cgroup: &plan.cgroup,
         visit: Visit::default(),
         user: plan.user_namespace.then_some(target),
-        pid: Some(target),
+        pid: (plan.common_namespaces & flags::NEWPID == 0).then_some(target),
     };
     birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, &mut (), reporter))
 }
