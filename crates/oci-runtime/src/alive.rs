@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use oci::Status;
+use rustix::fs::{Mode, OFlags};
 use sys::Errno;
 
 use crate::error::Result;
@@ -11,7 +12,11 @@ use crate::store::{Place, Record};
 
 /// State letter and start time of a process; `None` when there is none.
 pub(crate) fn stat(pid: i32) -> Option<(u8, u64)> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The kernel writes the whole line for the first read that is large enough (52 numbers and a short name).
+    let mut text = [0; 2048];
+    let file = rustix::fs::open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let len = rustix::io::read(&file, &mut text).ok()?;
+    let text = text.get(..len)?;
     // The name in parentheses may hold anything, parentheses too.
     let after = text.iter().rposition(|byte| *byte == b')')? + 2;
     let fields = std::str::from_utf8(text.get(after..)?).ok()?;

@@ -16,6 +16,7 @@ use crate::criu::{self, Images};
 use crate::error::{Doing, Error, Result, other};
 use crate::groups::{Group, GroupRecord};
 use crate::idmap::Maps;
+use crate::network::Network;
 use crate::plan::{self, Assembled};
 use crate::stages::Steps;
 use crate::store::{Place, Record};
@@ -54,9 +55,10 @@ pub(crate) fn make(context: &Context, id: &str, wishes: &Wishes, gate: bool) -> 
         context.log.hint(warning);
     }
     check_terminal(&bundle.spec, wishes)?;
+    let network = Network::begin(&bundle.spec);
     let place = context.store.create(id)?;
     let mut undo = Undo { place: Some(place), group: None, spawning: None, resctrl: Vec::new() };
-    let made = build(context, &bundle, wishes, gate, &mut undo);
+    let made = build(context, &bundle, network, wishes, gate, &mut undo);
     match (made, undo.place.take(), undo.spawning.take()) {
         (Ok(record), Some(place), Some(spawning)) => {
             undo.group = None;
@@ -113,7 +115,14 @@ impl Drop for Undo {
     }
 }
 
-fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: &mut Undo) -> Result<Record> {
+fn build(
+    context: &Context,
+    bundle: &Bundle,
+    network: Option<Network>,
+    wishes: &Wishes,
+    gate: bool,
+    undo: &mut Undo,
+) -> Result<Record> {
     let spec = &bundle.spec;
     let Some(place) = &undo.place else { return Err(Error::NoSuchContainer) };
     let process = spec.process.as_ref().ok_or_else(|| {
@@ -130,7 +139,7 @@ fn build(context: &Context, bundle: &Bundle, wishes: &Wishes, gate: bool, undo: 
     let group = undo.group.insert(group);
     group.make(context)?;
 
-    let Assembled { plan, fds, limits } = plan::assemble(&place.id, bundle, process, filter, group, wishes)?;
+    let Assembled { plan, fds, limits } = plan::assemble(&place.id, bundle, process, filter, group, network, wishes)?;
     let state = state(&record, Status::Creating);
     let rdt = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
     let has_net_devices = spec.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());

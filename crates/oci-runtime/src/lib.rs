@@ -25,6 +25,7 @@ mod idmap;
 mod limits;
 mod log;
 mod net_devices;
+mod network;
 mod plan;
 mod resctrl;
 mod stages;

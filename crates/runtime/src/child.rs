@@ -73,10 +73,7 @@ fn try_container(
     if !plan.shared_keyring {
         join_keyring(&plan.container_id, reporter);
     }
-    // A user namespace gets a procfs only while one without masks is in sight.
-    let proc = if plan.sysctls.is_empty() { None } else { Some(PrivateProc::open()?) };
-
-    let root = build_root(plan, fds)?;
+    let root = build_root(plan, fds, reporter)?;
     pass(Point::Rooted, stages, reporter)?;
     if !matches!(plan.rootfs, RootFs::Detached(_)) {
         mounts::enter_last(&root, plan.no_pivot)?;
@@ -84,9 +81,6 @@ fn try_container(
     if let Some(cwd) = non_root_path(&plan.process.cwd) {
         root.ensure_dir(cwd)
             .map_err(|errno| Failure::new(FailureStage::Cwd, errno, format!("mkdir {}: {errno}", plan.process.cwd)))?;
-    }
-    if let Some(proc) = proc {
-        proc.apply_sysctls(&plan.sysctls, reporter)?;
     }
     let slave = connect(stdio, &root, true, reporter)?;
     if plan.readonly_rootfs {
@@ -217,7 +211,10 @@ fn enter_namespaces(plan: &LaunchPlan, fds: Fds<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn build_root(plan: &LaunchPlan, fds: Fds<'_>) -> Result<Root, Failure> {
+fn build_root(plan: &LaunchPlan, fds: Fds<'_>, reporter: &Reporter) -> Result<Root, Failure> {
+    // A user namespace gets a procfs only while one without masks is in sight.
+    let has_own = plan.mounts.iter().any(mounts::is_writable_proc);
+    let proc = if plan.sysctls.is_empty() || has_own { None } else { Some(PrivateProc::open()?) };
     // Everything that needs a path of the host is opened before the root is entered, and binds of the host's paths
     // before their mounts are cut off, so that they can go on following those.
     let sources = mounts::open_sources(plan)?;
@@ -229,7 +226,10 @@ fn build_root(plan: &LaunchPlan, fds: Fds<'_>) -> Result<Root, Failure> {
     let in_user_namespace = plan.bind_devices || plan.namespaces.user != NamespaceSource::Host;
     let host_devices = devices::open_host_nodes(&plan.devices, in_user_namespace)?;
     let root = mounts::open_root(&plan.rootfs, fds)?;
-    mounts::make(plan, fds, &root, sources, cgroups)?;
+    let own = mounts::make(plan, fds, &root, sources, cgroups)?;
+    if let Some(proc) = proc.or(own.map(PrivateProc::of_container)) {
+        proc.apply_sysctls(&plan.sysctls, reporter)?;
+    }
     devices::make(&plan.devices, host_devices, &root)?;
     if plan.mounts.iter().any(mounts::is_fresh_dev) {
         devices::link_standard(&root)?;

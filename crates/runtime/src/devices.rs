@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
 use sys::Errno;
 
 use crate::failure::{At, Failure};
-use crate::root::{Missing, Root};
+use crate::root::{Missing, Root, split};
 
 /// The host's nodes, for a process that may not make any; `None` where they are not needed. In a user namespace
 /// the capability to make nodes counts for nothing.
@@ -45,19 +45,25 @@ pub(crate) fn make(devices: &[DeviceNode], host: Option<Vec<OwnedFd>>, root: &Ro
         }
         return Ok(());
     }
+    // They usually are all in one directory, which is then looked up once.
+    let mut last: Option<(&str, OwnedFd)> = None;
     for device in devices {
         let what = || format!("make the device {}", device.path);
-        let (parent, name) = root.ensure_parent(&device.path).at(stage, what)?;
+        let (directory, name) = split(&device.path).at(stage, what)?;
+        if last.as_ref().is_none_or(|(path, _)| *path != directory) {
+            last = Some((directory, root.ensure_dir(directory).at(stage, what)?));
+        }
+        let Some((_, parent)) = &last else { continue };
         let number = rustix::fs::makedev(device.major, device.minor);
         let mode = Mode::from_raw_mode(device.mode & 0o7777);
-        match rustix::fs::mknodat(&parent, name, FileType::from_raw_mode(device.mode), mode, number) {
+        match rustix::fs::mknodat(parent, name, FileType::from_raw_mode(device.mode), mode, number) {
             Ok(()) => {}
             Err(Errno::EXIST) => continue,
             Err(errno) => return Err(errno).at(stage, what),
         }
         if device.uid != 0 || device.gid != 0 {
             let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-            rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).at(stage, what)?;
+            rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).at(stage, what)?;
         }
     }
     Ok(())

@@ -128,10 +128,16 @@ pub(crate) fn make(
     root: &Root,
     mut sources: VecDeque<OwnedFd>,
     mut cgroups: CgroupMounts,
-) -> Result<(), Failure> {
+) -> Result<Option<OwnedFd>, Failure> {
+    let mut proc = None;
     for mount in &plan.mounts {
         match &mount.kind {
-            MountKind::Fs { fstype, source, options } => fs(mount, fstype, source, options, root)?,
+            MountKind::Fs { fstype, source, options } => {
+                let made = fs(mount, fstype, source, options, root)?;
+                if is_writable_proc(mount) {
+                    proc = Some(made);
+                }
+            }
             MountKind::Detached(index) => bind(mount, fds.get(*index)?, mount.file, root)?,
             MountKind::Path { source, .. } => {
                 let what = || format!("look at {source:?}");
@@ -143,7 +149,13 @@ pub(crate) fn make(
             MountKind::Cgroup => cgroup::mount(mount, &plan.cgroup, &mut cgroups, root)?,
         }
     }
-    Ok(())
+    Ok(proc)
+}
+
+/// A procfs of the container's own, through which its settings can be changed.
+pub(crate) fn is_writable_proc(mount: &Mount) -> bool {
+    matches!(&mount.kind, MountKind::Fs { fstype, options, .. } if fstype == "proc" && options.is_empty())
+        && (mount.attrs | mount.tree_attrs) & attr::RDONLY == 0
 }
 
 /// A `/dev` of the container's own, to be filled with nodes and links.
@@ -157,7 +169,7 @@ fn fs(
     source: &str,
     options: &[(String, Option<String>)],
     root: &Root,
-) -> Result<(), Failure> {
+) -> Result<OwnedFd, Failure> {
     // What the kernel shows about itself must appear where everybody looks for it, not where a link leads.
     let exact = matches!(fstype, "proc" | "sysfs" | "cgroup2") || is_fresh_dev(mount);
     let target = open_target(mount, Missing::Directory, exact, root)?;
@@ -187,7 +199,8 @@ fn fs(
     if mount.propagation != 0 {
         propagate(mount, made.as_fd())?;
     }
-    attach(mount, made.as_fd(), target.as_fd())
+    attach(mount, made.as_fd(), target.as_fd())?;
+    Ok(made)
 }
 
 fn bind(mount: &Mount, source: BorrowedFd<'_>, file: bool, root: &Root) -> Result<(), Failure> {

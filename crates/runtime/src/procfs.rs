@@ -11,11 +11,12 @@ use sys::mount::attr;
 use crate::failure::{At, Failure};
 use crate::report::Reporter;
 
-/// A detached procfs of the calling process's pid namespace. Or that at `/proc`, when the namespace belongs to others,
-/// who alone may mount one: it must be called before the root is entered.
+/// A procfs of the calling process's pid namespace that nobody else has put in place.
 pub(crate) struct PrivateProc(OwnedFd);
 
 impl PrivateProc {
+    /// One that is attached nowhere. Or that at `/proc`, when the namespace belongs to others, who alone may mount one:
+    /// it must be called before the root is entered.
     pub(crate) fn open() -> Result<Self, Failure> {
         match sys::mount::new_fs("proc", "proc", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC) {
             Err(error) if error.errno == Errno::PERM => {
@@ -25,6 +26,12 @@ impl PrivateProc {
             made => made.map_err(|error| Failure::new(FailureStage::Sysctl, error.errno, error.to_string())),
         }
         .map(Self)
+    }
+
+    /// The one that was just made for the container, before anything lies over parts of it. One less to make, and to
+    /// take down: the kernel waits for all CPUs before a detached mount goes.
+    pub(crate) fn of_container(mount: OwnedFd) -> Self {
+        Self(mount)
     }
 
     /// Writes every sysctl. The engine's own defaults may be refused, what the user asked for may not.

@@ -111,12 +111,6 @@ impl Root {
         }
     }
 
-    /// The parent directory of `path`, made when missing, and the last name.
-    pub(crate) fn ensure_parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), Errno> {
-        let (parent, name) = split(path)?;
-        Ok((self.ensure_dir(parent)?, name))
-    }
-
     fn resolve(&self, path: &str, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
         // EAGAIN: a rename or mount raced with the walk, so the kernel could not vouch for `..`.
@@ -137,7 +131,7 @@ impl AsFd for Root {
 }
 
 /// The last component and what precedes it (`/` when nothing does).
-fn split(path: &str) -> Result<(&str, &str), Errno> {
+pub(crate) fn split(path: &str) -> Result<(&str, &str), Errno> {
     let path = path.trim_end_matches('/');
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     if name.is_empty() || name == "." || name == ".." {

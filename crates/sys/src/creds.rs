@@ -49,33 +49,38 @@ pub fn set_capabilities(sets: Capabilities) -> Result<(), Errno> {
     )
 }
 
-/// The bounding set, and how many capabilities this kernel knows.
+/// The bounding set.
 ///
 /// # Errors
 /// What prctl(2) says, a filter's refusal above all: a set that cannot be read must not pass for an empty one.
-pub fn bounding_set() -> Result<(u64, u32), Errno> {
+pub fn bounding_set() -> Result<u64, Errno> {
     let mut set = 0;
     for cap in 0..64u32 {
         // SAFETY: PR_CAPBSET_READ takes integers only.
         match check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, cap as libc::c_ulong, 0, 0, 0) }.into()) {
             Ok(0) => {}
             Ok(_) => set |= 1 << cap,
-            Err(Errno::INVAL) if cap > 0 => return Ok((set, cap)),
+            Err(Errno::INVAL) if cap > 0 => return Ok(set),
             Err(errno) => return Err(errno),
         }
     }
-    Ok((set, 64))
+    Ok(set)
 }
 
 /// Takes every capability not in `keep` out of the bounding set.
 ///
 /// # Errors
-/// `EPERM` without `CAP_SETPCAP`.
+/// `EPERM` without `CAP_SETPCAP`, unless nothing is to be taken out.
 pub fn limit_bounding_set(keep: u64) -> Result<(), Errno> {
-    let (have, known) = bounding_set()?;
-    for cap in (0..known).filter(|cap| have & !keep & (1 << cap) != 0) {
+    for cap in (0..64u32).filter(|cap| keep & (1 << cap) == 0) {
         // SAFETY: PR_CAPBSET_DROP takes integers only.
-        check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as libc::c_ulong, 0, 0, 0) }.into())?;
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap as libc::c_ulong, 0, 0, 0) }.into()) {
+            Ok(_) => {}
+            // Capabilities are numbered without gaps: this kernel knows no more.
+            Err(Errno::INVAL) => break,
+            Err(Errno::PERM) if bounding_set()? & !keep == 0 => break,
+            Err(errno) => return Err(errno),
+        }
     }
     Ok(())
 }

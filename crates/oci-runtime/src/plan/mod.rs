@@ -20,6 +20,7 @@ use crate::create::Wishes;
 use crate::error::{Doing, Result};
 use crate::filter::Filter;
 use crate::groups::Group;
+use crate::network::Network;
 
 /// Descriptors that go with a plan.
 #[derive(Debug, Default)]
@@ -80,11 +81,15 @@ pub(crate) fn assemble(
     process: &Process,
     filter: Filter,
     group: &Group,
+    network: Option<Network>,
     wishes: &Wishes,
 ) -> Result<Assembled> {
     let spec = &bundle.spec;
     let mut fds = Fds::default();
-    let namespaces = namespaces::resolve(spec, &mut fds)?;
+    let mut namespaces = namespaces::resolve(spec, &mut fds)?;
+    if let Some(network) = network {
+        namespaces.net = NamespaceSource::Join(fds.push(network.finish()?));
+    }
     let in_user_namespace = namespaces.user != NamespaceSource::Host;
     // What the container's root may not reach is opened by who may.
     let opened_by_us = in_user_namespace && rustix::process::geteuid().is_root();
