@@ -288,16 +288,17 @@ fn the_binary_behind_init_can_be_neither_seen_nor_written() {
 }
 
 #[test]
-fn a_bounding_set_that_cannot_be_read_is_not_left_as_it_is() {
+fn a_bounding_set_that_cannot_be_shrunk_is_not_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let Some(root) = rootfs(dir.path()) else { return };
     let mut plan = plan(dir.path(), &root, PIPES, &["grep", "CapBnd", "/proc/self/status"]);
-    // prctl(PR_CAPBSET_READ) answers EPERM, everything else passes.
+    // prctl(PR_CAPBSET_READ) and prctl(PR_CAPBSET_DROP) answer EPERM, everything else passes.
     let filter: Vec<u8> = [
         (0x20u16, 0u8, 0u8, 0u32),
-        (0x15, 0, 3, 157),
+        (0x15, 0, 4, 157),
         (0x20, 0, 0, 16),
-        (0x15, 0, 1, 23),
+        (0x15, 1, 0, 23),
+        (0x15, 0, 1, 24),
         (0x06, 0, 0, 0x0005_0001),
         (0x06, 0, 0, 0x7fff_0000),
     ]

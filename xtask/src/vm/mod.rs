@@ -11,6 +11,8 @@ mod machine;
 mod tests;
 
 use std::fs;
+use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -112,27 +114,42 @@ pub fn run_with(options: &Options) -> Result<()> {
             continue;
         }
         let payload = disk::payload(&home, &plan, &files, &guest_program)?;
-        for kernel in &kernels {
-            let name = format!("{}-{}", kernel.name, guest.name());
-            println!("{name}: Linux {}", kernel.release);
-            let begin = Instant::now();
-            let ram_disk = disk::initial_ram_disk(&home, kernel, &guest_program)?;
-            let boot = machine::Boot {
-                name: &name,
-                kernel: &kernel.image,
-                ram_disk: &ram_disk,
-                root: &root,
-                payload: &payload,
-                guest: *guest,
-                limit: if options.long { LONG_LIMIT } else { LIMIT },
-            };
-            match machine::run(&home, &boot, options.verbose) {
-                Ok(result) => println!("{name}: {result}, {:.0} s", begin.elapsed().as_secs_f64()),
-                Err(error) => {
-                    println!("{name}: FAILED, {:.0} s: {error:#}", begin.elapsed().as_secs_f64());
-                    faults.push(name);
+        let ram_disks = kernels
+            .iter()
+            .map(|kernel| disk::initial_ram_disk(&home, kernel, &guest_program))
+            .collect::<Result<Vec<_>>>()?;
+        // Each machine keeps one processor busy.
+        for pair in kernels.iter().zip(&ram_disks).collect::<Vec<_>>().chunks(2) {
+            let (home, root, payload) = (&home, &root, &payload);
+            let run = |(kernel, ram_disk): &(&Kernel, &PathBuf)| {
+                let name = format!("{}-{}", kernel.name, guest.name());
+                println!("{name}: Linux {}", kernel.release);
+                let begin = Instant::now();
+                let boot = machine::Boot {
+                    name: &name,
+                    kernel: &kernel.image,
+                    ram_disk,
+                    root,
+                    payload,
+                    guest: *guest,
+                    limit: if options.long { LONG_LIMIT } else { LIMIT },
+                };
+                let result = machine::run(home, &boot, options.verbose);
+                let seconds = begin.elapsed().as_secs_f64();
+                match &result {
+                    Ok(result) => println!("{name}: {result}, {seconds:.0} s"),
+                    Err(error) => println!("{name}: FAILED, {seconds:.0} s: {error:#}"),
                 }
-            }
+                result.is_err().then_some(name)
+            };
+            let failed = thread::scope(|scope| {
+                let running: Vec<_> = pair.iter().map(|machine| scope.spawn(move || run(machine))).collect();
+                running
+                    .into_iter()
+                    .map(|machine| machine.join().unwrap_or_else(|_| Some("a machine".to_owned())))
+                    .collect::<Vec<_>>()
+            });
+            faults.extend(failed.into_iter().flatten());
         }
     }
     if faults.is_empty() {

@@ -51,14 +51,23 @@ const TABLE: &[Row] = &[
     Row {
         target: Some("attacks"),
         ignored: true,
-        // Keeps four processors busy while forty containers start.
-        long_tests: &["the_program_starts_only_when_init_has_nothing_left_to_take"],
+        // Races that need many attempts or busy processors.
+        long_tests: &[
+            "the_program_starts_only_when_init_has_nothing_left_to_take",
+            "a_link_swapped_in_for_proc_never_gets_the_mount",
+            "children_foisted_on_the_shim_are_reaped_and_mean_nothing",
+            "a_traced_stop_does_not_pass_for_the_end",
+            "an_execs_traced_stop_does_not_pass_for_its_end_either",
+            "floods_of_output_cost_the_shim_no_memory",
+        ],
         ..row("dhow-shim", &[Plain])
     },
     Row { target: Some("launch"), ..row("dhow-shim", &[Plain, Systemd]) },
     Row { target: Some("limits"), ..row("dhow-shim", &[Plain, Systemd]) },
     row("engine", &[Plain]),
     Row { target: Some("alone"), ..row("e2e", &[Plain, Systemd]) },
+    Row { target: Some("conformance"), ..row("oci-tests", &[Plain]) },
+    Row { target: Some("proofs"), long: true, ..row("security", &[Plain]) },
 ];
 
 /// Seconds for one test that hangs; emulation is ten times slower than the host, and the host may be busy.
