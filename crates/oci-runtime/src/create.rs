@@ -1,6 +1,7 @@
 //! From a bundle to a container whose first process waits for its start. What has been made is undone when a later
 //! step fails; a command killed in between leaves a container that `delete` removes (see [`crate::store`]).
 
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -284,7 +285,10 @@ fn write_pid_file(path: &std::path::Path, pid: i32) -> Result<()> {
     let what = || format!("write the pid file {}", path.display());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}"));
-    std::fs::write(&new, pid.to_string()).doing(what)?;
+    // The directory may be others' to write to: a link they have put there is not written through.
+    let _ = std::fs::remove_file(&new);
+    let mut file = std::fs::File::options().write(true).create_new(true).open(&new).doing(what)?;
+    file.write_all(pid.to_string().as_bytes()).doing(what)?;
     std::fs::rename(&new, path).doing(what)
 }
 

@@ -98,7 +98,8 @@ fn ended(status: ExitStatus) -> String {
 /// Waits so long and no longer.
 fn wait(child: &mut std::process::Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
     let pidfd = sys::process::pidfd_open(i32::try_from(child.id()).unwrap_or(-1))?;
-    let end = Instant::now() + limit;
+    // Later than the clock can tell is never.
+    let Some(end) = Instant::now().checked_add(limit) else { return child.wait().map(Some) };
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));

@@ -84,6 +84,9 @@ pub fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(command_help(command).as_bytes());
             return Ok(0);
         }
+        // Programs that are run on the way (hooks, criu, newuidmap) get none of the caller's descriptors but those that
+        // are to be passed on.
+        let _ = sys::fd::close_on_exec_from(3u32.saturating_add(cmd::passed(&given)));
         (command.run)(&context, &given)
     });
     match outcome {

@@ -40,7 +40,7 @@ impl Log {
     pub(crate) fn error(&self, text: &str) {
         self.write("error", text);
         if self.file.is_some() {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{}", printable(text));
         }
     }
 
@@ -48,7 +48,7 @@ impl Log {
         let time = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
         let line = match self.format {
             Format::Json => serde_json::json!({ "level": level, "msg": text, "time": time.to_string() }).to_string(),
-            Format::Text if self.file.is_none() => format!("dhow-oci: {text}"),
+            Format::Text if self.file.is_none() => format!("dhow-oci: {}", printable(text)),
             Format::Text => format!("time=\"{time}\" level={level} msg={text:?}"),
         };
         let line = format!("{line}\n");
@@ -61,5 +61,28 @@ impl Log {
                 .and_then(|mut file| file.write_all(line.as_bytes())),
             None => std::io::stderr().write_all(line.as_bytes()),
         };
+    }
+}
+
+/// Without what a terminal would act on: texts quote documents, and what programs of the image have printed.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() && !matches!(letter, '\n' | '\t') {
+            out.extend(letter.escape_default());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_told_nothing_but_text() {
+        assert_eq!(printable("a\x1b]0;b\x07\nc\t\u{9b}ä"), "a\\u{1b}]0;b\\u{7}\nc\t\\u{9b}ä");
     }
 }

@@ -23,6 +23,10 @@ pub(crate) fn start(context: &Context, id: &str) -> Result<()> {
     let place = context.store.open(id)?;
     let record = place.load()?;
     match alive::status(&place, &record)? {
+        // It would take the connection and not answer, and the gate would be gone.
+        Status::Created if record.group.is_frozen() => {
+            return Err(Error::State("cannot start a paused container; resume it first".to_owned()));
+        }
         Status::Created => {}
         Status::Stopped => return Err(Error::State("cannot start a container that has stopped".to_owned())),
         Status::Creating => return Err(Error::State("cannot start a container that is being created".to_owned())),

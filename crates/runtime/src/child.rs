@@ -105,17 +105,11 @@ fn try_exec(
     begin()?;
     hide()?;
     pass(Point::Born, stages, reporter)?;
-    let labels = prepare(&plan.process)?;
     cgroup::join(&plan.cgroup, fds)?;
-    let mut all = flags::NEWNS | flags::NEWNET | flags::NEWIPC | flags::NEWUTS | flags::NEWCGROUP;
-    if plan.time_namespace {
-        all |= flags::NEWTIME;
+    // Who is in it may be moved inside of it alone, so it comes after the group.
+    if plan.common_namespaces & flags::NEWCGROUP == 0 {
+        enter_running(target, flags::NEWCGROUP)?;
     }
-    all &= !plan.common_namespaces;
-    sys::clone::setns(target, all).map_err(|errno| {
-        let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { FailureStage::Namespace };
-        Failure::new(stage, errno, format!("cannot enter the container's namespaces: {errno}"))
-    })?;
     if plan.user_namespace {
         become_root()?;
         hide()?;
@@ -126,7 +120,29 @@ fn try_exec(
     let root = Root::open().at(FailureStage::RootFs, || "open the container's root".to_owned())?;
     let slave = connect(stdio, &root, false, reporter)?;
     drop(root);
-    finish(&plan.process, labels, slave, false, stages, reporter)
+    finish(&plan.process, Labels::none(), slave, false, stages, reporter)
+}
+
+/// What an exec's process inherits from the one it is born from, which still has the host's `/proc` in sight. Labels
+/// asked for stay asked for over a fork.
+pub(crate) fn prepare_exec(process: &Process) -> Result<(), Failure> {
+    prepare(process)?.apply(process)
+}
+
+/// Leaves the host for the container whose first process is `target`, but for its groups and process numbers.
+pub(crate) fn enter_container(plan: &ExecPlan, target: BorrowedFd<'_>) -> Result<(), Failure> {
+    let mut all = flags::NEWNS | flags::NEWNET | flags::NEWIPC | flags::NEWUTS;
+    if plan.time_namespace {
+        all |= flags::NEWTIME;
+    }
+    enter_running(target, all & !plan.common_namespaces)
+}
+
+fn enter_running(target: BorrowedFd<'_>, namespaces: u64) -> Result<(), Failure> {
+    sys::clone::setns(target, namespaces).map_err(|errno| {
+        let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { FailureStage::Namespace };
+        Failure::new(stage, errno, format!("cannot enter the container's namespaces: {errno}"))
+    })
 }
 
 /// What every new process does first.

@@ -33,6 +33,11 @@ impl Labels {
         Ok(Self { apparmor: apparmor.transpose()?, selinux: selinux.transpose()? })
     }
 
+    /// For a process that has asked already.
+    pub(crate) fn none() -> Self {
+        Self { apparmor: None, selinux: None }
+    }
+
     /// Asks for the labels; the next execve takes them on.
     pub(crate) fn apply(&self, process: &Process) -> Result<(), Failure> {
         let stage = FailureStage::Credentials;

@@ -70,7 +70,7 @@ impl Reporter {
 
     /// Closes every descriptor that is neither passed to the program ([`sys::fd::close_unpassed`]) nor the socket.
     pub(crate) fn close_others(&self, passed: u32) -> Result<(), Errno> {
-        sys::fd::close_unpassed(passed, self.0.borrow().as_fd())
+        sys::fd::close_unpassed(passed, &[self.0.borrow().as_fd()])
     }
 
     /// The next thing is execve.

@@ -1,6 +1,7 @@
 //! The parent's half of a start: the status socket, the namespaces the child is to be born in, and one clone3.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use launch::{CgroupHandle, ExecPlan, FailureStage, FdIndex, LaunchPlan, NamespaceSource};
 use sys::Errno;
@@ -101,7 +102,7 @@ pub fn spawn(
             birth.pid = fds.joined(namespaces.pid)?;
         }
     }
-    birth.start(fds, |reporter| child::container(plan, fds, stdio, stages, reporter))
+    birth.start(fds, |reporter| child::container(plan, fds, stdio, stages, reporter), None)
 }
 
 /// Starts a further process in the container whose first process is `target` (a pidfd).
@@ -115,19 +116,15 @@ pub fn exec(
     stdio: Stdio<'_>,
     stages: &mut dyn Stages,
 ) -> Result<Spawning, Failure> {
-    let fds = Fds(fds);
-    let birth = Birth {
-        new: 0,
-        cgroup: &plan.cgroup,
-        visit: Visit::default(),
-        user: plan.user_namespace.then_some(target),
-        pid: (plan.common_namespaces & flags::NEWPID == 0).then_some(target),
-    };
-    birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, stages, reporter))
+    Birth::of_exec(0, plan, target).start(
+        Fds(fds),
+        |reporter| child::exec(plan, Fds(fds), target, stdio, stages, reporter),
+        Some(Exec { plan, target, stdio }),
+    )
 }
 
-/// As [`exec`], with the new process a child of the caller's parent, which hears of its end and reaps it. With a user
-/// namespace the parent reaps a process in between, too.
+/// As [`exec`], with the new process a child of the caller's parent, which hears of its end and reaps it. The parent
+/// reaps a process in between, too.
 ///
 /// # Errors
 /// As [`exec`].
@@ -137,15 +134,53 @@ pub fn exec_as_sibling(
     target: BorrowedFd<'_>,
     stdio: Stdio<'_>,
 ) -> Result<Spawning, Failure> {
-    let fds = Fds(fds);
-    let birth = Birth {
-        new: flags::PARENT,
-        cgroup: &plan.cgroup,
-        visit: Visit::default(),
-        user: plan.user_namespace.then_some(target),
-        pid: (plan.common_namespaces & flags::NEWPID == 0).then_some(target),
-    };
-    birth.start(fds, |reporter| child::exec(plan, fds, target, stdio, &mut (), reporter))
+    Birth::of_exec(flags::PARENT, plan, target).start(
+        Fds(fds),
+        |reporter| child::exec(plan, Fds(fds), target, stdio, &mut (), reporter),
+        Some(Exec { plan, target, stdio }),
+    )
+}
+
+/// A process that is born into a container which has others.
+///
+/// They may be privileged to look into it, hidden or not (`CAP_SYS_PTRACE` without a user namespace), and so it has
+/// nothing of the host's file systems from the moment they can see it: it is born from a process in between, out of
+/// their sight, that has entered the container's mounts and closed everything else.
+#[derive(Clone, Copy)]
+struct Exec<'a> {
+    plan: &'a ExecPlan,
+    target: BorrowedFd<'a>,
+    stdio: Stdio<'a>,
+}
+
+impl Exec<'_> {
+    /// Prepares the calling process for a child that finds nothing of the host. Gives the group the child is to be born
+    /// in.
+    fn leave_host(
+        self,
+        fds: Fds<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+        sockets: [BorrowedFd<'_>; 2],
+    ) -> Result<Option<OwnedFd>, Failure> {
+        child::prepare_exec(&self.plan.process)?;
+        // A directory of which nothing above can be reached, where we may make one.
+        let group = cgroup.map(|dir| {
+            sys::mount::clone_tree(dir, Path::new(""), false).or_else(|_| rustix::io::fcntl_dupfd_cloexec(dir, 3))
+        });
+        let group = group.transpose().at(FailureStage::Cgroup, || "open the container's control group".to_owned())?;
+        let mut keep = vec![self.target];
+        keep.extend(sockets);
+        keep.extend(group.as_ref().map(AsFd::as_fd));
+        for index in &self.plan.cgroup.v1_tasks {
+            keep.push(fds.get(*index)?);
+        }
+        if let Stdio::Streams { stdin, stdout, stderr } = self.stdio {
+            keep.extend([stdin, stdout, stderr]);
+        }
+        sys::fd::close_unpassed(self.plan.process.preserve_fds, &keep)
+            .at(FailureStage::Exec, || "close descriptors".to_owned())?;
+        Ok(group)
+    }
 }
 
 /// Where and how a child comes into the world.
@@ -161,16 +196,32 @@ struct Birth<'a> {
     pid: Option<BorrowedFd<'a>>,
 }
 
-impl Birth<'_> {
+impl<'a> Birth<'a> {
+    /// That of a further process of the container whose first one is `target`.
+    fn of_exec(new: u64, plan: &'a ExecPlan, target: BorrowedFd<'a>) -> Self {
+        Self {
+            new,
+            cgroup: &plan.cgroup,
+            visit: Visit::default(),
+            user: plan.user_namespace.then_some(target),
+            pid: (plan.common_namespaces & flags::NEWPID == 0).then_some(target),
+        }
+    }
+
     /// Clones, and runs `run` in the child, which never comes back.
-    fn start(mut self, fds: Fds<'_>, run: impl FnOnce(&Reporter) -> Failure) -> Result<Spawning, Failure> {
+    fn start(
+        mut self,
+        fds: Fds<'_>,
+        run: impl FnOnce(&Reporter) -> Failure,
+        exec: Option<Exec<'_>>,
+    ) -> Result<Spawning, Failure> {
         let (ours, theirs) =
             FdSocket::pair().at(FailureStage::Clone, || "make the status socket of a new process".to_owned())?;
         ours.set_nonblocking(true).at(FailureStage::Clone, || "prepare the status socket".to_owned())?;
         let cgroup = self.cgroup.v2_dir.map(|index| fds.get(index)).transpose()?;
         let _hidden = if self.must_be_shown() { None } else { Some(Hidden::begin()?) };
-        if let Some(user) = self.user {
-            return self.clone_through(user, cgroup, ours, theirs, run);
+        if self.user.is_some() || exec.is_some() {
+            return self.clone_through(fds, cgroup, ours, theirs, run, exec);
         }
         if let Some(pid) = self.pid {
             self.visit.enter(pid, flags::NEWPID, "pid")?;
@@ -193,15 +244,16 @@ impl Birth<'_> {
         self.new & flags::NEWUSER != 0 && !rustix::process::geteuid().is_root()
     }
 
-    /// Clones from inside another user namespace. There is no way back from there, so a process in between enters
-    /// it, and the child is its sibling: ours.
+    /// Clones from inside another user namespace, or a running container. There is no way back from there, so a
+    /// process in between enters it, and the child is its sibling: ours.
     fn clone_through(
         &self,
-        user: BorrowedFd<'_>,
+        fds: Fds<'_>,
         cgroup: Option<BorrowedFd<'_>>,
         ours: FdSocket,
         theirs: FdSocket,
         run: impl FnOnce(&Reporter) -> Failure,
+        exec: Option<Exec<'_>>,
     ) -> Result<Spawning, Failure> {
         let stage = FailureStage::Clone;
         let (near, far) = FdSocket::pair().at(stage, || "make the socket of the process in between".to_owned())?;
@@ -212,7 +264,8 @@ impl Birth<'_> {
                 Cloned::Child => {
                     drop(near);
                     let _abort = ExitOnUnwind;
-                    match self.enter_and_clone(user, cgroup) {
+                    let sockets = [far.as_fd(), theirs.as_fd()];
+                    match self.enter_and_clone(fds, cgroup, sockets, exec) {
                         Ok(Cloned::Child) => {
                             drop(far);
                             become_child(theirs, run);
@@ -243,15 +296,28 @@ impl Birth<'_> {
         }
     }
 
-    fn enter_and_clone(&self, user: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Failure> {
+    fn enter_and_clone(
+        &self,
+        fds: Fds<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+        sockets: [BorrowedFd<'_>; 2],
+        exec: Option<Exec<'_>>,
+    ) -> Result<Cloned, Failure> {
         let stage = FailureStage::Namespace;
         let gone = |errno: Errno, name: &str| {
             let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { stage };
             Failure::new(stage, errno, format!("cannot enter the {name} namespace: {errno}"))
         };
-        sys::clone::setns(user, flags::NEWUSER).map_err(|errno| gone(errno, "user"))?;
+        let group = exec.map(|exec| exec.leave_host(fds, cgroup, sockets)).transpose()?.flatten();
+        let cgroup = group.as_ref().map(AsFd::as_fd).or(cgroup);
+        if let Some(user) = self.user {
+            sys::clone::setns(user, flags::NEWUSER).map_err(|errno| gone(errno, "user"))?;
+        }
         if let Some(pid) = self.pid {
             sys::clone::setns(pid, flags::NEWPID).map_err(|errno| gone(errno, "pid"))?;
+        }
+        if let Some(exec) = exec {
+            child::enter_container(exec.plan, exec.target)?;
         }
         sys::clone::clone3(self.new | flags::PARENT, cgroup)
             .at(FailureStage::Clone, || "create the process in the user namespace".to_owned())

@@ -69,6 +69,11 @@ fn listen_fds() -> u32 {
     if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
 
+/// How many descriptors after the standard streams are to reach the container's process.
+pub(crate) fn passed(given: &Given) -> u32 {
+    given.number("preserve-fds").ok().flatten().unwrap_or(0u32).saturating_add(listen_fds())
+}
+
 pub(crate) fn create(context: &Context, given: &Given) -> Result<u8> {
     let wishes = Wishes { detach: true, listen_fds: listen_fds(), ..wishes(given)? };
     let made = create::make(context, given.id()?, &wishes, true)?;

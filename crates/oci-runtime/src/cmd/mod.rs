@@ -11,6 +11,8 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::flags::{Flag, Given};
 
+pub(crate) use lifecycle::passed;
+
 /// One command.
 pub(crate) struct Command {
     pub(crate) name: &'static str,
