@@ -229,12 +229,12 @@ fn build_root(plan: &LaunchPlan, fds: Fds<'_>) -> Result<Root, Failure> {
     let in_user_namespace = plan.bind_devices || plan.namespaces.user != NamespaceSource::Host;
     let host_devices = devices::open_host_nodes(&plan.devices, in_user_namespace)?;
     let root = mounts::open_root(&plan.rootfs, fds)?;
-    mounts::make(plan, fds, &root, sources, cgroups)?;
+    let covered = mounts::make(plan, fds, &root, sources, cgroups)?;
     devices::make(&plan.devices, host_devices, &root)?;
     if plan.mounts.iter().any(mounts::is_fresh_dev) {
         devices::link_standard(&root)?;
     }
-    masks.apply(plan, &root)?;
+    masks.apply(plan, &root, &covered)?;
     Ok(root)
 }
 
@@ -317,6 +317,10 @@ fn finish(
     let target = Target::new(process)?;
     if stages.holds(Point::Ready) {
         target.look_up(process)?;
+        // Held for as long as it takes: with nothing of the host's that whoever gets hold of it could use.
+        let keep: Vec<BorrowedFd<'_>> =
+            labels.files().chain(slave.as_ref().map(AsFd::as_fd)).chain(stages.kept()).collect();
+        confine::close_descriptors(process.preserve_fds, &keep, reporter)?;
     }
     pass(Point::Ready, stages, reporter)?;
     if with_init {
@@ -325,7 +329,7 @@ fn finish(
     drop(slave);
     labels.apply(process)?;
     drop(labels);
-    confine::close_descriptors(process.preserve_fds, reporter)?;
+    confine::close_descriptors(process.preserve_fds, &[], reporter)?;
     confine::drop_privileges(process, reporter)?;
     stages.confined()?;
     Err(target.execute(reporter))

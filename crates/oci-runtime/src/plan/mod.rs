@@ -19,7 +19,6 @@ use crate::caller;
 use crate::create::Wishes;
 use crate::error::{Doing, Result};
 use crate::filter::Filter;
-use crate::groups::Group;
 
 /// Descriptors that go with a plan.
 #[derive(Debug, Default)]
@@ -41,7 +40,7 @@ impl Fds {
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) plan: LaunchPlan,
-    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) fds: Fds,
     pub(crate) limits: ParentLimits,
 }
 
@@ -70,7 +69,7 @@ impl ParentLimits {
     }
 }
 
-/// Builds the plan.
+/// Builds the plan, but for the control group, which is made later. Nothing is changed by it.
 ///
 /// # Errors
 /// What cannot be opened, and what this host or runtime cannot do, by name.
@@ -79,7 +78,6 @@ pub(crate) fn assemble(
     bundle: &Bundle,
     process: &Process,
     filter: Filter,
-    group: &Group,
     wishes: &Wishes,
 ) -> Result<Assembled> {
     let spec = &bundle.spec;
@@ -131,14 +129,13 @@ pub(crate) fn assemble(
         sysctls: sysctls(spec),
         hostname: spec.hostname.clone(),
         domainname: spec.domainname.clone(),
-        cgroup: group.handle(&mut fds)?,
         mounts,
         process: launch,
         io: io(process),
         log: LogConfig::None,
         ..LaunchPlan::default()
     };
-    Ok(Assembled { plan, fds: fds.into_inner(), limits })
+    Ok(Assembled { plan, fds, limits })
 }
 
 fn io(process: &Process) -> IoMode {
