@@ -13,6 +13,7 @@ mod a06_procfs;
 mod a09_image;
 mod a13_privileges;
 mod a22_sysctls;
+mod a23_host;
 mod a25_groups;
 mod a26_kernel;
 
