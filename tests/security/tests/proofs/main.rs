@@ -16,6 +16,7 @@ mod a22_sysctls;
 mod a23_host;
 mod a25_groups;
 mod a26_kernel;
+mod f03_kill;
 
 use std::fs;
 use std::os::unix::fs::symlink;
