@@ -175,11 +175,9 @@ impl Place {
     /// What reading it says.
     pub(crate) fn load_or_begun(&self) -> Result<Record> {
         match self.load() {
-            Err(Error::NoSuchContainer) if self.dir.is_dir() => Ok(Record {
-                id: self.id.clone(),
-                oci_version: oci::VERSION.to_owned(),
-                ..Record::default()
-            }),
+            Err(Error::NoSuchContainer) if self.dir.is_dir() => {
+                Ok(Record { id: self.id.clone(), oci_version: oci::VERSION.to_owned(), ..Record::default() })
+            }
             other => other,
         }
     }

@@ -95,14 +95,16 @@ fn profiles_without_socketcall_leave_no_way_to_a_family() {
         return;
     }
     let runtime = Runtime::new();
-    let attack = |bundle: Bundle| {
-        Attack::build_bare("families", Bits::B32).into_bundle(bundle, "/attack").args(&["/attack"])
-    };
+    let attack =
+        |bundle: Bundle| Attack::build_bare("families", Bits::B32).into_bundle(bundle, "/attack").args(&["/attack"]);
     let mut without = Bundle::new();
     for rule in without.config["linux"]["seccomp"]["syscalls"].as_array_mut().expect("rules") {
         rule["names"].as_array_mut().expect("names").retain(|name| name != "socketcall");
     }
-    let without = without.push("/linux/seccomp/syscalls", serde_json::json!({ "names": ["socketcall"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }));
+    let without = without.push(
+        "/linux/seccomp/syscalls",
+        serde_json::json!({ "names": ["socketcall"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }),
+    );
     let output = runtime.run(&attack(without)).ok();
     let found = results(&output);
     for family in 0..46 {

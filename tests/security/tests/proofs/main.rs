@@ -17,6 +17,7 @@ mod a23_host;
 mod a25_groups;
 mod a26_kernel;
 mod f03_kill;
+mod t62_bundles;
 
 use std::fs;
 use std::os::unix::fs::symlink;
