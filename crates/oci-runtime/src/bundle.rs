@@ -34,7 +34,7 @@ impl Bundle {
     /// [`Error::Config`] naming the place in the document.
     pub(crate) fn open(dir: Option<&str>) -> Result<Self> {
         let dir = enter(dir)?;
-        let spec = Spec::parse(&read_document(Path::new("config.json"))?)?;
+        let spec = Spec::parse(&read_config()?)?;
         let warnings = spec.validate()?;
         let root = spec.root.as_ref().map(|root| root.path.as_str()).unwrap_or_default();
         let rootfs = dir.join(root);
@@ -62,10 +62,24 @@ pub(crate) fn enter(dir: Option<&str>) -> Result<PathBuf> {
     std::env::current_dir().doing(|| "find the bundle's directory".to_owned())
 }
 
+/// The bundle's own document: a file, so that reading it neither waits nor goes on without end.
+fn read_config() -> Result<Vec<u8>> {
+    let path = Path::new("config.json");
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).doing(|| "read config.json".to_owned())?);
+    if !file.metadata().doing(|| "look at config.json".to_owned())?.is_file() {
+        return Err(Error::Other("config.json: is not a regular file; write the configuration into one".to_owned()));
+    }
+    read_all(file, path)
+}
+
 /// A whole document, no larger than the runtime reads.
 pub(crate) fn read_document(path: &Path) -> Result<Vec<u8>> {
+    read_all(File::open(path).doing(|| format!("read {}", path.display()))?, path)
+}
+
+fn read_all(file: File, path: &Path) -> Result<Vec<u8>> {
     let what = || format!("read {}", path.display());
-    let file = File::open(path).doing(what)?;
     let mut text =
         Vec::with_capacity(usize::try_from(file.metadata().doing(what)?.len().min(MAX_DOCUMENT)).unwrap_or(0));
     file.take(MAX_DOCUMENT + 1).read_to_end(&mut text).doing(what)?;

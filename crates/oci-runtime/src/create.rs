@@ -56,10 +56,18 @@ pub(crate) fn make(context: &Context, id: &str, wishes: &Wishes, gate: bool) -> 
         context.log.hint(warning);
     }
     check_terminal(&bundle.spec, wishes)?;
+    context.store.check_free(id)?;
+    // Whatever can be refused is refused before there is anything to take away again.
+    let Some(process) = &bundle.spec.process else {
+        return other("config.json: process: is missing; a container is made for a process to run in it");
+    };
     let network = Network::begin(&bundle.spec);
+    let filter = filter::compile(bundle.spec.seccomp(), process.bounding())?;
+    let group = Group::resolve(context, id, &bundle.spec)?;
+    let assembled = plan::assemble(id, &bundle, process, filter, network, wishes)?;
     let place = context.store.create(id)?;
     let mut undo = Undo { place: Some(place), group: None, spawning: None, resctrl: Vec::new() };
-    let made = build(context, &bundle, network, wishes, gate, &mut undo);
+    let made = build(context, &bundle, wishes, gate, group, assembled, &mut undo);
     match (made, undo.place.take(), undo.spawning.take()) {
         (Ok(record), Some(place), Some(spawning)) => {
             undo.group = None;
@@ -119,28 +127,28 @@ impl Drop for Undo {
 fn build(
     context: &Context,
     bundle: &Bundle,
-    network: Option<Network>,
     wishes: &Wishes,
     gate: bool,
+    group: Group,
+    assembled: Assembled,
     undo: &mut Undo,
 ) -> Result<Record> {
     let spec = &bundle.spec;
     let Some(place) = &undo.place else { return Err(Error::NoSuchContainer) };
-    let process = spec.process.as_ref().ok_or_else(|| {
-        Error::Other("config.json: process: is missing; a container is made for a process to run in it".to_owned())
-    })?;
-    let filter = filter::compile(spec.seccomp(), process.bounding())?;
-    let group = Group::resolve(context, &place.id, spec)?;
+    let Assembled { mut plan, mut fds, limits, network } = assembled;
     let hooks = spec.hooks();
-    let mut record = new_record(place, bundle, &filter, group.record(), wishes)?;
+    let mut record = new_record(place, bundle, plan.process.seccomp_flags, group.record(), wishes)?;
     place.save(&record)?;
-    if let Some(program) = &filter.program {
+    if let Some(program) = &plan.process.seccomp {
         place.save_filter(program)?;
     }
     let group = undo.group.insert(group);
     group.make(context)?;
-
-    let Assembled { plan, fds, limits } = plan::assemble(&place.id, bundle, process, filter, group, network, wishes)?;
+    plan.cgroup = group.handle(&mut fds)?;
+    if let Some(network) = network {
+        plan.namespaces.net = NamespaceSource::Join(fds.push(network.finish()?));
+    }
+    let fds = fds.into_inner();
     let state = state(&record, Status::Creating);
     let rdt = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
     let has_net_devices = spec.linux.as_ref().is_some_and(|linux| !linux.net_devices.is_empty());
@@ -155,7 +163,7 @@ fn build(
         state: state.clone(),
         gate: if gate { Some(listen(place)?) } else { None },
     };
-    let stdio = if process.terminal {
+    let stdio = if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
         let size = process.console_size.unwrap_or_default();
         let clip = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
         Stdio::Terminal { rows: clip(size.height), cols: clip(size.width) }
@@ -242,7 +250,7 @@ fn rebuild(context: &Context, bundle: &Bundle, wishes: &Wishes, images: &Images,
     let process = bundle.spec.process.clone().unwrap_or_default();
     let filter = filter::compile(bundle.spec.seccomp(), process.bounding())?;
     let group = Group::resolve(context, &place.id, &bundle.spec)?;
-    let mut record = new_record(place, bundle, &filter, group.record(), wishes)?;
+    let mut record = new_record(place, bundle, filter.flags, group.record(), wishes)?;
     place.save(&record)?;
     if let Some(program) = &filter.program {
         place.save_filter(program)?;
@@ -299,7 +307,7 @@ fn listen(place: &Place) -> Result<FdListener> {
 fn new_record(
     place: &Place,
     bundle: &Bundle,
-    filter: &filter::Filter,
+    seccomp_flags: u32,
     group: GroupRecord,
     wishes: &Wishes,
 ) -> Result<Record> {
@@ -319,7 +327,7 @@ fn new_record(
         time_namespace: own(oci::NamespaceKind::Time),
         own_pid_namespace: spec.namespace(oci::NamespaceKind::Pid).is_some_and(|namespace| namespace.path.is_none()),
         shared_keyring: wishes.no_new_keyring,
-        seccomp_flags: filter.flags,
+        seccomp_flags,
         listener: listener
             .and_then(|profile| profile.listener_path.as_ref().map(|path| (path, &profile.listener_metadata)))
             .map(|(path, metadata)| (PathBuf::from(path), metadata.clone().unwrap_or_default())),

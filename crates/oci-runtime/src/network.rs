@@ -17,6 +17,7 @@ use crate::error::{Doing, Error, Result};
 const STACK: usize = 64 << 10;
 
 /// The namespace in the making.
+#[derive(Debug)]
 pub(crate) struct Network(JoinHandle<std::result::Result<OwnedFd, Errno>>);
 
 impl Network {

@@ -1,6 +1,8 @@
 //! What the specification adds between the birth of a container's process and its program, as the child does it:
 //! hooks in the container's namespaces, and the wait of `create` for `start`.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use launch::FailureStage;
 use oci::{Hook, State};
 use runtime::{At, Failure, Point, Stages};
@@ -42,6 +44,10 @@ impl Stages for Steps<'_> {
             // Nothing runs before it is on record.
             Point::Ready => true,
         }
+    }
+
+    fn kept(&self) -> Option<BorrowedFd<'_>> {
+        self.gate.as_ref().map(AsFd::as_fd)
     }
 
     fn pass(&mut self, point: Point) -> Result<Option<FdSocket>, Failure> {

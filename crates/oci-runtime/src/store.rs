@@ -72,6 +72,15 @@ impl Store {
         Self { root }
     }
 
+    /// Whether a container could be made under the id.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Usage`] for an id that is none.
+    pub(crate) fn check_free(&self, id: &str) -> Result<()> {
+        check_id(id)?;
+        if self.root.join(id).symlink_metadata().is_ok() { Err(Error::Exists) } else { Ok(()) }
+    }
+
     /// Makes the directory of a new container; nothing may be there under its id.
     ///
     /// # Errors
@@ -159,6 +168,20 @@ impl Place {
         std::fs::rename(&new, &path).doing(what)
     }
 
+    /// The record, or that of a container of which there is nothing yet or nothing left but its directory: the command
+    /// that made or removed it was ended there. `delete` removes it.
+    ///
+    /// # Errors
+    /// What reading it says.
+    pub(crate) fn load_or_begun(&self) -> Result<Record> {
+        match self.load() {
+            Err(Error::NoSuchContainer) if self.dir.is_dir() => {
+                Ok(Record { id: self.id.clone(), oci_version: oci::VERSION.to_owned(), ..Record::default() })
+            }
+            other => other,
+        }
+    }
+
     /// The record.
     ///
     /// # Errors
@@ -211,8 +234,9 @@ impl Place {
     /// # Errors
     /// What unlink(2) or rmdir(2) says.
     pub(crate) fn remove(&self) -> Result<()> {
-        // The names that are usually there, without listing the directory.
-        for name in ["state.json", "start.sock", "starting.sock", "seccomp"] {
+        // The names that are usually there, without listing the directory. The record goes last: as long as anything is
+        // left it says what.
+        for name in ["start.sock", "starting.sock", "seccomp", "state.json"] {
             let _ = std::fs::remove_file(self.dir.join(name));
         }
         if std::fs::remove_dir(&self.dir).is_ok() {

@@ -242,15 +242,15 @@ fn build_root(plan: &LaunchPlan, fds: Fds<'_>, reporter: &Reporter) -> Result<Ro
     let in_user_namespace = plan.bind_devices || plan.namespaces.user != NamespaceSource::Host;
     let host_devices = devices::open_host_nodes(&plan.devices, in_user_namespace)?;
     let root = mounts::open_root(&plan.rootfs, fds)?;
-    let own = mounts::make(plan, fds, &root, sources, cgroups)?;
-    if let Some(proc) = proc.or(own.map(PrivateProc::of_container)) {
+    let made = mounts::make(plan, fds, &root, sources, cgroups)?;
+    if let Some(proc) = proc.or(made.proc.map(PrivateProc::of_container)) {
         proc.apply_sysctls(&plan.sysctls, reporter)?;
     }
     devices::make(&plan.devices, host_devices, &root)?;
     if plan.mounts.iter().any(mounts::is_fresh_dev) {
         devices::link_standard(&root)?;
     }
-    masks.apply(plan, &root)?;
+    masks.apply(plan, &root, &made.covered)?;
     Ok(root)
 }
 
@@ -333,6 +333,10 @@ fn finish(
     let target = Target::new(process)?;
     if stages.holds(Point::Ready) {
         target.look_up(process)?;
+        // Held for as long as it takes: with nothing of the host's that whoever gets hold of it could use.
+        let keep: Vec<BorrowedFd<'_>> =
+            labels.files().chain(slave.as_ref().map(AsFd::as_fd)).chain(stages.kept()).collect();
+        confine::close_descriptors(process.preserve_fds, &keep, reporter)?;
     }
     pass(Point::Ready, stages, reporter)?;
     if with_init {
@@ -341,7 +345,7 @@ fn finish(
     drop(slave);
     labels.apply(process)?;
     drop(labels);
-    confine::close_descriptors(process.preserve_fds, reporter)?;
+    confine::close_descriptors(process.preserve_fds, &[], reporter)?;
     confine::drop_privileges(process, reporter)?;
     stages.confined()?;
     Err(target.execute(reporter))

@@ -5,7 +5,7 @@
 //! before the final capability sets.
 
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use launch::{FailureStage, Process, Rlimit};
 use rustix::fs::{Mode, OFlags};
@@ -79,11 +79,11 @@ pub(crate) fn own_standard_streams(uid: u32) {
     }
 }
 
-/// Closes every descriptor but the `passed` first ones after the standard streams, and the status socket. Before
+/// Closes every descriptor but the `passed` first ones after the standard streams, the status socket and `keep`. Before
 /// anything of the image is resolved for good: the directories of the host among them are no way out then, neither for
 /// the working directory nor for the program, nor do hooks in the container inherit what the caller had open.
-pub(crate) fn close_descriptors(passed: u32, reporter: &Reporter) -> Result<(), Failure> {
-    reporter.close_others(passed).at(FailureStage::Exec, || "close descriptors".to_owned())
+pub(crate) fn close_descriptors(passed: u32, keep: &[BorrowedFd<'_>], reporter: &Reporter) -> Result<(), Failure> {
+    reporter.close_others(passed, keep).at(FailureStage::Exec, || "close descriptors".to_owned())
 }
 
 /// Becomes the user, in the working directory, with the capabilities and the filter of the plan.

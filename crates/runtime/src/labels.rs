@@ -4,7 +4,7 @@
 //! Invariant: they are written through `/proc/self` of the host, opened before any namespace of the container is
 //! entered, so nothing that an image or a volume puts at `/proc` is ever in between.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use launch::{FailureStage, Process};
 use rustix::fs::{Mode, OFlags};
@@ -36,6 +36,11 @@ impl Labels {
     /// For a process that has asked already.
     pub(crate) fn none() -> Self {
         Self { apparmor: None, selinux: None }
+    }
+
+    /// The files that are open.
+    pub(crate) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.apparmor.iter().chain(&self.selinux).map(AsFd::as_fd)
     }
 
     /// Asks for the labels; the next execve takes them on.

@@ -2,18 +2,19 @@
 //!
 //! A file is hidden behind the host's null device, looked at to be that, on a read-only mount of its own; a directory
 //! behind an empty read-only tmpfs. Nothing of the image is used, so nothing can be swapped for something else, and
-//! through the read-only mounts neither can be changed.
+//! through the read-only mounts neither can be changed. A path below a mount of the plan's is looked for in that very
+//! mount as well as by its name: whoever shares the root can exchange the names on the way to the mount.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use launch::{FailureStage, LaunchPlan};
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType, StatxFlags};
 use sys::Errno;
 use sys::mount::attr;
 
 use crate::failure::{At, Failure};
-use crate::root::Root;
+use crate::root::{Root, beneath};
 
 const STAGE: FailureStage = FailureStage::MaskedPath;
 /// `MS_PRIVATE` (mount(2)).
@@ -53,20 +54,24 @@ impl Masks {
     }
 
     /// Hides the masked paths and locks the read-only ones. Missing paths are skipped.
-    pub(crate) fn apply(self, plan: &LaunchPlan, root: &Root) -> Result<(), Failure> {
+    /// `covered` are the mounts below which the paths lie, by their targets, in the order they were made.
+    pub(crate) fn apply(self, plan: &LaunchPlan, root: &Root, covered: &[(String, Root)]) -> Result<(), Failure> {
         for path in &plan.readonly_paths {
-            lock(path, root)?;
+            for target in existing(path, root, covered)? {
+                lock(path, &target)?;
+            }
         }
         let mut file = self.file.map(Cover::new);
         let mut directory = self.directory.map(Cover::new);
         for path in &plan.masked_paths {
             let what = || format!("hide {path}");
-            let Some(target) = existing(path, root)? else { continue };
-            let stat = rustix::fs::fstat(&target).at(STAGE, what)?;
-            let is_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
-            let cover = if is_dir { directory.as_mut() } else { file.as_mut() };
-            if let Some(cover) = cover {
-                cover.lay_on(&target).at(STAGE, what)?;
+            for target in existing(path, root, covered)? {
+                let stat = rustix::fs::fstat(&target).at(STAGE, what)?;
+                let is_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
+                let cover = if is_dir { directory.as_mut() } else { file.as_mut() };
+                if let Some(cover) = cover {
+                    cover.lay_on(&target).at(STAGE, what)?;
+                }
             }
         }
         Ok(())
@@ -89,20 +94,43 @@ impl Cover {
     }
 }
 
-/// A handle on `path`, or nothing when it does not exist.
-fn existing(path: &str, root: &Root) -> Result<Option<OwnedFd>, Failure> {
-    match root.handle(path) {
-        Ok(handle) => Ok(Some(handle)),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(errno) => Err(errno).at(STAGE, || format!("open {path} of the container")),
+/// Handles on what `path` is in the mount it lies in and what it names now: none when it does not exist, one when both
+/// are the same, as they are unless somebody interferes.
+fn existing(path: &str, root: &Root, covered: &[(String, Root)]) -> Result<Vec<OwnedFd>, Failure> {
+    let mounted = covered.iter().rev().find_map(|(target, mount)| Some((mount, beneath(path, target)?)));
+    let mut found = Vec::new();
+    if let Some((mount, rest)) = mounted {
+        let handle = if rest.is_empty() { mount.duplicate() } else { mount.handle_without_links(rest) };
+        match handle {
+            Ok(handle) => found.push(handle),
+            // Links are a matter of names.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Err(errno) => return Err(errno).at(STAGE, || format!("open {path} of the container")),
+        }
     }
+    match root.handle(path) {
+        Ok(handle) => {
+            let same = |other: &OwnedFd| identity(other).is_ok_and(|other| identity(&handle) == Ok(other));
+            if !found.iter().any(same) {
+                found.push(handle);
+            }
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => {}
+        Err(errno) => return Err(errno).at(STAGE, || format!("open {path} of the container")),
+    }
+    Ok(found)
 }
 
-/// Makes the tree at `path` read-only by laying a read-only copy of it over itself: changed while
+/// The mount and the inode a handle is on.
+fn identity(handle: &OwnedFd) -> Result<(u64, u64), Errno> {
+    let flags = StatxFlags::INO | StatxFlags::MNT_ID;
+    rustix::fs::statx(handle, "", AtFlags::EMPTY_PATH, flags).map(|stat| (stat.stx_mnt_id, stat.stx_ino))
+}
+
+/// Makes the tree at `target` read-only by laying a read-only copy of it over itself: changed while
 /// detached, attached on the very directory that was copied.
-fn lock(path: &str, root: &Root) -> Result<(), Failure> {
+fn lock(path: &str, target: &OwnedFd) -> Result<(), Failure> {
     let what = || format!("make {path} read-only");
-    let Some(target) = existing(path, root)? else { return Ok(()) };
     let copy = sys::mount::clone_tree(target.as_fd(), Path::new(""), true).at(STAGE, what)?;
     sys::mount::set_attributes(copy.as_fd(), attr::RDONLY, 0, 0, true).at(STAGE, what)?;
     sys::mount::attach(copy.as_fd(), target.as_fd()).at(STAGE, what)

@@ -121,35 +121,61 @@ pub(crate) fn open_sources(plan: &LaunchPlan) -> Result<VecDeque<OwnedFd>, Failu
     Ok(sources)
 }
 
-/// Makes every mount of the plan, in order.
+/// Makes every mount of the plan, in order. Gives those below which the plan hides or locks something: a name can be
+/// exchanged for another by whoever shares the root, what is mounted cannot.
 pub(crate) fn make(
     plan: &LaunchPlan,
     fds: Fds<'_>,
     root: &Root,
     mut sources: VecDeque<OwnedFd>,
     mut cgroups: CgroupMounts,
-) -> Result<Option<OwnedFd>, Failure> {
-    let mut proc = None;
+) -> Result<Made, Failure> {
+    let (mut covered, mut proc) = (Vec::new(), None);
     for mount in &plan.mounts {
+        let paths = plan.masked_paths.iter().chain(&plan.readonly_paths);
+        let covers = paths.into_iter().any(|path| crate::root::beneath(path, &mount.target).is_some());
+        let mut keep = |tree: OwnedFd| {
+            if covers {
+                covered.push((mount.target.clone(), Root::at(tree)));
+            }
+        };
         match &mount.kind {
             MountKind::Fs { fstype, source, options } => {
                 let made = fs(mount, fstype, source, options, root)?;
-                if is_writable_proc(mount) {
-                    proc = Some(made);
+                if !plan.sysctls.is_empty() && is_writable_proc(mount) {
+                    let what = || format!("keep the mount at {} open", mount.target);
+                    proc = Some(rustix::io::fcntl_dupfd_cloexec(&made, 3).at(FailureStage::Mount, what)?);
+                }
+                keep(made);
+            }
+            MountKind::Detached(index) => {
+                let tree = fds.get(*index)?;
+                bind(mount, tree, mount.file, root)?;
+                if covers {
+                    let what = || format!("keep the mount at {} open", mount.target);
+                    keep(rustix::io::fcntl_dupfd_cloexec(tree, 3).at(FailureStage::Mount, what)?);
                 }
             }
-            MountKind::Detached(index) => bind(mount, fds.get(*index)?, mount.file, root)?,
             MountKind::Path { source, .. } => {
                 let what = || format!("look at {source:?}");
                 let tree = sources.pop_front().ok_or(Errno::BADF).at(FailureStage::Mount, what)?;
                 let stat = rustix::fs::fstat(&tree).at(FailureStage::Mount, what)?;
                 let file = !FileType::from_raw_mode(stat.st_mode).is_dir();
                 bind(mount, tree.as_fd(), file, root)?;
+                keep(tree);
             }
             MountKind::Cgroup => cgroup::mount(mount, &plan.cgroup, &mut cgroups, root)?,
         }
     }
-    Ok(proc)
+    Ok(Made { covered, proc })
+}
+
+/// What is still needed of the mounts that were made.
+pub(crate) struct Made {
+    /// Those with paths to hide or lock in them, and their targets.
+    pub(crate) covered: Vec<(String, Root)>,
+    /// A procfs of the container's own for its sysctls, when it has any.
+    pub(crate) proc: Option<OwnedFd>,
 }
 
 /// A procfs of the container's own, through which its settings can be changed.
@@ -257,13 +283,7 @@ pub(crate) fn open_target(
         return Err(at(Errno::INVAL));
     }
     if exact {
-        match root.handle_without_links(&mount.target) {
-            Ok(handle) => return Ok(handle),
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(at(errno)),
-        }
-        root.ensure(&mount.target, missing).map_err(at)?;
-        return root.handle_without_links(&mount.target).map_err(at);
+        return root.ensure_without_links(&mount.target, missing).map_err(at);
     }
     root.ensure(&mount.target, missing).map_err(at)
 }
@@ -288,7 +308,11 @@ fn refuse_proc(mount: &Mount, target: BorrowedFd<'_>, source: Option<BorrowedFd<
 /// Shows the terminal as `/dev/console`.
 pub(crate) fn bind_console(slave: BorrowedFd<'_>, root: &Root) -> Result<(), Failure> {
     let stage = FailureStage::Console;
-    let target = root.ensure("/dev/console", Missing::File).at(stage, || "make /dev/console".to_owned())?;
+    // A link of the image could lead to any other place in the container, and hide what the kernel shows there.
+    let target = root.ensure_without_links("/dev/console", Missing::File).map_err(|errno| {
+        let why = if errno == Errno::LOOP { "a symbolic link is in the way".to_owned() } else { errno.to_string() };
+        Failure::new(stage, errno, format!("cannot mount the terminal at /dev/console: {why}"))
+    })?;
     let stat = rustix::fs::fstat(slave).at(stage, || "look at the terminal".to_owned())?;
     // Unix98 slaves are majors 136 to 143.
     if !FileType::from_raw_mode(stat.st_mode).is_char_device()

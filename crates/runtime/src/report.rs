@@ -68,9 +68,12 @@ impl Reporter {
         *self.0.borrow_mut() = socket;
     }
 
-    /// Closes every descriptor that is neither passed to the program ([`sys::fd::close_unpassed`]) nor the socket.
-    pub(crate) fn close_others(&self, passed: u32) -> Result<(), Errno> {
-        sys::fd::close_unpassed(passed, &[self.0.borrow().as_fd()])
+    /// Closes every descriptor that is neither passed to the program ([`sys::fd::close_unpassed`]) nor the socket nor
+    /// one of `keep`.
+    pub(crate) fn close_others(&self, passed: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let socket = self.0.borrow();
+        let all: Vec<BorrowedFd<'_>> = keep.iter().copied().chain([socket.as_fd()]).collect();
+        sys::fd::close_unpassed(passed, &all)
     }
 
     /// The next thing is execve.

@@ -44,6 +44,21 @@ impl Root {
         self.resolve(path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
     }
 
+    /// Another descriptor of the same.
+    pub(crate) fn duplicate(&self) -> Result<OwnedFd, Errno> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 3)
+    }
+
+    /// As [`Root::ensure`], no component being a symlink.
+    pub(crate) fn ensure_without_links(&self, path: &str, missing: Missing) -> Result<OwnedFd, Errno> {
+        match self.handle_without_links(path) {
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        self.ensure(path, missing)?;
+        self.handle_without_links(path)
+    }
+
     /// Opens the directory `path`, no component being a symlink, for operations relative to it.
     pub(crate) fn open_dir(&self, path: &str) -> Result<OwnedFd, Errno> {
         self.resolve(path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
@@ -130,6 +145,12 @@ impl AsFd for Root {
     }
 }
 
+/// What of `path` lies below `target`, which is a path as well; empty where they are the same.
+pub(crate) fn beneath<'p>(path: &'p str, target: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(target.trim_end_matches('/'))?;
+    (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
+}
+
 /// The last component and what precedes it (`/` when nothing does).
 pub(crate) fn split(path: &str) -> Result<(&str, &str), Errno> {
     let path = path.trim_end_matches('/');
@@ -164,6 +185,16 @@ mod tests {
         assert!(dir.join("in/out/deep").is_file());
         assert!(std::fs::read_dir(dir.join("out")).unwrap().next().is_none(), "nothing was made outside");
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn whole_components_lie_beneath() {
+        assert_eq!(beneath("/proc/keys", "/proc"), Some("keys"));
+        assert_eq!(beneath("/proc/sys/kernel", "/proc/"), Some("sys/kernel"));
+        assert_eq!(beneath("/proc", "/proc"), Some(""));
+        assert_eq!(beneath("/proc/keys", "/"), Some("proc/keys"));
+        assert_eq!(beneath("/process", "/proc"), None);
+        assert_eq!(beneath("/sys", "/proc"), None);
     }
 
     #[test]

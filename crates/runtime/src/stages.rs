@@ -4,6 +4,8 @@
 //! Everything here runs in the child; the parent hears of a point through [`crate::Status`] and lets the child go on.
 //! The shim has nothing to add and passes `()`.
 
+use std::os::fd::BorrowedFd;
+
 use sys::socket::FdSocket;
 
 use crate::failure::Failure;
@@ -31,6 +33,12 @@ pub trait Stages {
     /// Whether the child reports the point and waits for [`crate::Spawning::go_on`].
     fn holds(&self, _point: Point) -> bool {
         false
+    }
+
+    /// What [`Stages::pass`] still needs at [`Point::Ready`]; every other descriptor is closed before a child that is
+    /// held there comes to it.
+    fn kept(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     /// Called at every point, after the parent has let the child go on where it is held. A connection in the answer

@@ -74,18 +74,28 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 pub fn close_unpassed(passed: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     /// A new descriptor gets the lowest number that is free, so ours are all below this.
     const LOW: u32 = 1 << 16;
-    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
-    keep.sort_unstable();
-    let mut first = passed.saturating_add(3);
-    for number in (3..first.min(LOW)).filter(|number| !keep.contains(number)) {
+    let keep = sorted(keep);
+    let end = passed.saturating_add(3);
+    for number in (3..end.min(LOW)).filter(|number| !keep.contains(number)) {
         // SAFETY: F_GETFD only reads the table; a closed number answers EBADF.
         let flags = unsafe { libc::fcntl(number.cast_signed(), libc::F_GETFD) };
         if flags >= 0 && flags & libc::FD_CLOEXEC != 0 {
             close_range(number, number)?;
         }
     }
+    close_between(end, &keep)
+}
+
+fn sorted(fds: &[BorrowedFd<'_>]) -> Vec<u32> {
+    let mut numbers: Vec<u32> = fds.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Closes every descriptor from `first` on but those of `keep`, which is sorted.
+fn close_between(mut first: u32, keep: &[u32]) -> Result<(), Errno> {
     for kept in keep {
-        if first < kept {
+        if first < *kept {
             close_range(first, kept - 1)?;
         }
         first = first.max(kept + 1);
@@ -117,15 +127,5 @@ pub fn close_from(first: u32) -> Result<(), Errno> {
 /// # Errors
 /// What close_range(2) says.
 pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
-    keep.sort_unstable();
-    let mut first = 3;
-    for kept in keep {
-        if first < kept {
-            // SAFETY: such a child has no live handle to one of these numbers.
-            check(unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) })?;
-        }
-        first = first.max(kept + 1);
-    }
-    close_from(first)
+    close_between(3, &sorted(keep))
 }

@@ -52,7 +52,7 @@ fn owner(uid: u32) -> String {
 
 pub(crate) fn state(context: &Context, given: &Given) -> Result<u8> {
     let place = context.store.open(given.id()?)?;
-    let record = place.load()?;
+    let record = place.load_or_begun()?;
     print(&format!("{}\n", to_json(&listing(&place, &record)?)?))?;
     Ok(0)
 }

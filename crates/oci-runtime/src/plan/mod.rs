@@ -19,7 +19,6 @@ use crate::caller;
 use crate::create::Wishes;
 use crate::error::{Doing, Result};
 use crate::filter::Filter;
-use crate::groups::Group;
 use crate::network::Network;
 
 /// Descriptors that go with a plan.
@@ -42,8 +41,10 @@ impl Fds {
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) plan: LaunchPlan,
-    pub(crate) fds: Vec<OwnedFd>,
+    pub(crate) fds: Fds,
     pub(crate) limits: ParentLimits,
+    /// The network namespace, which the plan does not name yet.
+    pub(crate) network: Option<Network>,
 }
 
 /// Limits of a process in a user namespace, which cannot raise its own.
@@ -71,7 +72,7 @@ impl ParentLimits {
     }
 }
 
-/// Builds the plan.
+/// Builds the plan, but for the control group, which is made later. Nothing is changed by it.
 ///
 /// # Errors
 /// What cannot be opened, and what this host or runtime cannot do, by name.
@@ -80,16 +81,12 @@ pub(crate) fn assemble(
     bundle: &Bundle,
     process: &Process,
     filter: Filter,
-    group: &Group,
     network: Option<Network>,
     wishes: &Wishes,
 ) -> Result<Assembled> {
     let spec = &bundle.spec;
     let mut fds = Fds::default();
-    let mut namespaces = namespaces::resolve(spec, &mut fds)?;
-    if let Some(network) = network {
-        namespaces.net = NamespaceSource::Join(fds.push(network.finish()?));
-    }
+    let namespaces = namespaces::resolve(spec, &mut fds)?;
     let in_user_namespace = namespaces.user != NamespaceSource::Host;
     // What the container's root may not reach is opened by who may.
     let opened_by_us = in_user_namespace && rustix::process::geteuid().is_root();
@@ -136,14 +133,13 @@ pub(crate) fn assemble(
         sysctls: sysctls(spec),
         hostname: spec.hostname.clone(),
         domainname: spec.domainname.clone(),
-        cgroup: group.handle(&mut fds)?,
         mounts,
         process: launch,
         io: io(process),
         log: LogConfig::None,
         ..LaunchPlan::default()
     };
-    Ok(Assembled { plan, fds: fds.into_inner(), limits })
+    Ok(Assembled { plan, fds, limits, network })
 }
 
 fn io(process: &Process) -> IoMode {

@@ -99,7 +99,10 @@ fn mappings_that_cannot_be_are_refused() {
     let Some(_) = Environment::get() else { return };
     let runtime = Runtime::new();
     let dir = directory();
-    refused_for(runtime.run(&Bundle::new().mount(mount(&dir, &["bind", "idmap"], None))), &["mounts[7].uidMappings", "mappings"]);
+    refused_for(
+        runtime.run(&Bundle::new().mount(mount(&dir, &["bind", "idmap"], None))),
+        &["mounts[7].uidMappings", "mappings"],
+    );
     let mut half = mount(&dir, &["bind", "idmap"], Some(5000));
     half.as_object_mut().expect("an object").shift_remove("gidMappings");
     refused_for(runtime.run(&Bundle::new().mount(half)), &["mounts[7].gidMappings"]);

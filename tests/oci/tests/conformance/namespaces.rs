@@ -113,7 +113,8 @@ fn a_container_without_a_mount_namespace_is_refused_by_name() {
         return;
     }
     let runtime = Runtime::new();
-    refused_for(runtime.run(&Bundle::new().without_namespace("mount")), &["linux.namespaces", "mount namespace"]);
+    let bundle = Bundle::new().remove("/linux/maskedPaths").remove("/linux/readonlyPaths").without_namespace("mount");
+    refused_for(runtime.run(&bundle), &["linux.namespaces", "mount namespace"]);
 }
 
 /// The container's view of its group begins at its group.

@@ -83,7 +83,7 @@ fn a_null_device_of_a_volume_in_motion_hides_nothing_less() {
     let Some(environment) = Environment::get() else { return };
     let _canary = Canary::new();
     let runtime = Runtime::new();
-    let attempts = environment.attempts(2000) / LINKS.len();
+    let attempts = environment.attempts(2000) / LINKS.len() / 2;
     for link in LINKS {
         let volume = tempfile::tempdir().expect("a volume");
         fill_dev(volume.path());
@@ -103,7 +103,7 @@ fn a_null_device_of_the_image_in_motion_hides_nothing_less() {
     let Some(environment) = Environment::get() else { return };
     let _canary = Canary::new();
     let runtime = Runtime::new();
-    let attempts = environment.attempts(2000) / LINKS.len();
+    let attempts = environment.attempts(2000) / LINKS.len() / 2;
     for link in LINKS {
         let bundle = Bundle::new().without_mount("/dev").link("/dev/l", link).shell(&glance());
         fill_dev(&bundle.path("/dev"));
@@ -146,7 +146,8 @@ fn a_proc_of_the_image_in_motion_is_hidden_all_the_same() {
         }
     }
     let swapper = Swapper::start(&bundle.path("/proc"), &bundle.path("/other"));
-    let (mut started, attempts) = (0, environment.attempts(2000));
+    // Each start looks up fifteen paths below /proc.
+    let (mut started, attempts) = (0, environment.attempts(2000) / 4);
     for _ in 0..attempts {
         runtime.prepare(&bundle);
         swapper.resume();

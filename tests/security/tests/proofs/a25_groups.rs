@@ -4,8 +4,9 @@
 use oci_tests::{Bundle, CAPABILITIES, Canary, Environment, Output, Runtime};
 use serde_json::json;
 
-/// Tries to write to every file of every hierarchy, and to mount hierarchies anew and write there. What a file would be
-/// given is what it holds, so that a success changes nothing. Prints a line for each.
+/// Tries to write to every file of every hierarchy, to make groups, and to mount hierarchies anew and write there, then
+/// all of it again after asking for the mounts to be writable. What a file would be given is what it holds, so that a
+/// success changes nothing. A line that begins with FAULT is something written.
 const WRITE: &str = "
     try() {
         [ -e $1 ] || return
@@ -14,31 +15,36 @@ const WRITE: &str = "
             if echo \"$old\" 2> /tmp/error > $1; then echo FAULT wrote to $1; else echo opened $1; fi
         fi
     }
-    for name in release_agent notify_on_release tasks cgroup.procs memory.limit_in_bytes cpu.shares cpuset.cpus \\
-        devices.allow devices.deny freezer.state pids.max cgroup.subtree_control cgroup.max.depth cgroup.freeze \\
-        memory.max cpu.max; do
-        for file in $(find /sys/fs/cgroup -name $name 2> /tmp/error); do try $file; done
-    done
-    for dir in /sys/fs/cgroup /sys/fs/cgroup/*; do
-        [ -d $dir ] || continue
-        if mkdir $dir/new 2> /tmp/error; then echo FAULT made $dir/new; rmdir $dir/new; fi
-    done
+    everything() {
+        for name in release_agent notify_on_release tasks cgroup.procs memory.limit_in_bytes cpu.shares cpuset.cpus \\
+            devices.allow devices.deny freezer.state pids.max cgroup.subtree_control cgroup.max.depth cgroup.freeze \\
+            memory.max cpu.max; do
+            for file in $(find $1 -name $name 2> /tmp/error); do try $file; done
+        done
+        for dir in $(find $1 -type d 2> /tmp/error); do
+            # A tmpfs that the container could have made as well holds the hierarchies' directories.
+            [ \"$(stat -f -c %T $dir)\" = tmpfs ] && continue
+            if mkdir $dir/new 2> /tmp/error; then echo FAULT made $dir/new; rmdir $dir/new; fi
+        done
+    }
+    everything /sys/fs/cgroup
     mkdir -p /tmp/m
     for what in memory devices pids cpu cpuset freezer blkio none,name=systemd none,name=new; do
         if mount -t cgroup -o $what x /tmp/m 2> /tmp/error; then
             echo mounted $what
-            for name in release_agent notify_on_release cgroup.procs devices.allow memory.limit_in_bytes; do
-                for file in $(find /tmp/m -name $name 2> /tmp/error); do try $file; done
-            done
+            everything /tmp/m
             umount /tmp/m
         fi
     done
     if mount -t cgroup2 x /tmp/m 2> /tmp/error; then
         echo mounted cgroup2
-        for file in $(find /tmp/m -name cgroup.procs 2> /tmp/error); do try $file; done
+        everything /tmp/m
         umount /tmp/m
     fi
-    if mount -o remount,rw,bind /sys/fs/cgroup 2> /tmp/error; then echo FAULT remounted; fi
+    for dir in /sys/fs/cgroup /sys/fs/cgroup/*; do
+        if mount -o remount,rw,bind $dir 2> /tmp/error; then echo remounted $dir; fi
+    done
+    everything /sys/fs/cgroup
     echo tried everything";
 
 #[track_caller]
@@ -75,7 +81,8 @@ fn groups_cannot_be_written_to_without_a_filter() {
     assert!(!output.stdout.contains("mounted"), "{output}");
 }
 
-/// Root of a user namespace may mount what that namespace's cgroup namespace shows, and owns none of it.
+/// Root of a user namespace may make its own mounts writable and mount what its cgroup namespace shows, for both belong
+/// to the namespace. The files belong to the host's root, whom the namespace does not map: no write gets through.
 #[test]
 fn groups_of_a_user_namespace_cannot_be_written_to() {
     let Some(_) = Environment::get() else { return };
@@ -87,6 +94,7 @@ fn groups_of_a_user_namespace_cannot_be_written_to() {
         let bundle = Bundle::new().user_namespace(200_000).capabilities(&all).without_seccomp().shell(WRITE);
         let bundle = if own { bundle.namespace("cgroup", None) } else { bundle };
         let output = runtime.run(&bundle);
+        assert!(!own || output.stdout.contains("remounted"), "the mounts were not even writable: {output}");
         // A runtime that cannot show groups to a user namespace says so.
         if crate::started_or_refused(&output) {
             eprintln!("{}", output.stdout);

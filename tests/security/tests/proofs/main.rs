@@ -13,8 +13,11 @@ mod a06_procfs;
 mod a09_image;
 mod a13_privileges;
 mod a22_sysctls;
+mod a23_host;
 mod a25_groups;
 mod a26_kernel;
+mod f03_kill;
+mod t62_bundles;
 
 use std::fs;
 use std::os::unix::fs::symlink;
