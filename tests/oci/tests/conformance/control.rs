@@ -45,6 +45,20 @@ fn paused_containers_can_be_killed_and_deleted() {
     refused_for(runtime.call(&["state", container.id()]), &["does not exist"]);
 }
 
+/// It could not answer, and its one chance to be started would be gone.
+#[test]
+fn paused_containers_are_not_started() {
+    let Some(_) = Environment::get() else { return };
+    let runtime = Runtime::new();
+    let bundle = Bundle::new().idle();
+    let container = runtime.create(&bundle);
+    let _ = runtime.call(&["pause", container.id()]).ok();
+    refused_for(runtime.call(&["start", container.id()]), &["paused"]);
+    let _ = runtime.call(&["resume", container.id()]).ok();
+    container.start();
+    assert_eq!(container.status(), "running");
+}
+
 #[test]
 fn limits_of_a_running_container_are_changed() {
     let Some(_) = Environment::get() else { return };

@@ -121,3 +121,18 @@ fn descriptors_do_not_mix_with_a_terminal() {
     let said = console.receive().until("done");
     assert!(said.contains("given"), "{said}");
 }
+
+/// The directory of the file may be others' to write to.
+#[test]
+fn pid_files_are_not_written_through_links() {
+    let Some(_) = Environment::get() else { return };
+    let runtime = Runtime::new();
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let (file, precious) = (bundle.dir().join("pid"), bundle.dir().join("precious"));
+    std::fs::write(&precious, "precious").expect("a file");
+    for name in ["pid", ".pid"] {
+        std::os::unix::fs::symlink(&precious, bundle.dir().join(name)).expect("a link");
+    }
+    let _ = runtime.run_with(&bundle, &["--pid-file", file.to_str().expect("UTF-8")]);
+    assert_eq!(std::fs::read_to_string(&precious).expect("the file"), "precious");
+}

@@ -197,6 +197,32 @@ fn a_hook_that_takes_too_long_is_ended() {
     refused_for(runtime.run(&bundle), &["createRuntime", "timeout"]);
 }
 
+/// The largest number the document can have is no reason to fail, nor to keep a container from being deleted.
+#[test]
+fn a_timeout_beyond_every_clock_is_none() {
+    let Some(_) = Environment::get() else { return };
+    for kind in KINDS.into_iter().filter(|kind| *kind != "startContainer") {
+        let hook = json!({ "path": "/bin/true", "timeout": i64::MAX });
+        let bundle = Bundle::new().args(&["/bin/true"]).push(&format!("/hooks/{kind}"), hook);
+        let runtime = Runtime::new();
+        let _ = runtime.run(&bundle).ok();
+        assert_eq!(runtime.leftovers(), Vec::<String>::new(), "{kind}");
+    }
+}
+
+#[test]
+fn hooks_get_no_descriptors_of_the_caller() {
+    let Some(_) = Environment::get() else { return };
+    let bundle = Bundle::new().args(&["/bin/true"]);
+    let found = bundle.dir().join("found");
+    let hook = script(&bundle, "look", &format!("[ ! -e /proc/self/fd/7 ] || echo open >> {}", found.display()));
+    let kinds = KINDS.into_iter().filter(|kind| *kind != "startContainer");
+    let bundle = kinds.fold(bundle, |bundle, kind| bundle.push(&format!("/hooks/{kind}"), json!({ "path": hook })));
+    let runtime = Runtime::new().wrapped(["bash", "-c", "exec 7</; exec \"$0\" \"$@\""]);
+    let _ = runtime.run(&bundle).ok();
+    assert!(!found.exists(), "a hook had a descriptor of the caller's");
+}
+
 #[test]
 fn hooks_that_are_none_are_refused() {
     let Some(_) = Environment::get() else { return };

@@ -12,6 +12,7 @@ mod a05_console;
 mod a06_procfs;
 mod a09_image;
 mod a13_privileges;
+mod a14_peers;
 mod a22_sysctls;
 mod a23_host;
 mod a25_groups;
