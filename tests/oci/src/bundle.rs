@@ -254,7 +254,7 @@ impl Bundle {
     #[must_use]
     pub fn program(self, inside: &str, program: &Path) -> Self {
         let path = self.vacate(inside);
-        fs::copy(program, &path).expect("a copy of the program");
+        crate::copy_program(program, &path);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
         self
     }

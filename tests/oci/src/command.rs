@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::Output;
+
+/// Copies a program that is about to be executed. By another process: ours starts others meanwhile, which would hold
+/// the descriptor that writes to it for a moment, and what is written to cannot be executed (ETXTBSY, execve(2)).
+///
+/// # Panics
+/// When cp cannot.
+pub fn copy_program(program: &Path, to: &Path) {
+    let status = Command::new("cp").arg(program).arg(to).stdin(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "cannot copy {} to {}", program.display(), to.display());
+}
 
 /// A command that runs.
 pub(crate) struct Running {

@@ -31,6 +31,7 @@ mod runtime;
 
 pub use bundle::Bundle;
 pub use canary::Canary;
+pub use command::copy_program;
 pub use config::{CAPABILITIES, MASKED_PATHS, READONLY_PATHS};
 pub use console::{Console, Terminal};
 pub use container::Container;

@@ -18,7 +18,7 @@ fn victim() -> (TempDir, PathBuf) {
     let program = &Environment::get().expect("a runtime").runtime;
     let dir = tempfile::tempdir().expect("a directory");
     let copy = dir.path().join(program.file_name().expect("a name"));
-    fs::copy(program, &copy).expect("a copy of the runtime");
+    oci_tests::copy_program(program, &copy);
     (dir, copy)
 }
 

@@ -65,7 +65,8 @@ fn terminals_in_motion_are_bound_from_and_to_nothing_else() {
     let Some(environment) = Environment::get() else { return };
     let canary = Canary::new();
     let runtime = Runtime::new();
-    let attempts = environment.attempts(2000) / 2;
+    // Each start looks the name in motion up twice: for the mount, and for the terminal.
+    let attempts = environment.attempts(2000) / 4;
     for (name, other) in [("pts", "links"), ("console", "link")] {
         let volume = tempfile::tempdir().expect("a volume");
         let at = |name: &str| volume.path().join(name);

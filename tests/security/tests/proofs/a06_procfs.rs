@@ -170,7 +170,8 @@ fn writes_land_where_they_should_while_proc_is_in_motion() {
     fill_proc(&bundle.path("/fake"));
     fill_proc(&bundle.path("/proc"));
     let swapper = Swapper::start(&bundle.path("/proc"), &bundle.path("/fake"));
-    let (mut started, attempts) = (0, environment.attempts(2000));
+    // Each start writes several files, and looks up many more to hide them.
+    let (mut started, attempts) = (0, environment.attempts(2000) / 4);
     for _ in 0..attempts {
         let output = runtime.run_with(&bundle, &["--detach"]);
         if started_or_refused(&output) {

@@ -33,68 +33,15 @@ const HARMLESS: [&str; 5] =
 
 /// What `/proc` may show besides the hidden names: files of Linux 5.10 to 6.18 that are the same for every process of a
 /// host, tell no other container's doings beyond its load, and are in Docker's containers as well.
-const KNOWN: [&str; 58] = [
-    "allocinfo",
-    "bootconfig",
-    "buddyinfo",
-    "bus",
-    "cgroups",
-    "cmdline",
-    "config.gz",
-    "consoles",
-    "cpuinfo",
-    "crypto",
-    "devices",
-    "diskstats",
-    "dma",
-    "driver",
-    "dynamic_debug",
-    "execdomains",
-    "fb",
-    "filesystems",
-    "fs",
-    "iomem",
-    "ioports",
-    "irq",
-    "kallsyms",
-    "key-users",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "loadavg",
-    "locks",
-    "lockdep",
-    "lockdep_stats",
-    "lock_stat",
-    "mdstat",
-    "meminfo",
-    "misc",
-    "modules",
-    "mounts",
-    "mtrr",
-    "net",
-    "pagetypeinfo",
-    "partitions",
-    "pressure",
-    "profile",
-    "schedstat",
-    "self",
-    "slabinfo",
-    "softirqs",
-    "stat",
-    "swaps",
-    "sys",
-    "sysrq-trigger",
-    "sysvipc",
-    "thread-self",
-    "tty",
-    "uptime",
-    "version",
-    "vmallocinfo",
+#[rustfmt::skip]
+const KNOWN: [&str; 60] = [
+    "allocinfo", "bootconfig", "buddyinfo", "bus", "cgroups", "cmdline", "config.gz", "consoles", "cpuinfo", "crypto",
+    "devices", "diskstats", "dma", "driver", "dynamic_debug", "execdomains", "fb", "filesystems", "fs", "iomem",
+    "ioports", "irq", "kallsyms", "key-users", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "loadavg", "locks",
+    "lockdep", "lockdep_stats", "lock_stat", "mdstat", "meminfo", "misc", "modules", "mounts", "mtrr", "net",
+    "pagetypeinfo", "partitions", "pressure", "profile", "schedstat", "self", "slabinfo", "softirqs", "stat", "swaps",
+    "sys", "sysrq-trigger", "sysvipc", "thread-self", "tty", "uptime", "version", "vmallocinfo", "vmstat", "zoneinfo",
 ];
-/// Shown as well where the kernel has them.
-const KNOWN_TOO: [&str; 4] = ["vmstat", "zoneinfo", "kpagecgroup_id", "bootconfig_kernel"];
 
 /// Searches `/proc` and `/sys`, but not the processes, for the telling names; prints what has content.
 fn search() -> String {
@@ -182,8 +129,7 @@ fn every_file_of_proc_is_known() {
     let output = runtime.run(&bundle().args(&["/bin/ls", "-A", "/proc"])).ok();
     let names = output.stdout.split_whitespace().filter(|name| !name.bytes().all(|byte| byte.is_ascii_digit()));
     let hidden = |name: &&str| MASKED_PATHS.contains(&&*format!("/proc/{name}"));
-    let unknown: Vec<&str> =
-        names.filter(|name| !hidden(name) && !KNOWN.contains(name) && !KNOWN_TOO.contains(name)).collect();
+    let unknown: Vec<&str> = names.filter(|name| !hidden(name) && !KNOWN.contains(name)).collect();
     assert!(
         unknown.is_empty(),
         "{unknown:?} of /proc are new: hide those that tell of the host, and write down the others as known"
