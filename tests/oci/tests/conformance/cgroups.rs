@@ -287,8 +287,8 @@ fn the_group_belongs_to_the_user_who_may_write_to_it() {
         if place::is_v2() {
             let limit = fs::metadata(dir.join("pids.max")).expect("the limit").uid();
             assert_eq!(limit, 0, "the container could lift its limits");
-            let made = container.shell("mkdir /sys/fs/cgroup/below").success();
-            assert_eq!(made, option == "rw");
+            let made = container.shell("mkdir /sys/fs/cgroup/below");
+            assert_eq!(made.success(), option == "rw", "{made}");
         }
     }
 }
