@@ -1,7 +1,6 @@
 //! The parent's half of a start: the status socket, the namespaces the child is to be born in, and one clone3.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use launch::{CgroupHandle, ExecPlan, FailureStage, FdIndex, LaunchPlan, NamespaceSource};
 use sys::Errno;
@@ -154,23 +153,11 @@ struct Exec<'a> {
 }
 
 impl Exec<'_> {
-    /// Prepares the calling process for a child that finds nothing of the host. Gives the group the child is to be born
-    /// in.
-    fn leave_host(
-        self,
-        fds: Fds<'_>,
-        cgroup: Option<BorrowedFd<'_>>,
-        sockets: [BorrowedFd<'_>; 2],
-    ) -> Result<Option<OwnedFd>, Failure> {
+    /// Prepares the calling process for a child that finds nothing of the host.
+    fn leave_host(self, fds: Fds<'_>, sockets: [BorrowedFd<'_>; 2]) -> Result<(), Failure> {
         child::prepare_exec(&self.plan.process)?;
-        // A directory of which nothing above can be reached, where we may make one.
-        let group = cgroup.map(|dir| {
-            sys::mount::clone_tree(dir, Path::new(""), false).or_else(|_| rustix::io::fcntl_dupfd_cloexec(dir, 3))
-        });
-        let group = group.transpose().at(FailureStage::Cgroup, || "open the container's control group".to_owned())?;
         let mut keep = vec![self.target];
         keep.extend(sockets);
-        keep.extend(group.as_ref().map(AsFd::as_fd));
         for index in &self.plan.cgroup.v1_tasks {
             keep.push(fds.get(*index)?);
         }
@@ -178,8 +165,7 @@ impl Exec<'_> {
             keep.extend([stdin, stdout, stderr]);
         }
         sys::fd::close_unpassed(self.plan.process.preserve_fds, &keep)
-            .at(FailureStage::Exec, || "close descriptors".to_owned())?;
-        Ok(group)
+            .at(FailureStage::Exec, || "close descriptors".to_owned())
     }
 }
 
@@ -257,15 +243,16 @@ impl<'a> Birth<'a> {
     ) -> Result<Spawning, Failure> {
         let stage = FailureStage::Clone;
         let (near, far) = FdSocket::pair().at(stage, || "make the socket of the process in between".to_owned())?;
-        // Siblings in their turn, when the child is to be one.
+        // Siblings in their turn, when the child is to be one. And in the group already: who has entered the user namespace
+        // may not go there from the caller's.
         let sibling = self.new & flags::PARENT;
         let between =
-            match sys::clone::clone3(sibling, None).at(stage, || "create the process in between".to_owned())? {
+            match sys::clone::clone3(sibling, cgroup).at(stage, || "create the process in between".to_owned())? {
                 Cloned::Child => {
                     drop(near);
                     let _abort = ExitOnUnwind;
                     let sockets = [far.as_fd(), theirs.as_fd()];
-                    match self.enter_and_clone(fds, cgroup, sockets, exec) {
+                    match self.enter_and_clone(fds, sockets, exec) {
                         Ok(Cloned::Child) => {
                             drop(far);
                             become_child(theirs, run);
@@ -299,7 +286,6 @@ impl<'a> Birth<'a> {
     fn enter_and_clone(
         &self,
         fds: Fds<'_>,
-        cgroup: Option<BorrowedFd<'_>>,
         sockets: [BorrowedFd<'_>; 2],
         exec: Option<Exec<'_>>,
     ) -> Result<Cloned, Failure> {
@@ -308,8 +294,9 @@ impl<'a> Birth<'a> {
             let stage = if errno == Errno::SRCH { FailureStage::NotRunning } else { stage };
             Failure::new(stage, errno, format!("cannot enter the {name} namespace: {errno}"))
         };
-        let group = exec.map(|exec| exec.leave_host(fds, cgroup, sockets)).transpose()?.flatten();
-        let cgroup = group.as_ref().map(AsFd::as_fd).or(cgroup);
+        if let Some(exec) = exec {
+            exec.leave_host(fds, sockets)?;
+        }
         if let Some(user) = self.user {
             sys::clone::setns(user, flags::NEWUSER).map_err(|errno| gone(errno, "user"))?;
         }
@@ -319,8 +306,8 @@ impl<'a> Birth<'a> {
         if let Some(exec) = exec {
             child::enter_container(exec.plan, exec.target)?;
         }
-        sys::clone::clone3(self.new | flags::PARENT, cgroup)
-            .at(FailureStage::Clone, || "create the process in the user namespace".to_owned())
+        sys::clone::clone3(self.new | flags::PARENT, None)
+            .at(FailureStage::Clone, || "create the process in the container's namespaces".to_owned())
     }
 }
 
