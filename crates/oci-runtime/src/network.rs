@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use oci::{NamespaceKind, Spec};
 use rustix::fs::{Mode, OFlags};
@@ -40,11 +41,11 @@ impl Network {
     pub(crate) fn finish(self) -> Result<OwnedFd> {
         let made = self.0.join().map_err(|_| Error::Other("the thread for the network namespace died".to_owned()))?;
         // It has ended, and the kernel may need a moment more to forget it.
-        for _ in 0..100_000 {
+        for _ in 0..10_000 {
             if sys::clone::is_single_threaded() {
                 break;
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_micros(20));
         }
         made.doing(|| "make a network namespace".to_owned())
     }
