@@ -144,6 +144,8 @@ fn build(
     }
     let group = undo.group.insert(group);
     group.make(context)?;
+    record.group = group.record();
+    place.save(&record)?;
     plan.cgroup = group.handle(&mut fds)?;
     if let Some(network) = network {
         plan.namespaces.net = NamespaceSource::Join(fds.push(network.finish()?));
@@ -257,6 +259,8 @@ fn rebuild(context: &Context, bundle: &Bundle, wishes: &Wishes, images: &Images,
     }
     let group = undo.group.insert(group);
     group.make(context)?;
+    record.group = group.record();
+    place.save(&record)?;
     let mut fds = plan::Fds::default();
     let handle = group.handle(&mut fds)?;
     let fds = fds.into_inner();
@@ -267,6 +271,7 @@ fn rebuild(context: &Context, bundle: &Bundle, wishes: &Wishes, images: &Images,
     record.pid = pid;
     record.start_time = alive::stat(pid).map_or(0, |(_, start)| start);
     group.take_process(pid, context)?;
+    record.group = group.record();
     place.save(&record)?;
     hand_over(spawning, wishes)?;
     Ok(record)

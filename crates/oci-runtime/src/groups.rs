@@ -40,6 +40,8 @@ pub(crate) struct GroupRecord {
     /// Its directory by controller, the empty name for v2. Empty where the container has no group of its own.
     paths: BTreeMap<String, PathBuf>,
     unit: Option<UnitRecord>,
+    /// It was made for this container. Otherwise it may be anybody's by now.
+    claimed: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -113,6 +115,7 @@ impl Group {
                 name: scope.unit.name.clone(),
                 user: scope.unit.user,
             }),
+            claimed: self.made.is_some() || self.scope.as_ref().is_some_and(|scope| scope.started),
         }
     }
 
@@ -260,8 +263,15 @@ impl GroupRecord {
         Ok(handle)
     }
 
-    /// Kills what is left in the group and removes it.
+    /// Kills what is left in the group and removes it. One that the container never got is left to whoever has it.
     pub(crate) fn destroy(&self) -> Result<()> {
+        if !self.claimed {
+            if let (None, Some(group)) = (&self.unit, self.open()?) {
+                // Made, and its maker ended before that was written down: then nothing is in it.
+                let _ = group.try_remove();
+            }
+            return Ok(());
+        }
         if let Some(unit) = self.unit() {
             let mut systemd = if unit.user { Systemd::user()? } else { Systemd::system()? };
             systemd.stop(&unit)?;

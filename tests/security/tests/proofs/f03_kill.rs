@@ -94,6 +94,24 @@ fn creates_are_whole_or_absent() {
     }
 }
 
+/// Two containers with one `cgroupsPath`: the second is refused, and when its command is killed before that it has still
+/// got nothing that removing it could take away from the first.
+#[test]
+fn a_group_that_is_another_containers_stays_its() {
+    let Some(_) = Environment::get() else { return };
+    let runtime = Runtime::new();
+    let path = serde_json::json!(format!("/{}/shared", runtime.parent_group()));
+    let first = Bundle::new().idle().set("/linux/cgroupsPath", path.clone());
+    let second = Bundle::new().idle().set("/linux/cgroupsPath", path);
+    let container = runtime.start(&first);
+    runtime.prepare(&second);
+    let before = || runtime.command_on("create", &second, &[]);
+    sweep(&runtime, COMMAND, before, |what| {
+        clear(&runtime, second.id());
+        assert_eq!(container.status(), "running", "{what}");
+    });
+}
+
 #[test]
 fn runs_are_whole_or_absent() {
     let Some(_) = Environment::get() else { return };
