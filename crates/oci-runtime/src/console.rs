@@ -1,16 +1,28 @@
-//! Terminals: handing a container's to whoever listens at `--console-socket`, and standing between it and one's own
+//! Standard streams and terminals: what a process gets, handing a container's to whoever listens at `--console-socket`, and standing between it and one's own
 //! when the container runs in the foreground.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use oci::Process;
+use runtime::Stdio;
 use rustix::event::{PollFd, PollFlags};
 use rustix::termios::{OptionalActions, Termios};
 use sys::Errno;
 use sys::socket::FdSocket;
 
 use crate::error::{Doing, Result};
+
+/// What a process has for standard streams: a terminal to be made, or the caller's own.
+pub(crate) fn streams(process: Option<&Process>) -> Stdio<'static> {
+    if let Some(process) = process.filter(|process| process.terminal) {
+        let size = process.console_size.unwrap_or_default();
+        let clip = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+        return Stdio::Terminal { rows: clip(size.height), cols: clip(size.width) };
+    }
+    Stdio::Streams { stdin: rustix::stdio::stdin(), stdout: rustix::stdio::stdout(), stderr: rustix::stdio::stderr() }
+}
 
 /// Sends a descriptor to the UNIX socket at `path`, with `text` as the message it travels with.
 pub(crate) fn send(path: &Path, fd: BorrowedFd<'_>, text: &str) -> Result<()> {

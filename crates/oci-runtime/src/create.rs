@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use launch::NamespaceSource;
 use oci::{Spec, State, Status};
-use runtime::{Point, Progress, Spawning, Stdio};
+use runtime::{Point, Progress, Spawning};
 use sys::socket::FdListener;
 
 use crate::bundle::Bundle;
@@ -165,17 +165,7 @@ fn build(
         state: state.clone(),
         gate: if gate { Some(listen(place)?) } else { None },
     };
-    let stdio = if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
-        let size = process.console_size.unwrap_or_default();
-        let clip = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-        Stdio::Terminal { rows: clip(size.height), cols: clip(size.width) }
-    } else {
-        Stdio::Streams {
-            stdin: rustix::stdio::stdin(),
-            stdout: rustix::stdio::stdout(),
-            stderr: rustix::stdio::stderr(),
-        }
-    };
+    let stdio = console::streams(spec.process.as_ref());
     let spawning = undo.spawning.insert(runtime::spawn(&plan, &fds, stdio, &mut steps)?);
     drop(steps);
     drop(fds);

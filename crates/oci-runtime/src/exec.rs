@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use launch::ExecPlan;
 use oci::{Process, Spec, Status};
-use runtime::Stdio;
+
 use sys::Errno;
 
 use crate::bundle::read_document;
@@ -14,7 +14,7 @@ use crate::create::{Wishes, hand_over, send_listener};
 use crate::error::{Error, Result};
 use crate::foreground::{self, Signals};
 use crate::store::Record;
-use crate::{alive, caller, plan};
+use crate::{alive, caller, console, plan};
 
 /// What the command line says of the process.
 #[derive(Debug, Default)]
@@ -113,17 +113,7 @@ fn spawn(
         shared_keyring: true,
         ..ExecPlan::default()
     };
-    let stdio = if process.terminal {
-        let size = process.console_size.unwrap_or_default();
-        let clip = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-        Stdio::Terminal { rows: clip(size.height), cols: clip(size.width) }
-    } else {
-        Stdio::Streams {
-            stdin: rustix::stdio::stdin(),
-            stdout: rustix::stdio::stdout(),
-            stderr: rustix::stdio::stderr(),
-        }
-    };
+    let stdio = console::streams(Some(process));
     let mut fds = fds.into_inner();
     match runtime::exec(&plan, &fds, target.as_fd(), stdio, &mut ()) {
         // The container has groups of its own below its group, which therefore takes no process any more: the new one
