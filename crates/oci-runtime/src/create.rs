@@ -17,7 +17,6 @@ use crate::criu::{self, Images};
 use crate::error::{Doing, Error, Result, other};
 use crate::groups::{Group, GroupRecord};
 use crate::idmap::Maps;
-use crate::network::Network;
 use crate::plan::{self, Assembled};
 use crate::stages::Steps;
 use crate::store::{Place, Record};
@@ -61,10 +60,9 @@ pub(crate) fn make(context: &Context, id: &str, wishes: &Wishes, gate: bool) -> 
     let Some(process) = &bundle.spec.process else {
         return other("config.json: process: is missing; a container is made for a process to run in it");
     };
-    let network = Network::begin(&bundle.spec);
     let filter = filter::compile(bundle.spec.seccomp(), process.bounding())?;
     let group = Group::resolve(context, id, &bundle.spec)?;
-    let assembled = plan::assemble(id, &bundle, process, filter, network, wishes)?;
+    let assembled = plan::assemble(id, &bundle, process, filter, wishes)?;
     let place = context.store.create(id)?;
     let mut undo = Undo { place: Some(place), group: None, spawning: None, resctrl: Vec::new() };
     let made = build(context, &bundle, wishes, gate, group, assembled, &mut undo);

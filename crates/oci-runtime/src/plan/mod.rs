@@ -81,7 +81,6 @@ pub(crate) fn assemble(
     bundle: &Bundle,
     process: &Process,
     filter: Filter,
-    network: Option<Network>,
     wishes: &Wishes,
 ) -> Result<Assembled> {
     let spec = &bundle.spec;
@@ -139,7 +138,8 @@ pub(crate) fn assemble(
         log: LogConfig::None,
         ..LaunchPlan::default()
     };
-    Ok(Assembled { plan, fds, limits, network })
+    // Last: to map the ids of a mount takes a process of its own, and so a caller without threads.
+    Ok(Assembled { plan, fds, limits, network: Network::begin(spec) })
 }
 
 fn io(process: &Process) -> IoMode {
