@@ -2,7 +2,7 @@
 //! the patience: a command that hangs is a failure, not a wait.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -37,8 +37,22 @@ pub(crate) fn start(mut command: Command) -> Running {
     let copy = |file: &File| Stdio::from(file.try_clone().expect("a copy of a descriptor"));
     command.stdout(copy(&stdout)).stderr(copy(&stderr));
     let shown = shown(&command);
-    let child = command.spawn().unwrap_or_else(|error| panic!("cannot run `{shown}`: {error}"));
+    let child = spawn(&mut command).unwrap_or_else(|error| panic!("cannot run `{shown}`: {error}"));
     Running { child, shown, stdout, stderr }
+}
+
+/// Starts it. While an attack that has the program's file in its hands asks to write to it, and until the kernel has
+/// refused that for its mount, nobody can execute the file (`ETXTBSY`, execve(2)): moments, of which there are few.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
 }
 
 /// The command line without what is the same in all of them.
