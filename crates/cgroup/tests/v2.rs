@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
 
 use cgroup::{
     Access, Cgroup, DeviceKind, DeviceRule, Error, Existing, FreezerState, HugepageLimit, Resources, ThrottleDevice,
@@ -187,7 +188,13 @@ fn statistics_of_every_controller() {
     assert_eq!((stats.pids.current, stats.pids.limit), (1, Some(20)));
     let memory = stats.memory.unwrap();
     assert!(memory.usage > 0 && memory.limit == 64 << 20 && memory.use_hierarchy);
-    assert!(memory.stats.iter().any(|(key, value)| key == "anon" && *value > 0));
+    // The kernel adds up the counters of its processors every two seconds.
+    let counted = || group.full_stats().unwrap().memory.unwrap().stats.iter().any(|(key, n)| key == "anon" && *n > 0);
+    let end = Instant::now() + Duration::from_secs(10);
+    while !counted() {
+        assert!(Instant::now() < end, "no anonymous memory is counted");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert!(memory.stats.len() > memory.docker().count());
     assert!(!stats.cpuset.cpus.is_empty() && !stats.cpuset.mems.is_empty());
     if fs::read_to_string("/proc/pressure/cpu").is_ok() {
