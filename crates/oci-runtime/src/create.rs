@@ -67,9 +67,10 @@ pub(crate) fn make(context: &Context, id: &str, wishes: &Wishes, gate: bool) -> 
     let mut undo = Undo { place: Some(place), group: None, spawning: None, resctrl: Vec::new() };
     let made = build(context, &bundle, wishes, gate, group, assembled, &mut undo);
     match (made, undo.place.take(), undo.spawning.take()) {
-        (Ok(record), Some(place), Some(spawning)) => {
+        (Ok(record), Some(mut place), Some(spawning)) => {
             undo.group = None;
             undo.resctrl.clear();
+            place.unlock();
             Ok(Made { place, record, spawning })
         }
         (made, place, spawning) => {
@@ -227,8 +228,9 @@ pub(crate) fn restore(context: &Context, id: &str, wishes: &Wishes, images: &Ima
     let mut undo = Undo { place: Some(context.store.create(id)?), group: None, spawning: None, resctrl: Vec::new() };
     let record = rebuild(context, &bundle, wishes, images, &mut undo)?;
     match (undo.place.take(), undo.spawning.take()) {
-        (Some(place), Some(spawning)) => {
+        (Some(mut place), Some(spawning)) => {
             undo.group = None;
+            place.unlock();
             Ok(Made { place, record, spawning })
         }
         _ => other("the container went away while it was restored"),

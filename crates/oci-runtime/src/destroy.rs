@@ -19,16 +19,17 @@ const SIGKILL: i32 = 9;
 /// Removes a container that has stopped; with `force` whatever state it is in, and one that never became one too.
 ///
 /// # Errors
-/// [`Error::State`] when it has not stopped, [`Error::NoSuchContainer`] without `force`.
+/// [`Error::State`] when it has not stopped or is being made, [`Error::NoSuchContainer`] without `force`, and a record
+/// that cannot be read: what it names would stay for ever.
 pub(crate) fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
-    let place = match context.store.open(id) {
+    let locked = context.store.open(id).and_then(|mut place| place.lock().map(|()| place));
+    let mut place = match locked {
         Err(Error::NoSuchContainer) if force => return Ok(()),
         other => other?,
     };
     let record = match place.load() {
         // A command was ended before it had made anything.
         Err(Error::NoSuchContainer) => return place.remove(),
-        Err(_) if force => return place.remove(),
         other => other?,
     };
     match alive::status(&place, &record)? {
@@ -43,14 +44,18 @@ pub(crate) fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
             )));
         }
     }
-    destroy(context, &place, &record)
+    destroy(context, &mut place, &record)
 }
 
-/// Removes what is left of a container whose first process has ended.
+/// Removes what is left of a container whose first process has ended, unless another command has.
 ///
 /// # Errors
 /// What of it could not be removed; its directory stays then, so that this can be tried again.
-pub(crate) fn destroy(context: &Context, place: &Place, record: &Record) -> Result<()> {
+pub(crate) fn destroy(context: &Context, place: &mut Place, record: &Record) -> Result<()> {
+    match place.lock() {
+        Err(Error::NoSuchContainer) => return Ok(()),
+        other => other?,
+    }
     // Without a pid namespace of its own its other processes may live on; in a group that dies nothing lives.
     record.group.destroy()?;
     resctrl::remove(&record.resctrl);

@@ -36,6 +36,7 @@ struct Scope {
 
 /// A container's group as it is remembered.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct GroupRecord {
     /// Its directory by controller, the empty name for v2. Empty where the container has no group of its own.
     paths: BTreeMap<String, PathBuf>,

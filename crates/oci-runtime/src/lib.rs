@@ -37,7 +37,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use lexopt::Parser;
-use sys::process::CArray;
 
 use crate::cmd::COMMANDS;
 use crate::context::{Context, GLOBAL};
@@ -49,7 +48,7 @@ use crate::log::Log;
 /// process where one was waited for.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Err(errno) = protect() {
+    if let Err(errno) = sys::exe::protect() {
         let text = format!("cannot execute from where a container cannot write: {errno}");
         Log::default().error(&text);
         return ExitCode::FAILURE;
@@ -99,17 +98,6 @@ pub fn main() -> ExitCode {
 }
 
 const HELP: &[Flag] = &[flags::switch("help", Some('h'), "print this help")];
-
-/// Executes anew from where nothing can be written to the program's file.
-fn protect() -> Result<(), sys::Errno> {
-    use std::os::unix::ffi::OsStringExt;
-    let bytes = |items: Vec<std::ffi::OsString>| items.into_iter().map(OsStringExt::into_vec).collect::<Vec<_>>();
-    let args = bytes(std::env::args_os().collect());
-    let env: Vec<Vec<u8>> =
-        std::env::vars_os().map(|(key, value)| [key.into_vec(), b"=".to_vec(), value.into_vec()].concat()).collect();
-    let array = |items: &[Vec<u8>]| CArray::new(items.iter().map(Vec::as_slice));
-    sys::exe::protect(&array(&args)?, &array(&env)?)
-}
 
 fn usage(error: &Error) -> ExitCode {
     Log::default().error(&error.to_string());

@@ -2,14 +2,19 @@
 //! (`state.json`), the compiled filter for later processes (`seccomp`), and, until it is started, the socket
 //! whose other end waits in the container (`start.sock`).
 //!
-//! Invariant: the directory exists before anything of the container does and goes last, and its record names what
-//! has to be taken away again. So a command killed at any moment leaves something that `delete` removes.
+//! Invariants: the directory exists before anything of the container does and goes last, and its record names what
+//! has to be taken away again. So a command killed at any moment leaves something that `delete` removes. Who makes or
+//! removes a container holds its directory's lock, so that no command takes away what another is making, be it under the
+//! same id a second time.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use oci::Hook;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sys::Errno;
 
@@ -18,6 +23,10 @@ use crate::groups::GroupRecord;
 
 /// Longest id, so that it is one name of a file.
 const MAX_ID: usize = 250;
+
+/// How long a command may take to make or remove a container while another waits for that.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The directory of all containers.
 #[derive(Debug)]
@@ -30,10 +39,13 @@ pub(crate) struct Store {
 pub(crate) struct Place {
     pub(crate) id: String,
     dir: PathBuf,
+    /// The directory, locked (flock(2)).
+    lock: Option<OwnedFd>,
 }
 
-/// What is remembered of a container.
+/// What is remembered of a container. What an older version of this program did not write has its default.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) oci_version: String,
@@ -81,10 +93,10 @@ impl Store {
         if self.root.join(id).symlink_metadata().is_ok() { Err(Error::Exists) } else { Ok(()) }
     }
 
-    /// Makes the directory of a new container; nothing may be there under its id.
+    /// Makes the directory of a new container and locks it; nothing may be there under its id.
     ///
     /// # Errors
-    /// [`Error::Exists`], and what mkdir(2) says.
+    /// [`Error::Exists`], and what mkdir(2) says; [`Error::NoSuchContainer`] when it was removed at once.
     pub(crate) fn create(&self, id: &str) -> Result<Place> {
         check_id(id)?;
         let dir = self.root.join(id);
@@ -106,7 +118,9 @@ impl Store {
             std::io::ErrorKind::AlreadyExists => Error::Exists,
             _ => Error::Other(format!("cannot make the container's directory {}: {error}", dir.display())),
         })?;
-        Ok(Place { id: id.to_owned(), dir })
+        let mut place = Place { id: id.to_owned(), dir, lock: None };
+        place.lock()?;
+        Ok(place)
     }
 
     /// The directory of a container that exists.
@@ -116,7 +130,7 @@ impl Store {
     pub(crate) fn open(&self, id: &str) -> Result<Place> {
         check_id(id)?;
         let dir = self.root.join(id);
-        if dir.is_dir() { Ok(Place { id: id.to_owned(), dir }) } else { Err(Error::NoSuchContainer) }
+        if dir.is_dir() { Ok(Place { id: id.to_owned(), dir, lock: None }) } else { Err(Error::NoSuchContainer) }
     }
 
     /// Every container, by id.
@@ -136,7 +150,7 @@ impl Store {
             if let Some(id) = name.to_str().filter(|id| check_id(id).is_ok())
                 && entry.file_type().is_ok_and(|kind| kind.is_dir())
             {
-                places.push(Place { id: id.to_owned(), dir: entry.path() });
+                places.push(Place { id: id.to_owned(), dir: entry.path(), lock: None });
             }
         }
         places.sort_by(|a, b| a.id.cmp(&b.id));
@@ -147,6 +161,56 @@ impl Store {
 impl Place {
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Keeps other commands from making and removing the container, waiting for one that does. Until the process ends or
+    /// [`Place::unlock`].
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`] when it was removed meanwhile, [`Error::State`] when the other command takes longer
+    /// than ten seconds.
+    pub(crate) fn lock(&mut self) -> Result<()> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let what = || format!("lock the container's directory {}", self.dir.display());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = match rustix::fs::open(&self.dir, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Err(Error::NoSuchContainer),
+            other => other.doing(what)?,
+        };
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(PAUSE),
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::State(format!(
+                        "another command has been making or removing container {} for {} s; wait for it or end it",
+                        self.id,
+                        PATIENCE.as_secs()
+                    )));
+                }
+                Err(errno) => return Err(errno).doing(what),
+            }
+        }
+        // The name may be gone by now, or another container's.
+        let locked = rustix::fs::fstat(&dir).doing(what)?;
+        match rustix::fs::lstat(&self.dir) {
+            Ok(named) if (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino) => {}
+            Ok(_) | Err(Errno::NOENT) => return Err(Error::NoSuchContainer),
+            Err(errno) => return Err(errno).doing(what),
+        }
+        self.lock = Some(dir);
+        Ok(())
+    }
+
+    /// Lets other commands at the container. Processes that have inherited the descriptor hold nothing any more.
+    pub(crate) fn unlock(&mut self) {
+        if let Some(dir) = self.lock.take() {
+            let _ = rustix::fs::flock(&dir, FlockOperation::Unlock);
+        }
     }
 
     /// The socket at whose other end a created container waits to be started.
@@ -192,8 +256,13 @@ impl Place {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoSuchContainer),
             other => other.doing(|| format!("read {}", path.display()))?,
         };
-        serde_json::from_slice(&text)
-            .map_err(|error| Error::Other(format!("the record {} cannot be read: {error}", path.display())))
+        serde_json::from_slice(&text).map_err(|error| {
+            Error::Other(format!(
+                "the record {} cannot be read, which names the container's processes and groups: {error}; mend it, or end them and remove {}",
+                path.display(),
+                self.dir.display()
+            ))
+        })
     }
 
     /// Keeps the compiled filter for later processes.
@@ -280,7 +349,8 @@ mod tests {
     fn a_record_comes_back_and_a_gate_is_claimed_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::at(dir.path().join("deep/root"));
-        let place = store.create("one").unwrap();
+        let mut place = store.create("one").unwrap();
+        place.unlock();
         assert!(matches!(store.create("one"), Err(Error::Exists)));
         assert!(matches!(place.load(), Err(Error::NoSuchContainer)));
         place.save(&Record { id: "one".to_owned(), pid: 7, ..Record::default() }).unwrap();

@@ -42,7 +42,8 @@ pub(crate) fn start(mut command: Command) -> Running {
 }
 
 /// Starts it. While an attack that has the program's file in its hands asks to write to it, and until the kernel has
-/// refused that for its mount, nobody can execute the file (`ETXTBSY`, execve(2)): moments, of which there are few.
+/// refused that for its mount, nobody can execute the file (`ETXTBSY`, execve(2)). Only who may trace the host's
+/// processes has it in its hands.
 fn spawn(command: &mut Command) -> std::io::Result<Child> {
     for _ in 0..50 {
         match command.spawn() {

@@ -1,10 +1,11 @@
 // Tries to write to every program that is executed and is not the image's own: the runtime is, whenever it brings a
 // process into the container (CVE-2019-5736). Runs until it is killed. Usage: overwrite RESULT [DESCRIPTOR]
 //
-// RESULT gets a line the first time something happens: "handle" when a foreign program could be named, "direct E" and
-// "through E" for each error number of an attempt to open it for writing, "write E" when it could be opened and not
-// written to, "WRITTEN" when it was changed. DESCRIPTOR is one already open on a foreign program. Then the attempts go
-// on in a process of their own for 50 ms, in which whoever waits for this one, and keeps its program busy, can end.
+// RESULT gets a line the first time something happens: "looking" before the first look, "handle" when a foreign program
+// could be named, "direct E" and "through E" for each error number of an attempt to open it for writing, "write E" when
+// it could be opened and not written to, "WRITTEN" when it was changed. DESCRIPTOR is one already open on a foreign
+// program. Then the attempts go on in a process of their own for 50 ms, in which whoever waits for this one, and keeps
+// its program busy, can end.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -91,6 +92,7 @@ int main(int argc, char **argv)
 		say("done", 0);
 		return 0;
 	}
+	say("looking", 0);
 	for (;;) {
 		DIR *proc = opendir("/proc");
 		struct dirent *entry;

@@ -108,7 +108,7 @@ fn images(given: &Given) -> Result<Images> {
 }
 
 pub(crate) fn checkpoint(context: &Context, given: &Given) -> Result<u8> {
-    let place = context.store.open(given.id()?)?;
+    let mut place = context.store.open(given.id()?)?;
     let record = place.load()?;
     match alive::status(&place, &record)? {
         Status::Running | Status::Paused => {}
@@ -122,7 +122,7 @@ pub(crate) fn checkpoint(context: &Context, given: &Given) -> Result<u8> {
     criu::dump(&record, &spec, &images(given)?, pre, leave)?;
     if !pre && !leave {
         destroy::wait_gone(&place, &record)?;
-        destroy::destroy(context, &place, &record)?;
+        destroy::destroy(context, &mut place, &record)?;
     }
     Ok(0)
 }
@@ -144,6 +144,6 @@ pub(crate) fn restore(context: &Context, given: &Given) -> Result<u8> {
     let mut made = create::restore(context, given.id()?, &wishes, &images)?;
     let Some(signals) = signals else { return Ok(0) };
     let ended = foreground::attend(&mut made.spawning, &signals);
-    destroy::destroy(context, &made.place, &made.record)?;
+    destroy::destroy(context, &mut made.place, &made.record)?;
     ended
 }

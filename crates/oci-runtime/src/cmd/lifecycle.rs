@@ -99,13 +99,13 @@ pub(crate) fn run(context: &Context, given: &Given) -> Result<u8> {
     if let Err(error) = starting::go_on(context, &mut made) {
         let _ = sys::process::pidfd_signal(made.spawning.pidfd.as_fd(), 9);
         let _ = sys::process::wait_for(made.spawning.pid);
-        let _ = destroy::destroy(context, &made.place, &made.record);
+        let _ = destroy::destroy(context, &mut made.place, &made.record);
         return Err(error);
     }
     let Some(signals) = signals else { return Ok(0) };
     let ended = foreground::attend(&mut made.spawning, &signals);
     if !given.has("keep") {
-        destroy::destroy(context, &made.place, &made.record)?;
+        destroy::destroy(context, &mut made.place, &made.record)?;
     }
     ended
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, reason = "tests talk to whoever runs them")]
 
 mod annotations;
+mod at_once;
 mod capabilities;
 mod cgroups;
 mod checkpoint;
