@@ -332,11 +332,12 @@ fn finish(
     confine::own_standard_streams(process.uid);
     let target = Target::new(process)?;
     if stages.holds(Point::Ready) {
-        target.look_up(process)?;
-        // Held for as long as it takes: with nothing of the host's that whoever gets hold of it could use.
+        // Held for as long as it takes: with nothing of the host's that whoever gets hold of it could use, nor the
+        // program's name lead to.
         let keep: Vec<BorrowedFd<'_>> =
             labels.files().chain(slave.as_ref().map(AsFd::as_fd)).chain(stages.kept()).collect();
         confine::close_descriptors(process.preserve_fds, &keep, reporter)?;
+        target.look_up(process)?;
     }
     pass(Point::Ready, stages, reporter)?;
     if with_init {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use oci_tests::{Bundle, Canary, Container, Environment, Output, Runtime, eventually};
 
@@ -23,9 +24,9 @@ fn paths(fd: u32, links: &str) -> Vec<String> {
 /// Numbers under which the caller leaks.
 const LEAKED: [u32; 6] = [3, 4, 7, 8, 9, 20];
 
-/// A runtime whose caller has the canary's directory open under some numbers.
-fn leaky(canary: &Canary) -> Runtime {
-    let dir = canary.dir().display();
+/// A runtime whose caller has a directory of the host open under some numbers.
+fn leaky(dir: &Path) -> Runtime {
+    let dir = dir.display();
     let opens: Vec<String> = LEAKED.iter().map(|fd| format!("exec {fd}<{dir};")).collect();
     Runtime::new().wrapped(["bash", "-c", &format!("{} exec \"$0\" \"$@\"", opens.join(" "))])
 }
@@ -45,7 +46,7 @@ fn assert_contained(output: &Output, canary: &Canary) {
 fn no_working_directory_of_a_run_leads_out_through_a_descriptor() {
     let Some(_) = Environment::get() else { return };
     let canary = Canary::new();
-    let runtime = leaky(&canary);
+    let runtime = leaky(canary.dir());
     for fd in 3..64 {
         for path in paths(fd, "/dev/fd") {
             let bundle = Bundle::new().cwd(&path).shell(&climb(&canary));
@@ -58,7 +59,7 @@ fn no_working_directory_of_a_run_leads_out_through_a_descriptor() {
 fn no_working_directory_of_an_exec_leads_out_through_a_descriptor() {
     let Some(_) = Environment::get() else { return };
     let canary = Canary::new();
-    let runtime = leaky(&canary);
+    let runtime = leaky(canary.dir());
     // Links of the image, too: what is checked is where one arrives.
     let bundle = (3..64)
         .fold(Bundle::new().idle(), |bundle, fd| bundle.link(&format!("/work/{fd}"), format!("/proc/self/fd/{fd}")));
@@ -75,7 +76,7 @@ fn no_working_directory_of_an_exec_leads_out_through_a_descriptor() {
 fn standard_streams_are_all_a_process_is_born_with() {
     let Some(_) = Environment::get() else { return };
     let canary = Canary::new();
-    let runtime = leaky(&canary);
+    let runtime = leaky(canary.dir());
     let bundle = Bundle::new().idle();
     let container = runtime.start(&bundle);
     assert_eq!(held(container.pid()), [0, 1, 2]);
@@ -86,7 +87,7 @@ fn standard_streams_are_all_a_process_is_born_with() {
 fn preserved_descriptors_are_those_asked_for_and_no_more() {
     let Some(_) = Environment::get() else { return };
     let canary = Canary::new();
-    let runtime = leaky(&canary);
+    let runtime = leaky(canary.dir());
     let bundle = Bundle::new().idle();
     let container = runtime.start_with(&bundle, &["--preserve-fds", "1"]);
     assert_eq!(held(container.pid()), [0, 1, 2, 3]);
@@ -122,7 +123,7 @@ fn held(pid: i32) -> Vec<u32> {
 fn the_waiting_process_holds_no_directory_of_the_host() {
     let Some(_) = Environment::get() else { return };
     let canary = Canary::new();
-    let runtime = leaky(&canary);
+    let runtime = leaky(canary.dir());
     let bundle = Bundle::new();
     let container = runtime.create(&bundle);
     let pid = container.pid();
@@ -139,4 +140,21 @@ fn the_waiting_process_holds_no_directory_of_the_host() {
         );
     }
     drop(canary);
+}
+
+/// Whether the program is there is told by `create`: not whether it is on the host.
+#[test]
+fn programs_are_not_looked_for_through_a_descriptor() {
+    let Some(_) = Environment::get() else { return };
+    let _canary = Canary::new();
+    let dir = tempfile::tempdir().expect("a directory of the host");
+    fs::copy("/bin/true", dir.path().join("tool")).expect("a program of the host");
+    let runtime = leaky(dir.path());
+    for fd in LEAKED {
+        let bundle = Bundle::new().args(&[format!("/proc/self/fd/{fd}/tool")]);
+        runtime.prepare(&bundle);
+        let output = runtime.finish(runtime.command_on("create", &bundle, &[]));
+        let _ = runtime.call(&["delete", "--force", bundle.id()]);
+        assert!(!output.success(), "create has found a program of the host: {output}");
+    }
 }

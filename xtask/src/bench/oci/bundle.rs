@@ -70,12 +70,21 @@ pub fn make(dir: &Path, parent: &str, name: &str) -> Result<Bundles> {
     Ok(bundles)
 }
 
-/// Removes the parent group, which no runtime made for itself, from every hierarchy.
+/// Removes the parent group, which no runtime made for itself, and what one left in it, from every hierarchy.
 pub fn forget(parent: &str) {
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        let _ = fs::remove_dir(hierarchy.path().join(parent));
+    fn remove(group: &Path) {
+        for below in fs::read_dir(group).into_iter().flatten().flatten() {
+            if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove(&below.path());
+            }
+        }
+        let _ = fs::remove_dir(group);
     }
-    let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(parent));
+    let root = Path::new("/sys/fs/cgroup");
+    for hierarchy in fs::read_dir(root).into_iter().flatten().flatten() {
+        remove(&hierarchy.path().join(parent));
+    }
+    remove(&root.join(parent));
 }
 
 fn compile(source: &Path, program: &Path) -> Result<()> {
