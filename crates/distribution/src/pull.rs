@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::manifest::{ACCEPT, Descriptor, Document, ImageFacts, Rejection, choose};
 use crate::progress::{LayerStatus, Progress};
-use crate::repository::Repository;
+use crate::repository::{Purpose, Repository};
 use crate::sink::{Chunk, ContentSink, LayerStream, SinkError};
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -90,7 +90,7 @@ impl Client {
         let reference = request.reference.clone().with_default_tag();
         let name = reference.manifest_name();
         let (top, repository) = self
-            .with_repository(&reference, request.credentials.as_ref(), async |repository| {
+            .with_repository(&reference, request.credentials.as_ref(), Purpose::Pull, async |repository| {
                 fetch_manifest(repository, &name, reference.digest().copied(), None).await
             })
             .await?;
@@ -122,6 +122,9 @@ impl Client {
 
         let pairs: Vec<(Descriptor, DiffId)> = layers.iter().cloned().zip(facts.diff_ids).collect();
         let fetched = fetch_layers(self, &repository, &pairs, &sink, &tell).await?;
+        for blob in pairs.iter().map(|(blob, _)| blob).chain([config]) {
+            self.holders.note(reference.domain(), reference.path(), blob.digest);
+        }
 
         let target = index.as_ref().unwrap_or(&manifest).descriptor.clone();
         let mut documents = vec![(config.clone(), config_bytes), (manifest.descriptor.clone(), manifest.bytes.clone())];
@@ -148,7 +151,7 @@ impl Client {
         let reference = reference.clone().with_default_tag();
         let name = reference.manifest_name();
         let (top, repository) = self
-            .with_repository(&reference, credentials, async |repository| {
+            .with_repository(&reference, credentials, Purpose::Pull, async |repository| {
                 fetch_manifest(repository, &name, reference.digest().copied(), None).await
             })
             .await?;

@@ -19,10 +19,12 @@ mod pattern;
 mod places;
 mod prune;
 mod pull;
+mod push;
 mod remove;
 mod save;
 mod sink;
 mod tag;
+mod telling;
 mod usage;
 mod verified;
 

@@ -107,3 +107,78 @@ fn a_pulled_layer_that_lies_is_refused() {
     let left = fs::read_dir(layers).into_iter().flatten().flatten().filter(|entry| entry.file_name().len() == 64);
     assert_eq!(left.count(), 0, "no layer stays");
 }
+
+/// Digest the registry has for a name, as another client sees it.
+fn digest_at(registry: &Registry, name: &str) -> String {
+    let output = Command::new("skopeo")
+        .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
+        .arg(format!("docker://{}/{name}", registry.address))
+        .output()
+        .expect("skopeo runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn push_and_pull_back() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    for (number, client) in daemon.clients().into_iter().enumerate() {
+        let (first, second) = (format!("team/a{number}:1"), format!("team/b{number}:1"));
+        // Something of its own in each round, as a registry keeps the last round's layers.
+        client.run(&["run", "--name", "changed", "busybox", "sh", "-c", &format!("echo {number} >/own")]);
+        client.run(&["commit", "changed", &format!("{}/{first}", registry.address)]);
+        client.run(&["rm", "changed"]);
+        let name = format!("{}/{first}", registry.address);
+        let pushed = client.run(&["push", &name]);
+        let repository = name.rsplit_once(':').unwrap().0;
+        assert!(pushed.contains(&format!("The push refers to repository [{repository}]")), "{pushed}");
+        assert!(pushed.contains(": Pushed"), "{pushed}");
+        let id = client.json(&["image", "inspect", &name])[0]["Id"].as_str().unwrap().to_owned();
+        assert!(pushed.contains(&format!("1: digest: {id} size: ")), "{pushed}");
+        assert_eq!(digest_at(&registry, &first), id);
+
+        let again = client.run(&["push", &name]);
+        assert!(again.contains("Layer already exists") && !again.contains("Pushed"), "{again}");
+        let other = format!("{}/{second}", registry.address);
+        client.run(&["tag", &name, &other]);
+        let mounted = client.run(&["push", &other]);
+        assert!(mounted.contains(&format!("Mounted from team/a{number}")) && !mounted.contains("Pushed"), "{mounted}");
+
+        client.run(&["rmi", &name, &other]);
+        let pulled = client.run(&["pull", &name]);
+        assert!(pulled.contains(&format!("Digest: {id}")), "{pulled}");
+        assert_eq!(client.run(&["run", "--rm", &name, "cat", "/own"]), number.to_string());
+        client.run(&["rmi", &name]);
+    }
+    let nosuch = format!("{}/nosuch:1", registry.address);
+    daemon.docker().try_run(&["push", &nosuch]).expect_error(1, "An image does not exist locally with the tag");
+    daemon.docker().run(&["tag", "busybox", "127.0.0.1:1/x:1"]);
+    daemon.docker().try_run(&["push", "127.0.0.1:1/x:1"]).expect_error(1, "connection refused");
+}
+
+#[test]
+fn all_tags_go_and_come() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    let repository = format!("{}/many", registry.address);
+    for tag in ["1", "2", "latest"] {
+        daemon.docker().run(&["tag", "busybox", &format!("{repository}:{tag}")]);
+    }
+    for client in daemon.clients() {
+        let pushed = client.run(&["push", "--all-tags", &repository]);
+        assert_eq!(pushed.matches(": digest: sha256:").count(), 3, "{pushed}");
+        for tag in ["1", "2", "latest"] {
+            client.run(&["rmi", &format!("{repository}:{tag}")]);
+        }
+        let pulled = client.run(&["pull", "--all-tags", &repository]);
+        assert_eq!(pulled.matches("Digest: sha256:").count(), 3, "{pulled}");
+        assert_eq!(client.run(&["images", "-q", &repository]).lines().count(), 3);
+    }
+    // Without a tag one means `latest`.
+    let pushed = daemon.dhow().run(&["push", &repository]);
+    assert!(pushed.starts_with("Using default tag: latest"), "{pushed}");
+    assert_eq!(pushed.matches(": digest: sha256:").count(), 1, "{pushed}");
+}
