@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sys::path::{Dir, Root};
 use types::{DiffId, Digest};
 
-use crate::content::{Blobs, Ingest, Layers};
+use crate::content::{Blobs, Ingest, Layers, Partials};
 use crate::error::{Error, Result};
 
 /// The image store of one data directory.
@@ -23,6 +23,7 @@ pub struct Store {
     blobs: Blobs,
     layers: Layers,
     ingest: Arc<Dir>,
+    partials: Partials,
     pins: Pins,
     /// Held for as long as the store is open.
     _lock: File,
@@ -63,6 +64,7 @@ impl Store {
         for entry in ingest.list().map_err(fail())? {
             ingest.remove_tree(&entry.name).map_err(fail())?;
         }
+        let partials = Partials::open(&root)?;
         let layers = Layers::open(&root, path)?;
         root.create_dir_all("containers", private).map_err(fail())?;
         crate::overlay::sweep(&root, path).map_err(fail())?;
@@ -72,6 +74,7 @@ impl Store {
             blobs,
             layers,
             ingest,
+            partials,
             pins: Pins::default(),
             _lock: File::from(lock),
         }))
@@ -138,6 +141,18 @@ impl Store {
 
     pub(crate) fn ingest_dir(&self) -> &Arc<Dir> {
         &self.ingest
+    }
+
+    /// Removes what broken pulls have left of blobs, except what is being gone on with; gives its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_partials(&self) -> Result<u64> {
+        self.partials.sweep(std::time::Duration::ZERO)
+    }
+
+    pub(crate) fn partials(&self) -> &Partials {
+        &self.partials
     }
 
     pub(crate) fn pins(&self) -> &Pins {

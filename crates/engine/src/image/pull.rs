@@ -105,7 +105,7 @@ async fn pull(
     let _alone = gate.lock().await;
     let current = images.index().get(&reference.to_string()).map(|entry| entry.record.target.digest);
     let ingest = Arc::new(images.store.ingest());
-    let sink = Arc::new(Sink { ingest: Arc::clone(&ingest), verified: Arc::clone(&images.verified) });
+    let sink = Arc::new(Sink::new(Arc::clone(&ingest), Arc::clone(&images.verified)));
     let request = PullRequest {
         reference: reference.clone(),
         platform: options.platform,

@@ -8,13 +8,15 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 use layer::tar::{Limits, Reader};
 use layer::{Codec, Decompress, DigestReader};
 use sys::path::Root;
 use types::{DiffId, Digest};
 
-use super::{BlobWriter, PendingBlob, PendingLayer};
+use super::ahead::ahead;
+use super::{BlobWriter, Partial, PendingBlob, PendingLayer};
 use crate::error::{Error, Result};
 use crate::model::{Descriptor, media_type};
 use crate::store::Store;
@@ -137,20 +139,60 @@ impl Ingest {
     /// Those of the archive, [`Error::Digest`], [`Error::Size`], [`Error::Write`] (disk full included).
     pub fn layer(
         &self,
-        reader: impl Read,
+        reader: impl Read + Send,
         expected: Option<(&Digest, u64)>,
         diff_id: Option<&DiffId>,
     ) -> Result<LayerInfo> {
-        let mut writer = self.blob_writer()?;
+        self.take_layer(self.blob_writer()?, reader, expected, diff_id)
+    }
+
+    /// What earlier tries left of a blob of `size` bytes, to be given to [`Ingest::rest_of_layer`]. Nothing
+    /// is there while somebody else takes the same blob in.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn partial(&self, digest: &Digest, size: u64) -> Result<Option<Partial>> {
+        self.store.partials().claim(digest, size)
+    }
+
+    /// Takes a layer of which a part is there: `reader` gives the bytes behind [`Partial::offset`]. When
+    /// the reader fails, what came so far is kept for another try; any other failure removes it.
+    ///
+    /// # Errors
+    /// As [`Ingest::layer`].
+    pub fn rest_of_layer(
+        &self,
+        partial: Partial,
+        reader: impl Read + Send,
+        expected: (&Digest, u64),
+        diff_id: Option<&DiffId>,
+    ) -> Result<LayerInfo> {
+        self.take_layer(partial.writer, partial.prefix.chain(reader), Some(expected), diff_id)
+    }
+
+    fn take_layer(
+        &self,
+        mut writer: BlobWriter,
+        reader: impl Read + Send,
+        expected: Option<(&Digest, u64)>,
+        diff_id: Option<&DiffId>,
+    ) -> Result<LayerInfo> {
         if let Some((_, size)) = expected {
             writer = writer.limited(size);
         }
-        let tee = Tee { inner: reader, out: writer };
-        let (tee, codec, uncompressed, mut pending, size, opaque) = self.unpack(tee)?;
-        let blob = tee.out.finish();
+        let mut tee = Tee { inner: reader, out: Some(writer), broken: false };
+        let unpacked = self.unpack(&mut tee);
+        let Some(writer) = tee.out.take() else { return Err(Error::io("cannot store a layer")(ended())) };
+        if tee.broken {
+            writer.leave();
+            return Err(unpacked.map_or_else(|error| error, |_| Error::io("cannot store a layer")(ended())));
+        }
+        let (codec, uncompressed, mut pending, size, opaque) = unpacked?;
+        let mut blob = writer.finish();
         check("layer", &blob, expected)?;
         let found = uncompressed.unwrap_or(DiffId(blob.digest));
         check_diff_id(found, diff_id)?;
+        blob.keep();
         pending.complete(found, size, opaque)?;
         let info = LayerInfo { diff_id: found, size, blob: blob.digest, blob_size: blob.size, codec };
         // Formats a manifest has no name for are kept uncompressed.
@@ -170,8 +212,9 @@ impl Ingest {
     /// As [`Ingest::layer`]; [`Error::NoBlob`].
     pub fn unpack_blob(&self, digest: &Digest, diff_id: Option<&DiffId>) -> Result<LayerInfo> {
         let file = self.open_blob(digest)?;
-        let (reader, codec, uncompressed, mut pending, size, opaque) = self.unpack(DigestReader::new(file))?;
-        let (_, actual, blob_size) = reader.into_parts();
+        let mut reader = DigestReader::new(file);
+        let (codec, uncompressed, mut pending, size, opaque) = self.unpack(&mut reader)?;
+        let (actual, blob_size) = reader.finish();
         let actual = Digest::sha256(actual);
         if actual != *digest {
             return Err(Error::Digest { what: "stored blob", expected: *digest, actual });
@@ -283,23 +326,29 @@ impl Ingest {
         self.lock().layers.entry(layer.diff_id).or_insert(layer);
     }
 
-    /// Decompresses, digests and applies; the digest is `None` when nothing was compressed.
-    fn unpack<R: Read>(&self, reader: R) -> Result<(R, Codec, Option<DiffId>, PendingLayer, u64, bool)> {
+    /// Decompresses, digests and applies, each on a thread of its own; the digest is `None` when nothing
+    /// was compressed. All of `reader` has been read when it succeeds.
+    fn unpack(&self, reader: impl Read + Send) -> Result<(Codec, Option<DiffId>, PendingLayer, u64, bool)> {
         let failed = |error: io::Error| Error::Tar(error.into());
         let decompress = Decompress::new(reader, self.limits.total_bytes.saturating_mul(2)).map_err(failed)?;
         let codec = decompress.codec();
         let (pending, root) = self.store.layers().create()?;
-        if codec == Codec::Plain {
-            // The archive's digest is the blob's own.
-            let mut archive = Reader::new(decompress, self.limits);
-            let applied = self.apply(&root, &mut archive)?;
-            return Ok((archive.into_inner().into_inner(), codec, None, pending, applied.0, applied.1));
-        }
-        let mut archive = Reader::new(DigestReader::new(decompress), self.limits);
-        let applied = self.apply(&root, &mut archive)?;
-        let (decompress, digest, _) = archive.into_inner().into_parts();
-        let diff_id = DiffId(Digest::sha256(digest));
-        Ok((decompress.into_inner(), codec, Some(diff_id), pending, applied.0, applied.1))
+        let stage = |error: io::Error| Error::io("cannot start a thread to unpack a layer")(error);
+        std::thread::scope(|scope| {
+            if codec == Codec::Plain {
+                // The archive's digest is the blob's own.
+                let (plain, source) = ahead(scope, "ingest-read", decompress).map_err(stage)?;
+                let applied = self.apply(&root, &mut Reader::new(plain, self.limits))?;
+                joined(source)?;
+                return Ok((codec, None, pending, applied.0, applied.1));
+            }
+            let (inflated, source) = ahead(scope, "ingest-inflate", decompress).map_err(stage)?;
+            let (digested, digest) = ahead(scope, "ingest-digest", DigestReader::new(inflated)).map_err(stage)?;
+            let applied = self.apply(&root, &mut Reader::new(digested, self.limits))?;
+            let diff_id = DiffId(Digest::sha256(joined(digest)?.finish().0));
+            joined(source)?;
+            Ok((codec, Some(diff_id), pending, applied.0, applied.1))
+        })
     }
 
     fn apply<R: Read>(&self, root: &Root, archive: &mut Reader<R>) -> Result<(u64, bool)> {
@@ -338,18 +387,35 @@ impl Drop for Ingest {
     }
 }
 
+/// What a stage was reading from.
+fn joined<R>(thread: ScopedJoinHandle<'_, R>) -> Result<R> {
+    thread.join().map_err(|_| Error::io("cannot unpack a layer")(io::Error::other("a stage of unpacking panicked")))
+}
+
 /// Copies what is read into the blob.
 struct Tee<R> {
     inner: R,
-    out: BlobWriter,
+    out: Option<BlobWriter>,
+    /// The reader failed, as opposed to what came out of it.
+    broken: bool,
 }
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.out.write_all(&buffer[..read])?;
+        let read = match self.inner.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                self.broken = true;
+                return Err(error);
+            }
+            other => other?,
+        };
+        self.out.as_mut().ok_or_else(ended)?.write_all(&buffer[..read])?;
         Ok(read)
     }
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF")
 }
 
 fn check(what: &'static str, blob: &PendingBlob, expected: Option<(&Digest, u64)>) -> Result<()> {

@@ -1,18 +1,22 @@
 //! What images are made of: blobs as they came, layers as directories, and the way in for both.
 
+mod ahead;
 mod blobs;
 mod ingest;
 mod layers;
+mod partial;
 mod stream;
 mod writer;
 
 pub use blobs::{Blob, Blobs};
 pub use ingest::{Ingest, LayerInfo};
 pub use layers::Layers;
+pub use partial::Partial;
 pub use stream::ChunkReader;
 pub use writer::BlobWriter;
 
 pub(crate) use layers::PendingLayer;
+pub(crate) use partial::Partials;
 pub(crate) use writer::PendingBlob;
 
 use std::ffi::OsString;

@@ -182,3 +182,86 @@ fn all_tags_go_and_come() {
     assert!(pushed.starts_with("Using default tag: latest"), "{pushed}");
     assert_eq!(pushed.matches(": digest: sha256:").count(), 1, "{pushed}");
 }
+
+/// Passes on what comes, counts what goes to the client, and can be told to slow down.
+struct Proxy {
+    address: String,
+    sent: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    slow: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Proxy {
+    fn before(upstream: &str) -> Self {
+        use std::io::{Read, Write};
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (sent, slow) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+        let (counted, slowed, upstream) = (Arc::clone(&sent), Arc::clone(&slow), upstream.to_owned());
+        // Threads end with the connections, and at the latest with the tests' process.
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = std::net::TcpStream::connect(&upstream) else { continue };
+                let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from_client, &mut to_server);
+                    let _ = to_server.shutdown(std::net::Shutdown::Write);
+                });
+                let (counted, slowed) = (Arc::clone(&counted), Arc::clone(&slowed));
+                std::thread::spawn(move || {
+                    let (mut client, mut server) = (client, server);
+                    let mut buffer = [0; 64 * 1024];
+                    while let Ok(read @ 1..) = server.read(&mut buffer) {
+                        if client.write_all(&buffer[..read]).is_err() {
+                            break;
+                        }
+                        let all = counted.fetch_add(read as u64, Ordering::Relaxed);
+                        if slowed.load(Ordering::Relaxed) && all > 1 << 20 {
+                            std::thread::sleep(std::time::Duration::from_millis(10));
+                        }
+                    }
+                    let _ = client.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        });
+        Self { address, sent, slow }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_killed_daemon_fetches_only_the_rest() {
+    let Some(mut daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    // As large as the promise says in long runs.
+    let mib: u64 = if daemon.environment.long { 350 } else { 24 };
+    let registry = Registry::start();
+    let name = format!("{}/large:1", registry.address);
+    let script = format!("dd if=/dev/urandom of=/large bs=1M count={mib} 2>/dev/null");
+    daemon.docker().run(&["run", "--name", "large", "busybox", "sh", "-c", &script]);
+    daemon.docker().run(&["commit", "large", &name]);
+    daemon.docker().run(&["push", &name]);
+    daemon.docker().run(&["rm", "large"]);
+    daemon.docker().run(&["rmi", &name, "busybox"]);
+
+    let proxy = Proxy::before(&registry.address);
+    let name = name.replace(&registry.address, &proxy.address);
+    let mut pulling =
+        daemon.docker().command(&["pull", &name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let third = (mib << 20) / 3;
+    eventually(120, "a third of the pull", || proxy.sent() > third);
+    daemon.kill();
+    let _ = pulling.wait();
+    let before = proxy.sent();
+    proxy.slow.store(false, std::sync::atomic::Ordering::Relaxed);
+    daemon.launch();
+    daemon.docker().run(&["pull", &name]);
+    let (all, rest) = (mib << 20, proxy.sent() - before);
+    // Some MiB were between the proxy and the disk when the daemon was killed.
+    assert!(rest < all - third + (8 << 20), "{rest} bytes of {all} came once more, {before} had come");
+    assert!(daemon.docker().run(&["run", "--rm", &name, "ls", "-l", "/large"]).contains(&(mib << 20).to_string()));
+}
