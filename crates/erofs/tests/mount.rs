@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Members, archive, isolated};
+use common::{Members, archive, index, isolated};
 use erofs::Error;
 use layer::tar::{Entry, Kind};
 
@@ -317,5 +317,115 @@ fn times_that_would_go_astray() {
             assert!(matches!(error, Error::Unsupported(_)), "{error}");
         }
         place.check_members(&[dir("d"), file("d", b"1")]);
+    });
+}
+
+#[test]
+fn holes() {
+    isolated(|place| {
+        // Data (offset, length) of files in the old GNU format, and whether an index can show it.
+        let rows: [(u64, &[(u64, u64)], bool); 10] = [
+            (1 << 20, &[(4096, 4096), (65_536, 512)], true),
+            (1_000_000, &[(0, 512), (999_936, 64)], true),
+            (1_000_000, &[], true),
+            (10_000, &[(0, 8192)], true),
+            (10_000, &[(0, 10_000)], true),
+            (10_000, &[(512, 1024), (1536, 512), (2048, 7952)], true),
+            (0, &[], true),
+            (10_000, &[(100, 512)], false),
+            (10_000, &[(512, 100)], false),
+            (1 << 39, &[(512, 512)], false),
+        ];
+        let mut all = Vec::new();
+        for (number, (size, regions, shown)) in rows.into_iter().enumerate() {
+            let member = sparse(&format!("f{number}"), size, regions);
+            let tar = [&member[..], &archive(&[file("after", b"1")])].concat();
+            match place.check(&tar) {
+                Ok(_) => assert!(shown, "{size} {regions:?}"),
+                Err(Error::Unsupported(_)) => assert!(!shown, "{size} {regions:?}"),
+                Err(e) => panic!("{e}"),
+            }
+            if shown {
+                all.extend_from_slice(&member);
+            }
+        }
+        all.extend_from_slice(&archive(&[link("hard", Kind::HardLink, "f0")]));
+        place.check(&all).unwrap();
+    });
+}
+
+/// A member of the old GNU sparse format.
+fn sparse(name: &str, size: u64, regions: &[(u64, u64)]) -> Vec<u8> {
+    let octal = |value: u64, len: usize| format!("{value:0len$o}").into_bytes();
+    let mut header = [0_u8; 512];
+    let mut put = |at: usize, value: &[u8]| header[at..at + value.len()].copy_from_slice(value);
+    let stored: u64 = regions.iter().map(|(_, length)| length).sum();
+    put(0, name.as_bytes());
+    put(100, b"0000644\x000000000\x000000000\0");
+    put(124, &octal(stored, 11));
+    put(136, &octal(1_000_000_000, 11));
+    put(148, b"        S");
+    put(257, b"ustar  \0");
+    for (index, (offset, length)) in regions.iter().enumerate() {
+        put(386 + 24 * index, &octal(*offset, 11));
+        put(398 + 24 * index, &octal(*length, 11));
+    }
+    put(483, &octal(size, 11));
+    let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
+    header[148..154].copy_from_slice(&octal(sum, 6));
+    header[154] = 0;
+    let mut out = header.to_vec();
+    out.extend((0..stored).map(|at| (at / 512 + at % 251) as u8 | 1));
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+#[test]
+fn damage_is_seen() {
+    isolated(|place| {
+        let tar = archive(&[file("f", b"1")]);
+        let (mut image, _) = index(&tar).unwrap();
+        assert!(place.accepted(&tar, &image));
+        image[1024 + 130] ^= 1;
+        assert!(!place.accepted(&tar, &image), "the checksum covers the table of devices");
+    });
+}
+
+#[test]
+fn stacks_on_other_layers() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    isolated(|place| {
+        let lower = place.trees().join("lower");
+        for name in ["gone", "opaque/old", "kept/old", "replaced/old"] {
+            std::fs::create_dir_all(lower.join(name)).unwrap();
+        }
+        let tar = archive(&[
+            file(".wh.gone", b""),
+            dir("opaque"),
+            file("opaque/.wh..wh..opq", b""),
+            file("opaque/new", b"1"),
+            file("kept/new", b"2"),
+            file(".wh.replaced", b""),
+            dir("replaced"),
+            file("replaced/new", b"3"),
+        ]);
+        let (image, _) = index(&tar).unwrap();
+        let merged = place.trees().join("merged");
+        std::fs::create_dir(&merged).unwrap();
+        let names = place.mounted(&tar, &image, |upper| {
+            let options = format!("lowerdir={}:{}", upper.display(), lower.display());
+            let options = std::ffi::CString::new(options).unwrap();
+            mount("overlay", &merged, "overlay", MountFlags::RDONLY, &*options).unwrap();
+            let mut names = Vec::new();
+            for top in std::fs::read_dir(&merged).unwrap().map(Result::unwrap) {
+                for below in std::fs::read_dir(top.path()).unwrap().map(Result::unwrap) {
+                    names.push(below.path().strip_prefix(&merged).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+            unmount(&merged, UnmountFlags::DETACH).unwrap();
+            names.sort();
+            names
+        });
+        assert_eq!(names, ["kept/new", "kept/old", "opaque/new", "replaced/new"]);
     });
 }
