@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("docker-types", &["types"]),
     ("layer", &[]),
+    ("erofs", &["layer", "types"]),
     ("launch", &[]),
     ("seccomp", &[]),
     ("sys", &[]),
@@ -63,10 +64,10 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// container; the pure crates promise that they do no I/O.
 const FORBIDDEN: &[(&[&str], &[&str])] = &[
     (
-        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch"],
+        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch", "erofs"],
         &["tokio", "anyhow", "serde_json", "clap", "regex"],
     ),
-    (&["types", "docker-types", "layer", "launch"], &["rustix", "tokio"]),
+    (&["types", "docker-types", "layer", "launch", "erofs"], &["rustix", "tokio"]),
     (&["engine"], &["axum", "api"]),
 ];
 
