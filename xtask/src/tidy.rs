@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("shim", &["launch", "runtime", "sys"]),
     ("oci", &["seccomp", "types"]),
     ("oci-runtime", &["cgroup", "launch", "netlink", "oci", "runtime", "seccomp", "sys", "types"]),
-    ("store", &["layer", "sys", "types"]),
+    ("store", &["erofs", "layer", "sys", "types"]),
     ("state", &["types"]),
     ("distribution", &["types"]),
     ("network", &["netlink", "sys", "types"]),

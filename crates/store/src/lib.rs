@@ -14,6 +14,6 @@ pub mod model;
 pub mod overlay;
 pub mod tree;
 
-pub use content::{Blob, BlobWriter, Blobs, ChunkReader, Ingest, LayerInfo, Layers, Partial};
+pub use content::{Blob, BlobWriter, Blobs, ChunkReader, Format, Ingest, LayerInfo, Layers, Partial};
 pub use error::{Error, Result};
 pub use store::{Removed, Store};

@@ -118,7 +118,7 @@ fn old_and_unwanted_ones_are_removed() {
     old.set_modified(std::time::SystemTime::now() - week).unwrap();
     let Scratch { dir: kept, store } = scratch;
     drop(store);
-    let store = store::Store::open(kept.path().join("data")).unwrap();
+    let store = open(kept.path().join("data")).unwrap();
     let scratch = Scratch { dir: kept, store };
     assert_eq!(unfinished(&scratch), [3]);
     let ingest = scratch.store.ingest();

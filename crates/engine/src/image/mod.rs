@@ -37,7 +37,7 @@ use docker_types::image::ImageConfig;
 use docker_types::oci;
 use state::{Contents, Durability, Op, State};
 use store::model::{Descriptor, MAX_LAYERS};
-use store::overlay::{Overlay, Upper};
+use store::overlay::{Lower, Overlay, Upper};
 use store::{Ingest, Store};
 use sys::path::Root;
 use types::{DiffId, Digest, Platform, Reference};
@@ -188,15 +188,15 @@ impl Images {
         layers.iter().map(|layer| self.store.layers().size(layer).unwrap_or(0)).sum()
     }
 
-    /// Directories a container's changes lie on, topmost first: its layers, and the places of its mounts.
+    /// What a container's changes lie on, topmost first: its layers, and the places of its mounts.
     ///
     /// # Errors
     /// When a layer is missing.
-    pub(crate) fn lowers(&self, layers: &[String]) -> Result<Vec<PathBuf>> {
+    pub(crate) fn lowers(&self, layers: &[String]) -> Result<Vec<Lower>> {
         let mut lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
         // An image of as many layers as can be stacked has to do without, and gets its places on top.
         if lowers.len() < MAX_LAYERS - 1 {
-            lowers.push(self.places.clone());
+            lowers.push(Lower::Dir(self.places.clone()));
         }
         Ok(lowers)
     }
@@ -225,7 +225,7 @@ impl Images {
     /// As [`Images::rootfs`].
     pub(crate) fn snapshot(&self, layers: &[String], dir: &Path) -> Result<Root> {
         let mut lowers = self.lowers(layers)?;
-        lowers.insert(0, dir.join("upper"));
+        lowers.insert(0, Lower::Dir(dir.join("upper")));
         Ok(Root::from_fd(self.store.mount(&Overlay { lowers, upper: None, volatile: false })?))
     }
 

@@ -8,21 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::ScopedJoinHandle;
 
-use layer::tar::{Limits, Reader};
+use layer::tar::Limits;
 use layer::{Codec, Decompress, DigestReader};
-use sys::path::Root;
 use types::{DiffId, Digest};
 
-use super::ahead::ahead;
+use super::unpack::unpack;
 use super::{BlobWriter, Partial, PendingBlob, PendingLayer};
 use crate::error::{Error, Result};
 use crate::model::{Descriptor, media_type};
 use crate::store::Store;
-use crate::tree::{ApplyOptions, apply};
 
-/// Bytes of pending documents above which one sync of the file system beats one per file.
+/// Pending documents above which one sync of the file system beats one per file.
 const SYNC_ALL: usize = 4;
 
 /// A layer that was unpacked.
@@ -181,19 +178,20 @@ impl Ingest {
             writer = writer.limited(size);
         }
         let mut tee = Tee { inner: reader, out: Some(writer), broken: false };
-        let unpacked = self.unpack(&mut tee);
+        let unpacked = unpack(self.store.layers(), self.limits, &mut tee);
         let Some(writer) = tee.out.take() else { return Err(Error::io("cannot store a layer")(ended())) };
         if tee.broken {
             writer.leave();
             return Err(unpacked.map_or_else(|error| error, |_| Error::io("cannot store a layer")(ended())));
         }
-        let (codec, uncompressed, mut pending, size, opaque) = unpacked?;
+        let unpacked = unpacked?;
+        let codec = unpacked.codec;
         let mut blob = writer.finish();
         check("layer", &blob, expected)?;
-        let found = uncompressed.unwrap_or(DiffId(blob.digest));
+        let found = unpacked.uncompressed.unwrap_or(DiffId(blob.digest));
         check_diff_id(found, diff_id)?;
         blob.keep();
-        pending.complete(found, size, opaque)?;
+        let (pending, size) = unpacked.complete(self.store.layers(), self.limits, found, blob.place())?;
         let info = LayerInfo { diff_id: found, size, blob: blob.digest, blob_size: blob.size, codec };
         // Formats a manifest has no name for are kept uncompressed.
         if matches!(codec, Codec::Bzip2 | Codec::Xz) {
@@ -213,15 +211,26 @@ impl Ingest {
     pub fn unpack_blob(&self, digest: &Digest, diff_id: Option<&DiffId>) -> Result<LayerInfo> {
         let file = self.open_blob(digest)?;
         let mut reader = DigestReader::new(file);
-        let (codec, uncompressed, mut pending, size, opaque) = self.unpack(&mut reader)?;
+        let unpacked = unpack(self.store.layers(), self.limits, &mut reader)?;
         let (actual, blob_size) = reader.finish();
         let actual = Digest::sha256(actual);
         if actual != *digest {
             return Err(Error::Digest { what: "stored blob", expected: *digest, actual });
         }
-        let found = uncompressed.unwrap_or(DiffId(*digest));
+        let codec = unpacked.codec;
+        let found = unpacked.uncompressed.unwrap_or(DiffId(*digest));
         check_diff_id(found, diff_id)?;
-        pending.complete(found, size, opaque)?;
+        let (layers, limits) = (self.store.layers(), self.limits);
+        let (pending, size) = {
+            let pending = self.lock();
+            match pending.blobs.get(digest) {
+                Some(blob) => unpacked.complete(layers, limits, found, blob.place())?,
+                None => {
+                    drop(pending);
+                    unpacked.complete(layers, limits, found, (&self.store.blobs().dir, &super::blobs::name(digest)))?
+                }
+            }
+        };
         self.add_layer(pending);
         self.lock().verified.insert((*digest, found));
         Ok(LayerInfo { diff_id: found, size, blob: *digest, blob_size, codec })
@@ -283,7 +292,11 @@ impl Ingest {
             (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers))
         };
         let (any_blob, any_layer) = (!blobs.is_empty(), !layers.is_empty());
-        if any_layer || blobs.len() > SYNC_ALL {
+        let mut whole = blobs.len() > SYNC_ALL + layers.len();
+        for layer in layers.values() {
+            whole = whole || !layer.sync()?;
+        }
+        if whole {
             self.store.layers().sync_file_system()?;
         } else {
             blobs.values().try_for_each(PendingBlob::sync)?;
@@ -326,37 +339,6 @@ impl Ingest {
         self.lock().layers.entry(layer.diff_id).or_insert(layer);
     }
 
-    /// Decompresses, digests and applies, each on a thread of its own; the digest is `None` when nothing
-    /// was compressed. All of `reader` has been read when it succeeds.
-    fn unpack(&self, reader: impl Read + Send) -> Result<(Codec, Option<DiffId>, PendingLayer, u64, bool)> {
-        let failed = |error: io::Error| Error::Tar(error.into());
-        let decompress = Decompress::new(reader, self.limits.total_bytes.saturating_mul(2)).map_err(failed)?;
-        let codec = decompress.codec();
-        let (pending, root) = self.store.layers().create()?;
-        let stage = |error: io::Error| Error::io("cannot start a thread to unpack a layer")(error);
-        std::thread::scope(|scope| {
-            if codec == Codec::Plain {
-                // The archive's digest is the blob's own.
-                let (plain, source) = ahead(scope, "ingest-read", decompress).map_err(stage)?;
-                let applied = self.apply(&root, &mut Reader::new(plain, self.limits))?;
-                joined(source)?;
-                return Ok((codec, None, pending, applied.0, applied.1));
-            }
-            let (inflated, source) = ahead(scope, "ingest-inflate", decompress).map_err(stage)?;
-            let (digested, digest) = ahead(scope, "ingest-digest", DigestReader::new(inflated)).map_err(stage)?;
-            let applied = self.apply(&root, &mut Reader::new(digested, self.limits))?;
-            let diff_id = DiffId(Digest::sha256(joined(digest)?.finish().0));
-            joined(source)?;
-            Ok((codec, Some(diff_id), pending, applied.0, applied.1))
-        })
-    }
-
-    fn apply<R: Read>(&self, root: &Root, archive: &mut Reader<R>) -> Result<(u64, bool)> {
-        let applied = apply(root, archive, &ApplyOptions::layer())?;
-        archive.drain()?;
-        Ok((applied.bytes, applied.opaque_root))
-    }
-
     fn recode(&self, blob: &PendingBlob, info: LayerInfo) -> Result<LayerInfo> {
         let failed = |error: io::Error| Error::Tar(error.into());
         let mut plain = Decompress::new(blob.reopen()?, u64::MAX).map_err(failed)?;
@@ -385,11 +367,6 @@ impl Drop for Ingest {
             self.store.pins().release(digest);
         }
     }
-}
-
-/// What a stage was reading from.
-fn joined<R>(thread: ScopedJoinHandle<'_, R>) -> Result<R> {
-    thread.join().map_err(|_| Error::io("cannot unpack a layer")(io::Error::other("a stage of unpacking panicked")))
 }
 
 /// Copies what is read into the blob.

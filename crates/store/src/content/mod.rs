@@ -1,4 +1,4 @@
-//! What images are made of: blobs as they came, layers as directories, and the way in for both.
+//! What images are made of: blobs as they came, layers ready to be mounted, and the way in for both.
 
 mod ahead;
 mod blobs;
@@ -6,11 +6,12 @@ mod ingest;
 mod layers;
 mod partial;
 mod stream;
+mod unpack;
 mod writer;
 
 pub use blobs::{Blob, Blobs};
 pub use ingest::{Ingest, LayerInfo};
-pub use layers::Layers;
+pub use layers::{Format, Layers};
 pub use partial::Partial;
 pub use stream::ChunkReader;
 pub use writer::BlobWriter;

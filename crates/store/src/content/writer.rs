@@ -15,6 +15,7 @@ use sys::path::Dir;
 use types::Digest;
 
 use super::partial::Claim;
+use super::unpack::Growing;
 use super::{blobs, random_name};
 use crate::error::{Error, Result};
 
@@ -31,7 +32,7 @@ pub struct BlobWriter {
 /// A file whose first bytes are there already: they are digested and not written again.
 #[derive(Debug)]
 struct Continued {
-    file: File,
+    file: Growing,
     there: u64,
 }
 
@@ -84,14 +85,24 @@ impl BlobWriter {
         let dir = Arc::clone(dir);
         let file = File::from(dir.create_file(&name, Mode::RUSR | Mode::WUSR).map_err(fail())?);
         let temporary = Temporary { dir, name, armed: true };
-        Ok(Self { out: DigestWriter::new(Continued { file, there: 0 }), temporary, limit: None, claim: None })
+        Ok(Self {
+            out: DigestWriter::new(Continued { file: Growing::new(file, 0), there: 0 }),
+            temporary,
+            limit: None,
+            claim: None,
+        })
     }
 
     /// Goes on with a blob of which `there` bytes are in `file`. They must be written to it once more, and
     /// are only digested.
     pub(super) fn continued(dir: &Arc<Dir>, name: OsString, file: File, there: u64, claim: Claim) -> Self {
         let temporary = Temporary { dir: Arc::clone(dir), name, armed: true };
-        Self { out: DigestWriter::new(Continued { file, there }), temporary, limit: None, claim: Some(claim) }
+        Self {
+            out: DigestWriter::new(Continued { file: Growing::new(file, there), there }),
+            temporary,
+            limit: None,
+            claim: Some(claim),
+        }
     }
 
     /// Leaves what came so far for a later try, if it can be found again.
@@ -145,6 +156,11 @@ impl PendingBlob {
     /// Opens the bytes again from the beginning.
     pub(crate) fn reopen(&self) -> Result<File> {
         self.temporary.dir.open_file(&self.temporary.name).map(File::from).map_err(Error::io("cannot reopen a blob"))
+    }
+
+    /// Where its bytes are.
+    pub(super) fn place(&self) -> (&Dir, &OsStr) {
+        (&self.temporary.dir, &self.temporary.name)
     }
 
     /// The blob is the one that was asked for: if the image it belongs to does not come about, it is left

@@ -1,9 +1,17 @@
-//! Unpacked layers: `layers/DIFFID/fs`, each unpacked once, without its parents, and shared by every
-//! image that has it.
+//! Layers ready for use: `layers/DIFFID`, each made once, without its parents, and shared by every image that
+//! has it.
 //!
-//! Whiteouts are in overlayfs form (devices 0:0, `trusted.overlay.opaque`). A layer's directory appears
-//! only by rename of a complete, synced tree, so one that exists is whole. The top is closed to other
-//! users: set-user-id files of an image are of no use to them.
+//! A layer is either unpacked (`fs`) or its archive with an index (`layer.tar`, `index.erofs`). Whiteouts are
+//! in overlayfs form (devices 0:0, `trusted.overlay.opaque`). A layer's directory appears only by rename of a
+//! complete, synced one, so one that exists is whole. The top is closed to other users: set-user-id files of
+//! an image are of no use to them.
+
+mod format;
+mod mounts;
+mod pending;
+
+pub use format::Format;
+pub(crate) use pending::PendingLayer;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,14 +20,20 @@ use std::sync::Arc;
 
 use rustix::fs::Mode;
 use sys::path::{Dir, Root};
-use types::{DiffId, Digest};
+use types::DiffId;
 
-use super::{blobs, random_name, writer::Temporary};
+use self::mounts::Mounts;
+use super::{blobs, random_name};
 use crate::error::{Error, Result};
+use crate::overlay::Lower;
 
-/// Directory of the tree within a layer's directory.
+/// Directory of an unpacked layer's tree.
 const TREE: &str = "fs";
-/// File with the tree's size in bytes, decimal.
+/// An indexed layer's archive, uncompressed, as its digest is taken of.
+pub(super) const ARCHIVE: &str = "layer.tar";
+/// Its index: an EROFS image whose device is the archive.
+const INDEX: &str = "index.erofs";
+/// File with the size of the layer's files in bytes, decimal.
 const SIZE: &str = "size";
 /// Exists when the layer hides all layers below it.
 const OPAQUE: &str = "opaque";
@@ -33,18 +47,13 @@ const REMOVED: &str = ".rm-";
 pub struct Layers {
     path: PathBuf,
     dir: Arc<Dir>,
-}
-
-/// A layer being unpacked; dropped before it is published, it is removed.
-#[derive(Debug)]
-pub(crate) struct PendingLayer {
-    pub(crate) diff_id: DiffId,
-    pub(crate) size: u64,
-    temporary: Temporary,
+    /// New layers are indexed archives.
+    indexed: bool,
+    mounts: Mounts,
 }
 
 impl Layers {
-    pub(crate) fn open(root: &Root, path: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Root, path: &Path, format: Format, scratch: &Path) -> Result<Self> {
         let fail = || Error::io("cannot open the layers directory");
         let dir = Arc::new(root.create_dir_all("layers", Mode::RWXU).map_err(fail())?);
         root.create_dir_all(
@@ -52,35 +61,63 @@ impl Layers {
             Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
         )
         .map_err(fail())?;
-        let layers = Self { path: path.join("layers"), dir };
+        let mut layers = Self { path: path.join("layers"), dir, indexed: false, mounts: Mounts::default() };
         for entry in layers.dir.list().map_err(fail())? {
             let name = entry.name.to_string_lossy();
             if name.starts_with(TEMPORARY) || name.starts_with(REMOVED) {
                 layers.dir.remove_tree(&entry.name).map_err(Error::io("cannot remove an unfinished layer"))?;
             }
         }
+        layers.indexed = format::indexed(format, &layers.dir, scratch)?;
         Ok(layers)
     }
 
-    /// Whether the layer is unpacked.
+    /// Whether new layers are kept as indexed archives, rather than unpacked.
+    #[must_use]
+    pub fn are_indexed(&self) -> bool {
+        self.indexed
+    }
+
+    /// Whether the layer is here.
     #[must_use]
     pub fn has(&self, diff_id: &DiffId) -> bool {
         self.dir.lstat(&blobs::name(&diff_id.0)).is_ok()
     }
 
-    /// Directory of the layer's tree.
-    #[must_use]
-    pub fn path(&self, diff_id: &DiffId) -> PathBuf {
-        self.path.join(diff_id.0.hex()).join(TREE)
+    /// The layer, to be stacked.
+    ///
+    /// # Errors
+    /// [`Error::NoLayer`]; [`Error::Mount`] when an indexed layer cannot be mounted, as by a kernel older
+    /// than the one it was made under.
+    pub fn lower(&self, diff_id: &DiffId) -> Result<Lower> {
+        self.lower_of(diff_id, &self.layer(diff_id)?)
+    }
+
+    fn lower_of(&self, diff_id: &DiffId, top: &Dir) -> Result<Lower> {
+        if top.lstat(INDEX.as_ref()).is_ok() {
+            return self.mounts.get(diff_id, top).map(Lower::Mount);
+        }
+        Ok(Lower::Dir(self.path.join(diff_id.0.hex()).join(TREE)))
     }
 
     /// The layer's tree.
     ///
     /// # Errors
-    /// [`Error::NoLayer`].
+    /// As [`Layers::lower`].
     pub fn root(&self, diff_id: &DiffId) -> Result<Root> {
-        let tree = self.layer(diff_id)?.open_dir(TREE.as_ref());
-        Ok(tree.map_err(Error::io(format!("cannot open layer {diff_id}")))?.into())
+        self.lower(diff_id)?.root()
+    }
+
+    /// The archive of an indexed layer; `None` for an unpacked one.
+    ///
+    /// # Errors
+    /// [`Error::NoLayer`], [`Error::Io`].
+    pub fn archive(&self, diff_id: &DiffId) -> Result<Option<std::fs::File>> {
+        match self.layer(diff_id)?.open_file(ARCHIVE.as_ref()) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(format!("cannot open the archive of layer {diff_id}"))(e)),
+        }
     }
 
     /// Size of the layer's files in bytes, as counted when it was unpacked.
@@ -94,25 +131,26 @@ impl Layers {
         text.trim().parse().map_err(|_| fail()(io::ErrorKind::InvalidData.into()))
     }
 
-    /// Directories to stack for an image, topmost first, given its layers base first.
+    /// What to stack for an image, topmost first, given its layers base first.
     ///
     /// # Errors
-    /// [`Error::NoLayer`].
-    pub fn lowers(&self, diff_ids: &[DiffId]) -> Result<Vec<PathBuf>> {
-        let mut out: Vec<PathBuf> = Vec::with_capacity(diff_ids.len().max(1));
+    /// As [`Layers::lower`].
+    pub fn lowers(&self, diff_ids: &[DiffId]) -> Result<Vec<Lower>> {
+        let mut out: Vec<Lower> = Vec::with_capacity(diff_ids.len().max(1));
+        let mut stacked: Vec<&DiffId> = Vec::with_capacity(diff_ids.len());
         for diff_id in diff_ids.iter().rev() {
             let layer = self.layer(diff_id)?;
-            let path = self.path(diff_id);
             // The same layer twice has no effect the second time, and overlayfs refuses it.
-            if !out.contains(&path) {
-                out.push(path);
+            if !stacked.contains(&diff_id) {
+                stacked.push(diff_id);
+                out.push(self.lower_of(diff_id, &layer)?);
             }
             if layer.lstat(OPAQUE.as_ref()).is_ok() {
                 break;
             }
         }
         if out.is_empty() {
-            out.push(self.path.join(EMPTY));
+            out.push(Lower::Dir(self.empty()));
         }
         Ok(out)
     }
@@ -132,28 +170,16 @@ impl Layers {
         Ok(names.iter().filter_map(|entry| blobs::digest_of(&entry.name)).map(DiffId).collect())
     }
 
-    /// A new tree to unpack into: the pending layer and its root.
-    pub(crate) fn create(&self) -> Result<(PendingLayer, Root)> {
-        let fail = || Error::io("cannot create a layer");
-        let name = random_name(TEMPORARY).map_err(fail())?;
-        let dir = Arc::clone(&self.dir);
-        dir.mkdir(&name, Mode::RWXU).map_err(fail())?;
-        let temporary = Temporary { dir, name, armed: true };
-        let top = temporary.dir.open_dir(&temporary.name).map_err(fail())?;
-        let open = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        top.mkdir(TREE.as_ref(), open).map_err(fail())?;
-        // mkdir(2) is subject to the umask.
-        top.chmod(TREE.as_ref(), open).map_err(fail())?;
-        let root = top.open_dir(TREE.as_ref()).map_err(fail())?.into();
-        let none = DiffId(Digest::sha256([0; 32]));
-        Ok((PendingLayer { diff_id: none, size: 0, temporary }, root))
+    /// A new layer without anything in it.
+    pub(crate) fn create(&self) -> Result<PendingLayer> {
+        PendingLayer::create(&self.dir)
     }
 
     /// Gives a synced layer its name; one that is there already stays.
     pub(crate) fn publish(&self, mut layer: PendingLayer) -> Result<()> {
         let name = blobs::name(&layer.diff_id.0);
-        match self.dir.rename(&layer.temporary.name, &self.dir, &name) {
-            Ok(()) => layer.temporary.armed = false,
+        match layer.rename(&self.dir, &name) {
+            Ok(()) => {}
             Err(_) if self.has(&layer.diff_id) => {}
             Err(e) => return Err(Error::io(format!("cannot publish layer {}", layer.diff_id))(e)),
         }
@@ -174,6 +200,7 @@ impl Layers {
         let fail = || Error::io(format!("cannot remove layer {diff_id}"));
         let gone = random_name(REMOVED).map_err(fail())?;
         self.dir.rename(&blobs::name(&diff_id.0), &self.dir, &gone).map_err(fail())?;
+        self.mounts.forget(diff_id);
         Ok(gone)
     }
 
@@ -187,20 +214,5 @@ impl Layers {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NoLayer(diff_id.0)),
             Err(e) => Err(Error::io(format!("cannot open layer {diff_id}"))(e)),
         }
-    }
-}
-
-impl PendingLayer {
-    /// Records what unpacking found out.
-    pub(crate) fn complete(&mut self, diff_id: DiffId, size: u64, opaque: bool) -> Result<()> {
-        let fail = || Error::io("cannot record a layer's size");
-        (self.diff_id, self.size) = (diff_id, size);
-        let top = self.temporary.dir.open_dir(&self.temporary.name).map_err(fail())?;
-        let file = top.create_file(SIZE.as_ref(), Mode::RUSR | Mode::WUSR).map_err(fail())?;
-        io::Write::write_all(&mut std::fs::File::from(file), format!("{size}\n").as_bytes()).map_err(fail())?;
-        if opaque {
-            top.create_file(OPAQUE.as_ref(), Mode::RUSR | Mode::WUSR).map_err(fail())?;
-        }
-        Ok(())
     }
 }
