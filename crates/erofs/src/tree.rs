@@ -148,7 +148,7 @@ impl Tree {
         }
         let id = self.nodes.len() as NodeId;
         self.nodes.push(node);
-        if lists != Xattrs::default() {
+        if !lists.is_empty() {
             self.change_xattrs(id, |to| *to = lists);
         }
         self.name(parent, name, id);

@@ -324,7 +324,8 @@ fn times_that_would_go_astray() {
 fn holes() {
     isolated(|place| {
         // Data (offset, length) of files in the old GNU format, and whether an index can show it.
-        let rows: [(u64, &[(u64, u64)], bool); 10] = [
+        type Regions = &'static [(u64, u64)];
+        let rows: [(u64, Regions, bool); 10] = [
             (1 << 20, &[(4096, 4096), (65_536, 512)], true),
             (1_000_000, &[(0, 512), (999_936, 64)], true),
             (1_000_000, &[], true),

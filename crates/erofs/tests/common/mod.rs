@@ -157,8 +157,12 @@ impl Place {
             unsummed[1024 + 8] &= !1;
             std::fs::write(&index, unsummed).unwrap();
             let device = format!("--device={}", device.display());
-            let output = Command::new(fsck).arg("--extract").arg(device).arg(&index).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            // It calls itself once per directory on the way down: with all the stack it can get.
+            let deep = "ulimit -S -s $(ulimit -H -s); exec \"$@\"";
+            let mut command = Command::new("sh");
+            command.args(["-c", deep, "fsck"]).arg(fsck).arg("--extract").arg(device).arg(&index);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{output:?}");
         }
         std::fs::write(&index, image).unwrap();
         self.try_mount().unwrap();
