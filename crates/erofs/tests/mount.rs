@@ -282,6 +282,10 @@ fn refused_alike() {
                 "link to itself by another path",
                 vec![file("d/f", b"1"), link("l", Kind::Symlink, "d"), link("l/f", Kind::HardLink, "d/f")],
             ),
+            (
+                "more implied directories than there may be",
+                (0..2000).map(|n| file(&format!("{}x{n}/f", "d/".repeat(2000)), b"")).collect(),
+            ),
             ("attribute without a name", vec![xattr(file("f", b"1"), "user.", b"1")]),
             ("name of an attribute", vec![xattr(file("f", b"1"), &format!("user.{}", "n".repeat(251)), b"1")]),
             ("value of an attribute", vec![xattr(link("l", Kind::Symlink, "f"), "user.x", &[0; 65_537])]),

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use erofs::{Error, Options, Summary, Tree};
 use layer::tar::{Entry, Kind, Limits, Reader, Writer};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use store::tree::{ApplyOptions, apply};
 use sys::path::{Dir, Root, read_link};
@@ -204,8 +205,12 @@ impl Place {
         let tar = archive(&[]);
         std::fs::write(&index, self::index(&tar).unwrap().0).unwrap();
         std::fs::write(&device, tar).unwrap();
-        self.try_mount().map_err(|e| format!("no file-backed mounts of EROFS here: {e}"))?;
-        unmount(&point, UnmountFlags::DETACH).unwrap();
+        match self.try_mount() {
+            Ok(()) => unmount(&point, UnmountFlags::DETACH).unwrap(),
+            // No EROFS, or only of block devices. Anything else is the image's fault.
+            Err(e @ (Errno::NODEV | Errno::NOTBLK)) => return Err(format!("no file-backed mounts of EROFS here: {e}")),
+            Err(e) => panic!("the kernel refuses an empty image: {e}"),
+        }
         Ok(())
     }
 
