@@ -43,12 +43,12 @@ pub fn isolated(test: fn(&Place)) {
         for name in ["trees", "mount"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        // Without a limit on attributes, and fast to empty.
-        mount("tmpfs", dir.path().join("trees"), "tmpfs", MountFlags::empty(), c"mode=755").unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let fsck = std::env::split_paths(&path).map(|dir| dir.join("fsck.erofs")).find(|program| program.exists());
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let place = Place { dir, fsck, start };
+        // Without a limit on attributes, and fast to empty.
+        mount("tmpfs", place.trees(), "tmpfs", MountFlags::empty(), c"mode=755").unwrap();
         if let Err(reason) = place.mountable() {
             eprintln!("skipped: {reason}");
             return;
@@ -101,6 +101,15 @@ pub struct Object {
     link: OsString,
     xattrs: Vec<(OsString, Vec<u8>)>,
     content: [u8; 32],
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What is mounted below keeps the directory from being removed; nothing is, if a test got that far.
+        for name in ["mount", "trees"] {
+            let _ = unmount(self.dir.path().join(name), UnmountFlags::DETACH);
+        }
+    }
 }
 
 impl Place {
