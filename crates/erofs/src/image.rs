@@ -309,6 +309,8 @@ const TOO_LARGE: &str = "more metadata than an index may have";
 
 #[cfg(test)]
 mod tests {
+    use layer::tar::{Entry, Kind};
+
     use super::*;
 
     #[test]
@@ -325,6 +327,48 @@ mod tests {
         assert_eq!(at(0, 0, Tail::Content(449)), (0, 64, false));
         assert_eq!(at(0, 448, Tail::Content(512)), (0, 1024, true), "behind long attributes it may start a block");
         assert_eq!(at(0, 452, Tail::Content(512)), (0, 516, false));
+    }
+
+    #[test]
+    fn entries_are_in_the_order_of_bytes() {
+        let mut tree = Tree::new(crate::Options::default());
+        for name in ["a", "...", "!", "\u{e9}", ".a", "-"] {
+            tree.add(&Entry::new(name, Kind::Directory, 0o755), 512).unwrap();
+        }
+        let mut image = Vec::new();
+        let summary = tree.finish(1024, &mut image).unwrap();
+        assert_eq!((summary.inodes, image.len() % 512), (7, 0));
+        // The root is the first inode, its entries are behind it: numbers, places of names and types, then names.
+        let entries = &image[INODES_AT as usize + INODE as usize..];
+        let names = "!-.......aa\u{e9}".as_bytes();
+        assert_eq!(&entries[8 * DIRENT..][..names.len()], names);
+        let places: Vec<_> = entries.chunks(DIRENT).take(8).map(|entry| entry[8]).collect();
+        assert_eq!(places, [0, 1, 2, 3, 5, 8, 10, 11].map(|at| at + 8 * DIRENT as u8));
+        assert_eq!(entries[2 * DIRENT..2 * DIRENT + 8], 48_u64.to_le_bytes(), "the root's dot is the root");
+    }
+
+    #[test]
+    fn bounds() {
+        let file = |size| {
+            let mut entry = Entry::new("f", Kind::File, 0o644);
+            entry.size = size;
+            entry
+        };
+        let made = |options, entry: &Entry, tar_bytes| {
+            let mut tree = Tree::new(options);
+            tree.add(entry, 512)?;
+            tree.finish(tar_bytes, &mut Vec::new())
+        };
+        let options = crate::Options::default();
+        assert!(made(options, &file(1000), 1512).is_ok());
+        assert!(matches!(made(options, &file(1000), 1511), Err(Error::Truncated { needed: 1512, actual: 1511 })));
+        assert!(matches!(made(options, &file(1 << 41), 1 << 42), Err(Error::Unsupported(_))));
+        assert!(matches!(made(options, &file(1), 1 << 42), Err(Error::Unsupported(_))));
+        assert!(matches!(made(options, &file(u64::MAX), 1 << 42), Err(Error::Unsupported(_))));
+        let small = crate::Options { memory_bytes: 300, ..options };
+        assert!(matches!(made(small, &file(1), 1024), Err(Error::Unsupported(_))));
+        let small = crate::Options { index_bytes: 1600, ..options };
+        assert!(matches!(made(small, &file(1), 1024), Err(Error::Unsupported(_))));
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub struct Tree {
     pub(crate) sparse: Vec<Sparse>,
     /// Bytes of the two lists above.
     listed: u64,
-    /// The directory the last member went into, by its path, unless something was removed since.
+    /// The directory the last member went into, by its path, with the nodes symlinks led through, unless
+    /// that member removed something: the path may have gone through it.
     pub(crate) parent: Option<(Vec<u8>, NodeId, Vec<NodeId>)>,
     /// Components of parents that were missing.
     pub(crate) implied: usize,
@@ -148,7 +149,7 @@ impl Tree {
         }
         let id = self.nodes.len() as NodeId;
         self.nodes.push(node);
-        if lists != Xattrs::default() {
+        if !lists.is_empty() {
             self.change_xattrs(id, |to| *to = lists);
         }
         self.name(parent, name, id);
@@ -179,7 +180,6 @@ impl Tree {
     pub(crate) fn remove(&mut self, parent: NodeId, name: &[u8], direct: bool) -> Result<()> {
         const REPLACED: Error = Error::Unsupported("a directory that is replaced after its time was set");
         let Some(top) = self.names.get(parent, name) else { return Ok(()) };
-        self.parent = None;
         self.names.clear(parent, name);
         let marks = self.node(top).marks;
         if marks.timed && (marks.aliased || !direct) {

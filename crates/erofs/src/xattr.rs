@@ -39,9 +39,16 @@ pub(crate) enum Denied {
     Refused(Refusal),
 }
 
+/// Name and value.
+type Pair = (Box<[u8]>, Box<[u8]>);
+
 /// Attributes of one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Xattrs(Vec<(Box<[u8]>, Box<[u8]>)>);
+pub(crate) struct Xattrs {
+    pairs: Vec<Pair>,
+    /// Bytes of memory in use, counted along: lists are as long as an archive likes.
+    memory: u64,
+}
 
 /// Whether an archive's attribute is taken at all.
 pub(crate) fn wanted(key: &[u8]) -> bool {
@@ -82,40 +89,51 @@ fn is_capability(value: &[u8]) -> bool {
 }
 
 impl Xattrs {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.0.iter().find(|(known, _)| **known == *key).map(|(_, value)| &**value)
+        self.pairs.iter().find(|(known, _)| **known == *key).map(|(_, value)| &**value)
     }
 
     /// Sets an attribute, in the place of the one of that name if there is one.
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
-        match self.0.iter_mut().find(|(known, _)| **known == *key) {
-            Some((_, old)) => *old = value.into(),
-            None => self.0.push((key.into(), value.into())),
+        match self.pairs.iter_mut().find(|(known, _)| **known == *key) {
+            Some((_, old)) => {
+                self.memory = self.memory - old.len() as u64 + value.len() as u64;
+                *old = value.into();
+            }
+            None => {
+                let pair = (key.into(), value.into());
+                self.memory += memory(&pair);
+                self.pairs.push(pair);
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
-        self.0.retain(|(known, _)| **known != *key);
+        self.pairs.retain(|(known, _)| **known != *key);
+        self.memory = self.pairs.iter().map(memory).sum();
     }
 
     /// Bytes of memory in use.
     pub(crate) fn memory(&self) -> u64 {
-        let pair = size_of::<(Box<[u8]>, Box<[u8]>)>();
-        self.0.iter().map(|(key, value)| (pair + key.len() + value.len()) as u64).sum()
+        self.memory
     }
 
     /// Whether an inode can hold them.
     pub(crate) fn fit(&self) -> bool {
-        self.size() <= BODY_MAX && self.0.iter().all(|(_, value)| u16::try_from(value.len()).is_ok())
+        self.size() <= BODY_MAX && self.pairs.iter().all(|(_, value)| u16::try_from(value.len()).is_ok())
     }
 
     /// Bytes behind the inode.
     pub(crate) fn size(&self) -> usize {
-        if self.0.is_empty() {
+        if self.pairs.is_empty() {
             return 0;
         }
-        let entry = |(key, value): &(Box<[u8]>, Box<[u8]>)| (4 + split(key).1.len() + value.len()).next_multiple_of(4);
-        BODY_HEADER + self.0.iter().map(entry).sum::<usize>()
+        let entry = |(key, value): &Pair| (4 + split(key).1.len() + value.len()).next_multiple_of(4);
+        BODY_HEADER + self.pairs.iter().map(entry).sum::<usize>()
     }
 
     /// `i_xattr_icount`: the header counts as one, the rest in 4 bytes.
@@ -128,12 +146,12 @@ impl Xattrs {
 
     /// Appends the inline form.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        if self.0.is_empty() {
+        if self.pairs.is_empty() {
             return;
         }
         // No name filter, no shared attributes.
         out.extend_from_slice(&[0; BODY_HEADER]);
-        for (key, value) in &self.0 {
+        for (key, value) in &self.pairs {
             let (prefix, rest) = split(key);
             out.extend_from_slice(&[rest.len() as u8, prefix]);
             out.extend_from_slice(&(value.len() as u16).to_le_bytes());
@@ -143,6 +161,10 @@ impl Xattrs {
             out.extend_from_slice(&[0; 4][..(4 - odd) % 4]);
         }
     }
+}
+
+fn memory((key, value): &Pair) -> u64 {
+    (size_of::<Pair>() + key.len() + value.len()) as u64
 }
 
 /// Number of the prefix and what comes after it. Names that pass [`wanted`], and [`OPAQUE`], have one.
@@ -201,6 +223,7 @@ mod tests {
         list.set(b"user.long", &[0; 65_536]);
         assert!(!list.fit());
         list.remove(b"user.long");
+        assert_eq!(list.memory(), list.pairs.iter().map(memory).sum::<u64>());
         for index in 0..4 {
             list.set(format!("user.{index}").as_bytes(), &[0; 65_500]);
         }

@@ -282,6 +282,10 @@ fn refused_alike() {
                 "link to itself by another path",
                 vec![file("d/f", b"1"), link("l", Kind::Symlink, "d"), link("l/f", Kind::HardLink, "d/f")],
             ),
+            (
+                "more implied directories than there may be",
+                (0..2000).map(|n| file(&format!("{}x{n}/f", "d/".repeat(2000)), b"")).collect(),
+            ),
             ("attribute without a name", vec![xattr(file("f", b"1"), "user.", b"1")]),
             ("name of an attribute", vec![xattr(file("f", b"1"), &format!("user.{}", "n".repeat(251)), b"1")]),
             ("value of an attribute", vec![xattr(link("l", Kind::Symlink, "f"), "user.x", &[0; 65_537])]),
@@ -324,7 +328,8 @@ fn times_that_would_go_astray() {
 fn holes() {
     isolated(|place| {
         // Data (offset, length) of files in the old GNU format, and whether an index can show it.
-        let rows: [(u64, &[(u64, u64)], bool); 10] = [
+        type Regions = &'static [(u64, u64)];
+        let rows: [(u64, Regions, bool); 10] = [
             (1 << 20, &[(4096, 4096), (65_536, 512)], true),
             (1_000_000, &[(0, 512), (999_936, 64)], true),
             (1_000_000, &[], true),

@@ -46,6 +46,18 @@ fn unpack(store: &std::sync::Arc<Store>, tar: &Tar) -> Result<(LayerInfo, PathBu
 }
 
 #[test]
+fn hard_links_to_the_top() {
+    if !root() {
+        return;
+    }
+    let scratch = scratch();
+    let layer = tar().file("f", b"x").link("d/g", Kind::HardLink, "f").link("h", Kind::HardLink, "/f");
+    let (_, path) = unpack(&scratch.store, &layer).unwrap();
+    assert_eq!(std::fs::metadata(path.join("d/g")).unwrap().nlink(), 3);
+    assert_eq!(std::fs::read(path.join("h")).unwrap(), b"x");
+}
+
+#[test]
 fn refused_layers() {
     if !root() {
         return;
