@@ -97,7 +97,7 @@ impl Images {
     /// # Errors
     /// When the store cannot be opened or is used by another engine.
     pub(crate) fn open(config: &EngineConfig, _state: Arc<State>, contents: &Contents) -> Result<Self> {
-        let store = Store::open(&config.data_root)?;
+        let store = Store::open_with(&config.data_root, config.layers)?;
         let places = places::prepare(&config.data_root)?;
         let client = distribution::Client::new(distribution::Config {
             mirrors: config.registry_mirrors.clone(),

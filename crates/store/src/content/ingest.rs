@@ -292,12 +292,21 @@ impl Ingest {
             (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers))
         };
         let (any_blob, any_layer) = (!blobs.is_empty(), !layers.is_empty());
-        let mut whole = blobs.len() > SYNC_ALL + layers.len();
+        let mut unpacked = Vec::new();
         for layer in layers.values() {
-            whole = whole || !layer.sync()?;
+            if !layer.sync()? {
+                unpacked.push(layer);
+            }
         }
-        if whole {
-            self.store.layers().sync_file_system()?;
+        if !unpacked.is_empty() || blobs.len() > SYNC_ALL + layers.len() {
+            // The disk is busy and the files are in memory: a good time to take their digest.
+            std::thread::scope(|scope| {
+                let recording = scope.spawn(|| unpacked.iter().try_for_each(|layer| layer.record_digest()));
+                let synced = self.store.layers().sync_file_system();
+                let recorded = recording.join();
+                let panicked = |_| Error::io("cannot record a layer")(io::Error::other("the thread panicked"));
+                synced.and(recorded.map_err(panicked)?)
+            })?;
         } else {
             blobs.values().try_for_each(PendingBlob::sync)?;
         }

@@ -16,8 +16,9 @@ pub use partial::Partial;
 pub use stream::ChunkReader;
 pub use writer::BlobWriter;
 
-pub(crate) use layers::PendingLayer;
+pub(crate) use layers::{PendingLayer, indexed_files};
 pub(crate) use partial::Partials;
+pub(crate) use unpack::index_of;
 pub(crate) use writer::PendingBlob;
 
 use std::ffi::OsString;

@@ -118,28 +118,27 @@ fn plant(pending: &PendingLayer, archive: impl Read, limits: Limits) -> Result<S
 
 /// Collects an archive's index.
 fn index(archive: impl Read, limits: Limits) -> Result<Shape> {
-    let mut archive = Reader::new(Counting { inner: archive, count: 0 }, limits);
-    let mut tree = Box::new(erofs::Tree::new(erofs::Options::default()));
-    let mut shown = true;
-    while let Some(entry) = archive.next_entry()? {
-        match tree.add(&entry, archive.position()) {
-            Ok(()) => {}
-            Err(erofs::Error::Unsupported(_)) => {
-                shown = false;
-                break;
-            }
-            Err(error) => return Err(error.into()),
+    let mut counting = Counting { inner: archive, count: 0 };
+    match index_of(&mut counting, limits) {
+        Ok(tree) => Ok(Shape::Indexed { tree: Box::new(tree), archive_bytes: counting.count }),
+        Err(Error::Index(erofs::Error::Unsupported(_))) => {
+            // Members are looked at again when the archive is unpacked.
+            io::copy(&mut counting, &mut io::sink()).map_err(|error| Error::Tar(error.into()))?;
+            Ok(Shape::NotIndexed)
         }
+        Err(error) => Err(error),
     }
-    if !shown {
-        // Members are looked at again when the archive is unpacked.
-        let mut rest = archive.into_inner();
-        io::copy(&mut rest, &mut io::sink()).map_err(|error| Error::Tar(error.into()))?;
-        return Ok(Shape::NotIndexed);
+}
+
+/// The tree of an archive that is read to its end.
+pub(crate) fn index_of(archive: impl Read, limits: Limits) -> Result<erofs::Tree> {
+    let mut archive = Reader::new(archive, limits);
+    let mut tree = erofs::Tree::new(erofs::Options::default());
+    while let Some(entry) = archive.next_entry()? {
+        tree.add(&entry, archive.position())?;
     }
     archive.drain()?;
-    let archive_bytes = archive.into_inner().count;
-    Ok(Shape::Indexed { tree, archive_bytes })
+    Ok(tree)
 }
 
 /// What a stage was reading from.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use rustix::fs::Mode;
 use sys::path::{Dir, Root};
-use types::DiffId;
+use types::{DiffId, Digest};
 
 use self::mounts::Mounts;
 use super::{blobs, random_name};
@@ -33,6 +33,8 @@ const TREE: &str = "fs";
 pub(super) const ARCHIVE: &str = "layer.tar";
 /// Its index: an EROFS image whose device is the archive.
 const INDEX: &str = "index.erofs";
+/// File with the digest of an unpacked layer's files.
+const DIGEST: &str = "digest";
 /// File with the size of the layer's files in bytes, decimal.
 const SIZE: &str = "size";
 /// Exists when the layer hides all layers below it.
@@ -131,6 +133,20 @@ impl Layers {
         text.trim().parse().map_err(|_| fail()(io::ErrorKind::InvalidData.into()))
     }
 
+    /// Digest of an unpacked layer's files, as recorded when it was made.
+    ///
+    /// # Errors
+    /// [`Error::NoLayer`], [`Error::Io`].
+    pub(crate) fn tree_digest(&self, diff_id: &DiffId) -> Result<Option<Digest>> {
+        let fail = || Error::io(format!("cannot read what was recorded of layer {diff_id}"));
+        let text = match self.layer(diff_id)?.open_file(DIGEST.as_ref()) {
+            Ok(file) => io::read_to_string(std::fs::File::from(file)).map_err(fail())?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(fail()(e)),
+        };
+        text.trim().parse().map(Some).map_err(|_| fail()(io::ErrorKind::InvalidData.into()))
+    }
+
     /// What to stack for an image, topmost first, given its layers base first.
     ///
     /// # Errors
@@ -215,4 +231,14 @@ impl Layers {
             Err(e) => Err(Error::io(format!("cannot open layer {diff_id}"))(e)),
         }
     }
+}
+
+/// Archive and index of an indexed layer.
+pub(crate) fn indexed_files(layers: &Layers, diff_id: &DiffId) -> Result<(std::fs::File, std::fs::File)> {
+    let top = layers.layer(diff_id)?;
+    let open = |name: &str| {
+        let fail = Error::io(format!("cannot open the {name} of layer {diff_id}"));
+        top.open_file(name.as_ref()).map(std::fs::File::from).map_err(fail)
+    };
+    Ok((open(ARCHIVE)?, open(INDEX)?))
 }

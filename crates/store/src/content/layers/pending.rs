@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Mode};
 use sys::path::{Dir, Root};
 use types::{DiffId, Digest};
 
-use super::{ARCHIVE, INDEX, OPAQUE, SIZE, TEMPORARY, TREE};
+use super::{ARCHIVE, DIGEST, INDEX, OPAQUE, SIZE, TEMPORARY, TREE};
 use crate::content::{random_name, writer::Temporary};
 use crate::error::{Error, Result};
 
@@ -92,6 +92,17 @@ impl PendingLayer {
         }
         rustix::fs::fsync(self.top.as_fd()).map_err(|e| fail()(e.into()))?;
         Ok(true)
+    }
+
+    /// Records the digest of an unpacked layer's files, which stay as they are from here on.
+    pub(crate) fn record_digest(&self) -> Result<()> {
+        let fail = || Error::io("cannot record a layer's digest");
+        let root: Root = self.top.open_dir(TREE.as_ref()).map_err(fail())?.into();
+        let digest = crate::check::tree_digest(&root)?;
+        let mut file = self.file(DIGEST).map_err(fail())?;
+        file.write_all(format!("{digest}\n").as_bytes()).map_err(fail())?;
+        rustix::fs::fsync(&file).map_err(|e| fail()(e.into()))?;
+        rustix::fs::fsync(self.top.as_fd()).map_err(|e| fail()(e.into()))
     }
 
     pub(super) fn rename(&mut self, layers: &Dir, name: &OsString) -> io::Result<()> {
