@@ -19,8 +19,8 @@ const SIGKILL: i32 = 9;
 /// Removes a container that has stopped; with `force` whatever state it is in, and one that never became one too.
 ///
 /// # Errors
-/// [`Error::State`] when it has not stopped or is being made, [`Error::NoSuchContainer`] without `force`, and a record
-/// that cannot be read: what it names would stay for ever.
+/// [`Error::State`] when it has not stopped or is being made, [`Error::NoSuchContainer`] and a record that cannot be
+/// read without `force`.
 pub(crate) fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
     let locked = context.store.open(id).and_then(|mut place| place.lock().map(|()| place));
     let mut place = match locked {
@@ -30,6 +30,13 @@ pub(crate) fn delete(context: &Context, id: &str, force: bool) -> Result<()> {
     let record = match place.load() {
         // A command was ended before it had made anything.
         Err(Error::NoSuchContainer) => return place.remove(),
+        Err(error) if force => {
+            let Some(record) = place.salvage() else {
+                context.log.warn(&format!("{error}: processes and groups of the container, if there are any, stay"));
+                return place.remove();
+            };
+            record
+        }
         other => other?,
     };
     match alive::status(&place, &record)? {

@@ -251,18 +251,30 @@ impl Place {
     /// # Errors
     /// [`Error::NoSuchContainer`] when there is none: the command that made the directory did not come that far.
     pub(crate) fn load(&self) -> Result<Record> {
-        let path = self.dir.join("state.json");
-        let text = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoSuchContainer),
-            other => other.doing(|| format!("read {}", path.display()))?,
-        };
-        serde_json::from_slice(&text).map_err(|error| {
+        serde_json::from_slice(&self.read()?).map_err(|error| {
             Error::Other(format!(
-                "the record {} cannot be read, which names the container's processes and groups: {error}; mend it, or end them and remove {}",
-                path.display(),
-                self.dir.display()
+                "the record {} cannot be read, which names the container's processes and groups: {error}; mend it, or give it up with delete --force",
+                self.dir.join("state.json").display()
             ))
         })
+    }
+
+    /// What can be read of a record that cannot be read as a whole, item by item.
+    pub(crate) fn salvage(&self) -> Option<Record> {
+        let items: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&self.read().ok()?).ok()?;
+        let good = items.into_iter().filter(|(key, value)| {
+            let alone = serde_json::Map::from_iter([(key.clone(), value.clone())]);
+            serde_json::from_value::<Record>(alone.into()).is_ok()
+        });
+        serde_json::from_value(good.collect::<serde_json::Map<_, _>>().into()).ok()
+    }
+
+    fn read(&self) -> Result<Vec<u8>> {
+        let path = self.dir.join("state.json");
+        match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSuchContainer),
+            other => other.doing(|| format!("read {}", path.display())),
+        }
     }
 
     /// Keeps the compiled filter for later processes.

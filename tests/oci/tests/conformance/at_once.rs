@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use oci_tests::{Bundle, Environment, Runtime, eventually};
 use serde_json::{Value, json};
 
-use crate::refused_for;
-
 /// A hook that says that it is there and waits until the file `go` is there beside it.
 fn waiting_hook(bundle: &Bundle) -> Value {
     let path = bundle.dir().join("hook");
@@ -87,29 +85,4 @@ fn a_late_delete_does_not_hit_the_next_container() {
     assert_eq!(next.status(), "running", "the delete of another container hit it");
     let hooks = fs::read_to_string(bundle.dir().join("there")).expect("what the hook wrote");
     assert_eq!(hooks.lines().count(), 1, "poststop ran once for one container");
-}
-
-/// A record that cannot be read names nothing to remove: no half of the container goes, and the refusal says so.
-#[test]
-fn a_record_that_cannot_be_read_is_not_thrown_away() {
-    let Some(environment) = Environment::get() else { return };
-    if !environment.is_ours() {
-        return;
-    }
-    let runtime = Runtime::new();
-    let bundle = Bundle::new().idle();
-    let container = runtime.start(&bundle);
-    let path = runtime.root().join(bundle.id()).join("state.json");
-    let record = fs::read_to_string(&path).expect("the record");
-    fs::write(&path, &record[..record.len() / 2]).expect("half a record");
-    refused_for(runtime.call(&["delete", "--force", bundle.id()]), &["cannot be read", "processes and groups"]);
-    fs::write(&path, &record).expect("the record");
-    assert_eq!(container.status(), "running");
-    // What an older program did not write has its default.
-    let mut old: Value = serde_json::from_str(&record).expect("JSON");
-    for later in ["memory_policy", "personality", "resctrl"] {
-        old.as_object_mut().expect("an object").remove(later);
-    }
-    fs::write(&path, old.to_string()).expect("an older record");
-    assert_eq!(container.status(), "running");
 }

@@ -1,8 +1,9 @@
 //! runtime.md "State" and "Query State": the document of `state`, and runc's `list`.
 
 use std::fs;
+use std::path::Path;
 
-use oci_tests::{Bundle, Environment, Runtime};
+use oci_tests::{Bundle, Environment, Runtime, eventually};
 use serde_json::{Value, json};
 
 use crate::{refused_for, twin};
@@ -92,4 +93,33 @@ fn lists_have_every_container() {
     assert!(table.lines().any(|line| line.starts_with(created.id()) && line.contains(" created ")), "{table}");
     assert!(table.lines().any(|line| line.starts_with(running.id()) && line.contains(" running ")), "{table}");
     refused_for(runtime.call(&["list", "--format", "xml"]), &["format"]);
+}
+
+/// What a record that cannot be read as a whole still says is removed, by force; without, nothing of the container goes.
+#[test]
+fn a_damaged_record_is_used_for_what_it_says() {
+    let Some(environment) = Environment::get() else { return };
+    if !environment.is_ours() {
+        return;
+    }
+    let runtime = Runtime::new();
+    let bundle = Bundle::new().idle();
+    let container = runtime.start(&bundle);
+    let pid = container.pid();
+    let path = runtime.root().join(bundle.id()).join("state.json");
+    let record = fs::read_to_string(&path).expect("the record");
+    let mut changed: Value = serde_json::from_str(&record).expect("JSON");
+    // What an older program did not write has its default.
+    for later in ["memory_policy", "personality", "resctrl"] {
+        changed.as_object_mut().expect("an object").remove(later);
+    }
+    fs::write(&path, changed.to_string()).expect("an older record");
+    assert_eq!(container.status(), "running");
+    changed["owner"] = json!("nobody");
+    fs::write(&path, changed.to_string()).expect("a damaged record");
+    refused_for(runtime.call(&["delete", bundle.id()]), &["cannot be read", "processes and groups", "--force"]);
+    let _ = runtime.call(&["delete", "--force", bundle.id()]).ok();
+    // Whoever inherits it may take its time to reap it.
+    eventually(30, "the end of the container's process", || !Path::new(&format!("/proc/{pid}")).exists());
+    assert_eq!(runtime.leftovers(), Vec::<String>::new());
 }

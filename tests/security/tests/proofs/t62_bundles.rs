@@ -356,6 +356,9 @@ fn processes_of_others_are_not_killed_for_a_stale_record() {
     let bundle = Bundle::new().idle();
     let container = runtime.start(&bundle);
     container.kill();
+    // A number comes round again after thousands of processes, never within the clock tick (10 ms)
+    // that proc(5) counts start times in.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let mut sleeper = std::process::Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().expect("a process");
     let path = runtime.root().join(bundle.id()).join("state.json");
     let mut record: Value = serde_json::from_slice(&fs::read(&path).expect("the record")).expect("JSON");
