@@ -38,12 +38,12 @@ pub(super) async fn get(
 ) -> Result<Answer> {
     let head = request.method() == Method::HEAD;
     let found = blocking(service, move |service| {
-        let found = service.storage.open_blob(&name, &digest).map_err(Error::io("open a blob"))?;
-        if head && found.is_some() && !service.config.read_only {
-            // Who asks is about to refer to it without pushing it again.
-            service.storage.renew_link(&name, &digest).map_err(Error::io("renew a blob's age"))?;
-        }
-        Ok(found)
+        // Who asks whether a blob is there is about to refer to it.
+        let found = match head && !service.config.read_only {
+            true => service.storage.claim_blob(&name, &digest),
+            false => service.storage.open_blob(&name, &digest),
+        };
+        found.map_err(Error::io("open a blob"))
     });
     let (file, size) = found.await?.ok_or_else(|| unknown(&digest))?;
     if is_unchanged(request, &digest) {

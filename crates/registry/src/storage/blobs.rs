@@ -45,14 +45,18 @@ impl Storage {
         Ok(found(self.root.lstat(repository.path(part).join(file_name(digest))))?.is_some())
     }
 
-    /// Renews the age of a link, so that a client that was told of the blob has a whole grace period to refer to it.
-    pub(crate) fn renew_link(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<()> {
+    /// As [`Storage::open_blob`], for a client that is about to refer to the blob without pushing it again: it has a
+    /// whole grace period from now, also when a collection runs.
+    pub(crate) fn claim_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<(File, u64)>> {
         let entered = self.gate.enter();
         entered.rely_on(digest);
-        match self.part(repository, "_blobs")? {
-            Some(dir) => touch(&dir, digest),
-            None => Ok(()),
+        let found = self.open_blob(repository, digest)?;
+        if found.is_some()
+            && let Some(dir) = self.part(repository, "_blobs")?
+        {
+            touch(&dir, digest)?;
         }
+        Ok(found)
     }
 
     /// Links a repository to content that is on disk.

@@ -121,7 +121,9 @@ fn a_stop_lets_requests_finish_and_uploads_go_on() {
     registry.call("PATCH", &location, &[], &bytes[..150_000]).expect(202);
     let mut connection = registry.connect();
     let other = registry.begin("b");
-    connection.send_head("PUT", &format!("{other}?digest={}", sha256(b"slow")), &[("Content-Length", "4")]);
+    let headers = [("Content-Length", "4"), ("Expect", "100-continue")];
+    connection.send_head("PUT", &format!("{other}?digest={}", sha256(b"slow")), &headers);
+    assert_eq!(connection.head().unwrap().status, 100, "the request is in progress");
     connection.send(b"sl").unwrap();
     let dir = thread::scope(|scope| {
         let stopping = scope.spawn(|| registry.stop());

@@ -31,7 +31,6 @@ fn names_that_lead_elsewhere_are_refused() {
         "a//b",
         "a/",
         "A",
-        "a b",
         "%20",
         "_tags",
         "a/_blobs",
@@ -70,7 +69,9 @@ fn names_that_lead_elsewhere_are_refused() {
         let put = registry.call("PUT", &format!("/v2/a/manifests/{reference}"), &[], b"{}");
         put.expect_error(400, "MANIFEST_INVALID");
     }
-    for digest in ["sha256:../../x", "sha256:", ":", "sha256:ABC", "sha512:00", &format!("sha256:{}", "A".repeat(64))] {
+    for digest in
+        ["sha256:..%2f..%2fx", "sha256:", ":", "sha256:ABC", "sha512:00", &format!("sha256:{}", "A".repeat(64))]
+    {
         registry.get(&format!("/v2/a/blobs/{digest}")).expect_error(400, "DIGEST_INVALID");
         registry.get(&format!("/v2/a/manifests/{digest}")).expect_error(400, "DIGEST_INVALID");
         registry.delete(&format!("/v2/a/blobs/{digest}")).expect_error(400, "DIGEST_INVALID");
@@ -87,7 +88,7 @@ fn names_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
-fn links_in_the_directory_are_not_followed() {
+fn links_in_the_directory_do_not_lead_out_of_it() {
     let registry = Registry::start();
     let digest = registry.push_blob("a", b"content");
     fs::write(registry.dir.path().join("secret"), "secret").unwrap();
@@ -97,9 +98,14 @@ fn links_in_the_directory_are_not_followed() {
     std::os::unix::fs::symlink(registry.dir.path().join("secret"), &blob).unwrap();
     let answer = registry.get(&format!("/v2/a/blobs/{digest}")).expect_error(500, "UNKNOWN");
     assert!(!answer.text().contains("secret") && !answer.text().contains(registry.root().to_str().unwrap()));
-    std::os::unix::fs::symlink("..", registry.root().join("repositories/up")).unwrap();
-    registry.get("/v2/up/repositories/a/manifests/t").expect(500);
-    registry.get("/v2/_catalog").expect(500);
+    // A link to a directory is resolved below the registry's own, where its target is not.
+    let outside = registry.dir.path().join("outside");
+    fs::create_dir_all(outside.join("_manifests")).unwrap();
+    fs::create_dir_all(outside.join("_tags")).unwrap();
+    fs::write(outside.join("_tags/t"), sha256(b"x").to_string()).unwrap();
+    std::os::unix::fs::symlink(&outside, registry.root().join("repositories/up")).unwrap();
+    registry.get("/v2/up/manifests/t").expect_error(404, "MANIFEST_UNKNOWN");
+    registry.get("/v2/up/tags/list").expect_error(404, "NAME_UNKNOWN");
 }
 
 #[test]
@@ -163,9 +169,10 @@ fn requests_that_are_none() {
         }
     }
     let mut connection = registry.connect();
-    let header = "x".repeat(300_000);
+    let header = "x".repeat(2_000_000);
     let _ = connection.send(format!("GET /v2/ HTTP/1.1\r\nX: {header}\r\n\r\n").as_bytes());
-    assert!(connection.head().map_or(true, |answer| answer.status == 431));
+    let answer = connection.head();
+    assert!(answer.as_ref().map_or(true, |answer| answer.status == 431), "{answer:?}");
     let mut connection = registry.connect();
     let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
     let _ = connection.send(format!("GET /v2/ HTTP/1.1\r\n{many}\r\n").as_bytes());
