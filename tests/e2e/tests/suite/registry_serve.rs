@@ -162,7 +162,15 @@ fn real_clients_push_and_pull_with_equal_digests() {
     let digest_file = registry.path("skopeo-digest");
     let (from, to) = (format!("docker://{own}"), format!("docker://{}", registry.name("skopeo/app:1")));
     programs.run(&[
-        "skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "--digestfile", &digest_file, &from, &to,
+        "skopeo",
+        "copy",
+        "-q",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        "--digestfile",
+        &digest_file,
+        &from,
+        &to,
     ]);
     pushed.push(("skopeo/app", file(&digest_file)));
     assert_eq!(pushed[0].1, pushed[3].1, "a copy has the digest of what it was made from");
@@ -186,7 +194,8 @@ fn real_clients_push_and_pull_with_equal_digests() {
         assert_eq!(seen, *digest, "buildah {repository}");
         programs.stored("buildah", &["rm", &container]);
 
-        let seen = programs.run(&["skopeo", "inspect", insecure, "--format", "{{.Digest}}", &format!("docker://{name}")]);
+        let seen =
+            programs.run(&["skopeo", "inspect", insecure, "--format", "{{.Digest}}", &format!("docker://{name}")]);
         assert_eq!(seen, *digest, "skopeo {repository}");
 
         let pulled = daemon.docker().run(&["pull", &name]);
@@ -209,16 +218,26 @@ fn clients_log_in_over_tls() {
     // bcrypt of `secret` at cost 5.
     fs::write(path("htpasswd"), "ann:$2b$05$WavBL6xz69LpEOuu0uClb.v3Di6yCMqUPa0H0rwMaiH1KaIf8XC8S\n").unwrap();
     let (users, chain, key) = (path("htpasswd"), path("ca.crt"), path("key.pem"));
-    let registry =
-        Registry::over(environment, dir, &["--htpasswd", &users, "--tls-cert", &chain, "--tls-key", &key]);
+    let registry = Registry::over(environment, dir, &["--htpasswd", &users, "--tls-cert", &chain, "--tls-key", &key]);
     let programs = Programs::new(peers, &registry);
     let auth = registry.path("auth.json");
     let certs = registry.path("certs");
     fs::create_dir(&certs).unwrap();
     fs::copy(&chain, format!("{certs}/ca.crt")).unwrap();
     let login = |password| {
-        let words =
-            ["skopeo", "login", "--authfile", &auth, "--cert-dir", &certs, "-u", "ann", "-p", password, &registry.address];
+        let words = [
+            "skopeo",
+            "login",
+            "--authfile",
+            &auth,
+            "--cert-dir",
+            &certs,
+            "-u",
+            "ann",
+            "-p",
+            password,
+            &registry.address,
+        ];
         programs.try_run(&words)
     };
     login("wrong").expect_error(1, "invalid username/password");
@@ -229,13 +248,14 @@ fn clients_log_in_over_tls() {
     let digest_file = registry.path("digest");
     let target = format!("docker://{}", registry.name("app:1"));
     programs.stored("buildah", &["commit", "-q", &base, "built"]);
-    let push = ["push", "-q", "--authfile", &auth, "--cert-dir", &certs, "--digestfile", &digest_file, "built", &target];
+    let push =
+        ["push", "-q", "--authfile", &auth, "--cert-dir", &certs, "--digestfile", &digest_file, "built", &target];
     programs.stored("buildah", &push);
     let inspect = ["skopeo", "inspect", "--cert-dir", &certs, "--format", "{{.Digest}}", &target];
     let mut with_login = inspect.to_vec();
     with_login.extend(["--authfile", &auth]);
     assert_eq!(programs.run(&with_login), file(&digest_file));
-    programs.try_run(&inspect).expect_error(2, "unauthorized");
+    programs.try_run(&inspect).expect_error(1, "unauthorized");
     // docker's own login; dockerd takes any certificate of a loopback address.
     let docker =
         Client { program: peers.docker.clone(), host: peers.dockerd.clone(), config: registry.path("docker").into() };
