@@ -246,8 +246,8 @@ impl<'de> Visitor<'de> for Look {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            let misspelt = |known: &&str| **known != key && known.eq_ignore_ascii_case(&key);
-            if !self.free && KNOWN.iter().any(|known| misspelt(&known)) {
+            let misspelt = |known: &&str| *known != key && known.eq_ignore_ascii_case(&key);
+            if !self.free && KNOWN.iter().any(misspelt) {
                 return Err(A::Error::custom(format_args!("the key {key:?} differs from a known one in case only")));
             }
             if self.free || matches!(key.as_str(), "annotations" | "platform" | "data") {
