@@ -282,3 +282,26 @@ fn certificate(dir: &Path) {
         .status();
     assert!(status.expect("openssl runs").success());
 }
+
+/// The long flags of a help text and their defaults.
+fn flags(program: &Path) -> Vec<(String, Option<String>)> {
+    let output = Command::new(program).args(["registry", "serve", "--help"]).output().expect("the program runs");
+    let text = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let entries = text.split(" --").skip(1).map(|entry| {
+        let name = entry.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap().to_owned();
+        let default = entry.split_once("(default ").or_else(|| entry.split_once("[default: "));
+        let default = default.map(|(_, rest)| rest.split([')', ']']).next().unwrap().trim_matches('"').to_owned());
+        (name, default.filter(|value| value != "false"))
+    });
+    let mut all: Vec<_> = entries.filter(|(name, _)| name != "help").collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn client_and_server_have_the_same_flags() {
+    let Some(environment) = Environment::get() else { return };
+    let ours = flags(&environment.programs.join("dhow"));
+    assert!(ours.len() >= 12, "{ours:?}");
+    assert_eq!(ours, flags(&environment.programs.join("dhowd")));
+}
