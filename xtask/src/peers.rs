@@ -27,6 +27,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("usr/sbin/runc", "runc"),
     ("usr/bin/crun", "crun"),
     ("usr/bin/podman", "podman"),
+    ("usr/bin/buildah", "buildah"),
+    ("usr/bin/skopeo", "skopeo"),
     ("usr/bin/conmon", "conmon"),
     ("usr/lib/podman/netavark", "netavark"),
     ("usr/lib/podman/aardvark-dns", "aardvark-dns"),

@@ -22,6 +22,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("mkfs.ext4", "e2fsprogs"),
         ("ps", "procps"),
         ("strace", "strace"),
+        ("openssl", "openssl"),
         ("xz", "xz-utils"),
         ("dbus-daemon", "dbus-daemon"),
         ("/usr/lib/python3/dist-packages/dbus/service.py", "python3-dbus"),

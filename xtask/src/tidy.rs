@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["erofs", "layer", "sys", "types"]),
     ("state", &["types"]),
     ("distribution", &["types"]),
+    ("registry", &["sys", "types"]),
     ("network", &["netlink", "sys", "types"]),
     (
         "engine",
@@ -50,7 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["docker-types", "types"]),
     ("cli", &["client", "docker-types", "types"]),
     ("dhow", &["cli"]),
-    ("dhowd", &["api", "docker-types", "engine", "sys", "types"]),
+    ("dhowd", &["api", "docker-types", "engine", "registry", "sys", "types"]),
     ("dhow-shim", &["shim"]),
     ("dhow-oci", &["oci-runtime"]),
     ("e2e", &[]),

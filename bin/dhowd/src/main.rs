@@ -5,6 +5,7 @@
 mod flags;
 mod notify;
 mod pidfile;
+mod registry;
 mod settings;
 
 use std::io::{IsTerminal, Write};
@@ -34,6 +35,10 @@ const STACK: usize = 2 << 20;
 type LevelHandle = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
 
 fn main() -> ExitCode {
+    // A program of its own in the same file: none of the daemon's flags are dockerd's `registry`.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "registry") {
+        return registry::main(std::env::args_os().skip(1));
+    }
     let matches = match flags::command().try_get_matches() {
         Ok(matches) => matches,
         Err(e) => e.exit(),
@@ -53,7 +58,7 @@ fn main() -> ExitCode {
     if settings.validate {
         return exit_code(std::io::stdout().write_all(b"configuration OK\n").is_ok());
     }
-    let level = start_log(&settings);
+    let level = start_log(&settings.log_level, settings.colours);
     match run(settings, level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(&format!("failed to start daemon: {e:#}")),
@@ -73,9 +78,9 @@ fn level_of(text: &str) -> LevelFilter {
     text.parse().unwrap_or(LevelFilter::INFO)
 }
 
-fn start_log(settings: &Settings) -> LevelHandle {
-    let (filter, handle) = reload::Layer::new(level_of(&settings.log_level));
-    let colours = settings.colours && std::io::stderr().is_terminal();
+fn start_log(log_level: &str, colours: bool) -> LevelHandle {
+    let (filter, handle) = reload::Layer::new(level_of(log_level));
+    let colours = colours && std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
     tracing_subscriber::registry().with(filter).with(lines).init();
     handle

@@ -75,7 +75,8 @@ fn last_line(log: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn find_daemon() -> Option<PathBuf> {
+/// The program `dhowd` beside this one, else on PATH.
+pub(crate) fn find_daemon() -> Option<PathBuf> {
     let beside = env::current_exe().ok().and_then(|own| own.parent().map(|dir| dir.join("dhowd")));
     let on_path = env::var_os("PATH")
         .into_iter()

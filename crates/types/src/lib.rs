@@ -25,6 +25,6 @@ pub use kind::Kind;
 pub use name::{ContainerName, NameError, VolumeName};
 pub use platform::{Platform, PlatformError};
 pub use port::{ExposedPort, PortError, PortMapping, PortRange, Protocol, parse_port_spec};
-pub use reference::{Reference, ReferenceError};
+pub use reference::{Reference, ReferenceError, valid_path_component, valid_tag};
 pub use signal::{Signal, SignalError};
 pub use size::{SizeError, bytes_size, from_human_size, human_size, human_size_with_precision, ram_in_bytes};

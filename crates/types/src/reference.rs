@@ -218,8 +218,9 @@ fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit())
 }
 
-/// `[a-z0-9]+` runs joined by one `.`, one or two `_`, or any number of `-`.
-fn valid_path_component(part: &str) -> bool {
+/// Whether a text is one component of a repository's path: `[a-z0-9]+` runs joined by one `.`, one or two `_`, or any
+/// number of `-` (OCI distribution-spec, "Pulling manifests"). No component is longer than a path of 255 bytes.
+pub fn valid_path_component(part: &str) -> bool {
     let alnum = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let bytes = part.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
@@ -229,7 +230,8 @@ fn valid_path_component(part: &str) -> bool {
     bytes.split(|c| alnum(*c)).all(|gap| matches!(gap, b"" | b"." | b"_" | b"__") || gap.iter().all(|c| *c == b'-'))
 }
 
-fn valid_tag(tag: &str) -> bool {
+/// Whether a text is a tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (OCI distribution-spec, "Pulling manifests").
+pub fn valid_tag(tag: &str) -> bool {
     let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
     let mut bytes = tag.bytes();
     tag.len() <= TAG_MAX && bytes.next().is_some_and(word) && bytes.all(|c| word(c) || c == b'.' || c == b'-')

@@ -22,6 +22,7 @@ mod port;
 mod prune;
 mod ps;
 mod pull;
+mod registry;
 mod rmi;
 mod run;
 mod start;
@@ -41,6 +42,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
     Group { name: "network", about: "Manage networks" },
+    Group { name: "registry", about: "Serve images to others" },
     Group { name: "system", about: "Manage the engine" },
     Group { name: "volume", about: "Manage volumes" },
 ];
@@ -96,6 +98,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &network::RM,
     &network::CONNECT,
     &network::DISCONNECT,
+    &registry::SERVE,
     &events::EVENTS,
     &info::INFO,
     &version::VERSION,

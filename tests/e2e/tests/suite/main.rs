@@ -20,6 +20,7 @@ mod oci_podman;
 mod options;
 mod policies;
 mod registry;
+mod registry_serve;
 mod rows;
 mod streams;
 mod terminal;

@@ -1,0 +1,103 @@
+//! Blobs and the links of repositories to them.
+//!
+//! The invariant: a blob is opened only after its repository's link has been seen.
+
+use std::fs::File;
+use std::io;
+
+use rustix::fs::{Mode, Timespec, Timestamps, UTIME_NOW};
+use sys::path::Dir;
+use types::Digest;
+
+use super::gate::Entered;
+use super::{Storage, file_name, found, sync};
+use crate::name::RepositoryName;
+
+impl Storage {
+    /// Opens a blob that the repository has, with its size in bytes.
+    pub(crate) fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<(File, u64)>> {
+        if !self.has_link(repository, "_blobs", digest)? {
+            return Ok(None);
+        }
+        self.open_content(digest)
+    }
+
+    /// Opens content whatever links to it; the caller has seen a link.
+    pub(super) fn open_content(&self, digest: &Digest) -> io::Result<Option<(File, u64)>> {
+        let Some(fd) = found(self.blob_dir(digest)?.open_file(&file_name(digest)))? else {
+            tracing::error!(
+                "blob {digest} is linked and its file is missing: restore the registry's directory, or push the blob again"
+            );
+            return Ok(None);
+        };
+        let file = File::from(fd);
+        let size = file.metadata()?.len();
+        Ok(Some((file, size)))
+    }
+
+    /// Size of the content in bytes, if it is there.
+    pub(crate) fn content_size(&self, digest: &Digest) -> io::Result<Option<u64>> {
+        let stat = found(self.blob_dir(digest)?.lstat(&file_name(digest)))?;
+        Ok(stat.map(|stat| u64::try_from(stat.st_size).unwrap_or(0)))
+    }
+
+    pub(crate) fn has_link(&self, repository: &RepositoryName, part: &str, digest: &Digest) -> io::Result<bool> {
+        Ok(found(self.root.lstat(repository.path(part).join(file_name(digest))))?.is_some())
+    }
+
+    /// As [`Storage::open_blob`], for a client that is about to refer to the blob without pushing it again: it has a
+    /// whole grace period from now, also when a collection runs.
+    pub(crate) fn claim_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<(File, u64)>> {
+        let entered = self.gate.enter();
+        entered.rely_on(digest);
+        let found = self.open_blob(repository, digest)?;
+        if found.is_some()
+            && let Some(dir) = self.part(repository, "_blobs")?
+        {
+            touch(&dir, digest)?;
+        }
+        Ok(found)
+    }
+
+    /// Links a repository to content that is on disk.
+    pub(crate) fn link_blob(
+        &self,
+        entered: &Entered<'_>,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<()> {
+        entered.rely_on(digest);
+        self.ensure_repository(repository)?;
+        let dir = self.root.open_dir(repository.path("_blobs"))?;
+        match dir.create_file(&file_name(digest), Mode::RUSR | Mode::WUSR) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => touch(&dir, digest)?,
+            Err(e) => return Err(e),
+        }
+        sync(&dir)
+    }
+
+    /// Links `to` to a blob that `from` has; false when it has not.
+    pub(crate) fn mount_blob(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+        let entered = self.gate.enter();
+        if !self.has_link(from, "_blobs", digest)? || self.content_size(digest)?.is_none() {
+            return Ok(false);
+        }
+        self.link_blob(&entered, to, digest)?;
+        Ok(true)
+    }
+
+    /// Takes a blob from a repository; false when it has none. Its file is the collector's.
+    pub(crate) fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+        let _entered = self.gate.enter();
+        let Some(dir) = self.part(repository, "_blobs")? else { return Ok(false) };
+        let removed = found(dir.unlink(&file_name(digest)))?.is_some();
+        sync(&dir)?;
+        Ok(removed)
+    }
+}
+
+fn touch(dir: &Dir, digest: &Digest) -> io::Result<()> {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    found(dir.set_times(&file_name(digest), &Timestamps { last_access: now, last_modification: now })).map(drop)
+}

@@ -1,0 +1,307 @@
+//! `dhow registry serve` under the clients people use: docker with a real dockerd, podman, buildah, skopeo, and our own
+//! engine. Each pushes, each pulls what the others pushed, and the digest is the same everywhere.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use e2e::environment::Peers;
+use e2e::{Client, Daemon, Environment, Output, clients};
+
+/// Our registry on a free port, gone when dropped.
+struct Registry {
+    child: Child,
+    address: String,
+    dir: tempfile::TempDir,
+}
+
+impl Registry {
+    /// Below `/tmp`, which the peers' root shows at the same place.
+    fn start(flags: &[&str]) -> Option<Self> {
+        let environment = Environment::get()?;
+        let dir = tempfile::Builder::new().prefix("dhow-e2e-").tempdir_in("/tmp").unwrap();
+        Some(Self::over(environment, dir, flags))
+    }
+
+    fn over(environment: &Environment, dir: tempfile::TempDir, flags: &[&str]) -> Self {
+        let mut command = Command::new(environment.programs.join("dhow"));
+        command.args(["registry", "serve", "--addr", "127.0.0.1:0", "--log-level", "warn", "--root"]);
+        command.arg(dir.path().join("registry")).args(flags).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("dhow runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit('/').next().unwrap().to_owned();
+        assert!(line.starts_with("listening on http"), "{line:?}");
+        Self { child, address, dir }
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The digest that the registry gives for a tag, asked without any of the clients.
+    fn digest(&self, repository: &str, tag: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
+            application/vnd.oci.image.index.v1+json";
+        write!(
+            stream,
+            "HEAD /v2/{repository}/manifests/{tag} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let header = text.lines().find_map(|line| line.strip_prefix("docker-content-digest: "));
+        header.unwrap_or_else(|| panic!("no digest of {repository}:{tag}: {text}")).to_owned()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The programs of the peers' root that need no daemon, on the host's network, with storage of their own.
+struct Programs {
+    holder: String,
+    home: String,
+}
+
+impl Programs {
+    fn new(peers: &Peers, registry: &Registry) -> Self {
+        let holder = fs::read_to_string(peers.home.join("holder")).expect("the peers' private root is up");
+        Self { holder: holder.trim().to_owned(), home: registry.path("home") }
+    }
+
+    fn try_run(&self, words: &[&str]) -> Output {
+        fs::create_dir_all(&self.home).unwrap();
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.holder, "-m", "--"]).args(words).env_clear().current_dir("/");
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &self.home).env("TMPDIR", &self.home);
+        // Root without namespaces of its own: nothing is run, only packed.
+        command.env("BUILDAH_ISOLATION", "chroot").stdin(Stdio::null());
+        clients::finish(command, words, None)
+    }
+
+    #[track_caller]
+    fn run(&self, words: &[&str]) -> String {
+        let output = self.try_run(words);
+        output.expect_code(0);
+        output.stdout.trim().to_owned()
+    }
+
+    /// podman or buildah with storage below the test's directory.
+    #[track_caller]
+    fn stored(&self, program: &str, words: &[&str]) -> String {
+        let (root, run) = (format!("{}/storage", self.home), format!("{}/run", self.home));
+        let mut all = vec![program, "--root", &root, "--runroot", &run, "--storage-driver", "vfs"];
+        all.extend(words);
+        self.run(&all)
+    }
+}
+
+fn file(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().to_owned()
+}
+
+/// What `docker push` and `docker pull` say of the digest.
+#[track_caller]
+fn told(text: &str) -> String {
+    let at = text.find("igest: sha256:").unwrap_or_else(|| panic!("no digest in {text}"));
+    text[at + 7..].split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn real_clients_push_and_pull_with_equal_digests() {
+    let Some(registry) = Registry::start(&[]) else { return };
+    let environment = Environment::get().unwrap();
+    let peers = environment.peers.as_ref().unwrap();
+    let programs = Programs::new(peers, &registry);
+    let config = registry.dir.path().join("docker-config");
+    let docker = Client { program: peers.docker.clone(), host: peers.dockerd.clone(), config };
+    let Some(daemon) = Daemon::start() else { return };
+    let mut pushed: Vec<(&str, String)> = Vec::new();
+
+    // docker, with a real dockerd; its image is removed again whatever happens.
+    let own = registry.name("docker/app:1");
+    docker.run(&["tag", "busybox:latest", &own]);
+    let output = docker.try_run(&["push", &own]);
+    docker.run(&["rmi", &own]);
+    output.expect_code(0);
+    pushed.push(("docker/app", told(&output.stdout)));
+
+    // podman, from what docker pushed and with another layer.
+    let insecure = "--tls-verify=false";
+    programs.stored("podman", &["pull", "-q", insecure, &own]);
+    programs.stored("podman", &["tag", &own, &registry.name("podman/app:1")]);
+    let digest_file = registry.path("podman-digest");
+    let target = registry.name("podman/app:1");
+    programs.stored("podman", &["push", "-q", insecure, "--digestfile", &digest_file, &target]);
+    pushed.push(("podman/app", file(&digest_file)));
+
+    // buildah, an image of its own of two layers.
+    let base = programs.stored("buildah", &["from", "scratch"]);
+    fs::write(registry.path("payload"), "built by hand").unwrap();
+    programs.stored("buildah", &["copy", &base, &registry.path("payload"), "/payload"]);
+    programs.stored("buildah", &["config", "--label", "from=test", &base]);
+    programs.stored("buildah", &["commit", "-q", &base, "built"]);
+    let digest_file = registry.path("buildah-digest");
+    let target = format!("docker://{}", registry.name("buildah/app:1"));
+    programs.stored("buildah", &["push", "-q", insecure, "--digestfile", &digest_file, "built", &target]);
+    pushed.push(("buildah/app", file(&digest_file)));
+
+    // skopeo, between two repositories of the registry (which mounts) and from an archive.
+    let digest_file = registry.path("skopeo-digest");
+    let (from, to) = (format!("docker://{own}"), format!("docker://{}", registry.name("skopeo/app:1")));
+    programs.run(&[
+        "skopeo",
+        "copy",
+        "-q",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        "--digestfile",
+        &digest_file,
+        &from,
+        &to,
+    ]);
+    pushed.push(("skopeo/app", file(&digest_file)));
+    assert_eq!(pushed[0].1, pushed[3].1, "a copy has the digest of what it was made from");
+
+    for (repository, digest) in &pushed {
+        assert_eq!(registry.digest(repository, "1"), *digest, "{repository}");
+        let name = registry.name(&format!("{repository}:1"));
+
+        let output = docker.try_run(&["pull", &name]);
+        docker.try_run(&["rmi", &name]);
+        output.expect_code(0);
+        assert_eq!(told(&output.stdout), *digest, "docker {repository}");
+
+        programs.stored("podman", &["rmi", "-a", "-f"]);
+        programs.stored("podman", &["pull", "-q", insecure, &name]);
+        let seen = programs.stored("podman", &["image", "inspect", "--format", "{{.Digest}}", &name]);
+        assert_eq!(seen, *digest, "podman {repository}");
+
+        let container = programs.stored("buildah", &["from", "--pull-always", insecure, &name]);
+        let seen = programs.stored("buildah", &["inspect", "--format", "{{.FromImageDigest}}", &container]);
+        assert_eq!(seen, *digest, "buildah {repository}");
+        programs.stored("buildah", &["rm", &container]);
+
+        let seen =
+            programs.run(&["skopeo", "inspect", insecure, "--format", "{{.Digest}}", &format!("docker://{name}")]);
+        assert_eq!(seen, *digest, "skopeo {repository}");
+
+        let pulled = daemon.docker().run(&["pull", &name]);
+        assert_eq!(told(&pulled), *digest, "our engine {repository}");
+    }
+    let listed = programs.run(&["skopeo", "list-tags", insecure, &format!("docker://{}", registry.name("podman/app"))]);
+    assert!(listed.contains("\"1\""), "{listed}");
+    let target = format!("docker://{}", registry.name("skopeo/app:1"));
+    programs.run(&["skopeo", "delete", insecure, &target]);
+    programs.try_run(&["skopeo", "inspect", insecure, &target]).expect_error(2, "manifest unknown");
+}
+
+#[test]
+fn clients_log_in_over_tls() {
+    let Some(environment) = Environment::get() else { return };
+    let peers = environment.peers.as_ref().unwrap();
+    let dir = tempfile::Builder::new().prefix("dhow-e2e-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    certificate(dir.path());
+    // bcrypt of `secret` at cost 5.
+    fs::write(path("htpasswd"), "ann:$2b$05$WavBL6xz69LpEOuu0uClb.v3Di6yCMqUPa0H0rwMaiH1KaIf8XC8S\n").unwrap();
+    let (users, chain, key) = (path("htpasswd"), path("ca.crt"), path("key.pem"));
+    let registry = Registry::over(environment, dir, &["--htpasswd", &users, "--tls-cert", &chain, "--tls-key", &key]);
+    let programs = Programs::new(peers, &registry);
+    let auth = registry.path("auth.json");
+    let certs = registry.path("certs");
+    fs::create_dir(&certs).unwrap();
+    fs::copy(&chain, format!("{certs}/ca.crt")).unwrap();
+    let login = |password| {
+        let words = [
+            "skopeo",
+            "login",
+            "--authfile",
+            &auth,
+            "--cert-dir",
+            &certs,
+            "-u",
+            "ann",
+            "-p",
+            password,
+            &registry.address,
+        ];
+        programs.try_run(&words)
+    };
+    login("wrong").expect_error(1, "invalid username/password");
+    login("secret").expect_code(0);
+    fs::write(registry.path("payload"), "over TLS").unwrap();
+    let base = programs.stored("buildah", &["from", "scratch"]);
+    programs.stored("buildah", &["copy", &base, &registry.path("payload"), "/payload"]);
+    let digest_file = registry.path("digest");
+    let target = format!("docker://{}", registry.name("app:1"));
+    programs.stored("buildah", &["commit", "-q", &base, "built"]);
+    let push =
+        ["push", "-q", "--authfile", &auth, "--cert-dir", &certs, "--digestfile", &digest_file, "built", &target];
+    programs.stored("buildah", &push);
+    let inspect = ["skopeo", "inspect", "--cert-dir", &certs, "--format", "{{.Digest}}", &target];
+    let mut with_login = inspect.to_vec();
+    with_login.extend(["--authfile", &auth]);
+    assert_eq!(programs.run(&with_login), file(&digest_file));
+    programs.try_run(&inspect).expect_error(1, "unauthorized");
+    // docker's own login; dockerd takes any certificate of a loopback address.
+    let docker =
+        Client { program: peers.docker.clone(), host: peers.dockerd.clone(), config: registry.path("docker").into() };
+    let address = registry.address.as_str();
+    let output = docker.try_run_with(&["login", "-u", "ann", "--password-stdin", address], b"wrong");
+    assert_ne!(output.code, 0, "{output:?}");
+    docker.try_run_with(&["login", "-u", "ann", "--password-stdin", address], b"secret").expect_code(0);
+    let name = registry.name("app:1");
+    let output = docker.try_run(&["pull", &name]);
+    docker.try_run(&["rmi", &name]);
+    output.expect_code(0);
+    assert_eq!(told(&output.stdout), file(&digest_file));
+}
+
+/// `ca.crt`, which signs itself for 127.0.0.1, and `key.pem`.
+fn certificate(dir: &Path) {
+    let status = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=registry.test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(dir.join("key.pem"))
+        .arg("-out")
+        .arg(dir.join("ca.crt"))
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.expect("openssl runs").success());
+}
+
+/// The long flags of a help text and their defaults.
+fn flags(program: &Path) -> Vec<(String, Option<String>)> {
+    let output = Command::new(program).args(["registry", "serve", "--help"]).output().expect("the program runs");
+    let text = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let entries = text.split(" --").skip(1).map(|entry| {
+        let name = entry.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap().to_owned();
+        let default = entry.split_once("(default ").or_else(|| entry.split_once("[default: "));
+        let default = default.map(|(_, rest)| rest.split([')', ']']).next().unwrap().trim_matches('"').to_owned());
+        (name, default.filter(|value| value != "false"))
+    });
+    let mut all: Vec<_> = entries.filter(|(name, _)| name != "help").collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn client_and_server_have_the_same_flags() {
+    let Some(environment) = Environment::get() else { return };
+    let ours = flags(&environment.programs.join("dhow"));
+    assert!(ours.len() >= 12, "{ours:?}");
+    assert_eq!(ours, flags(&environment.programs.join("dhowd")));
+}
