@@ -57,6 +57,7 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("GET", ["exec", id, "json"]) => exec::inspect(call, id).await,
 
         // Images
+        ("POST", ["system", "fsck"]) => images::fsck(call).await,
         ("GET", ["images", "json"]) => images::list(call).await,
         ("POST", ["images", "create"]) => images::create(call).await,
         ("POST", ["images", "load"]) => images::load(call).await,

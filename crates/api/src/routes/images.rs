@@ -87,6 +87,11 @@ pub(crate) async fn push(call: Call, name: &str) -> Answer {
     Ok(progress(call.engine.image_push(options).await?))
 }
 
+/// `POST /system/fsck`, which Docker has nothing like.
+pub(crate) async fn fsck(call: Call) -> Answer {
+    Ok(progress(call.engine.image_fsck(call.query.flag("repair")).await?))
+}
+
 pub(crate) async fn distribution(call: Call, name: &str) -> Answer {
     ok(&call.engine.image_distribution(name, call.registry_auth()).await?)
 }

@@ -126,6 +126,14 @@ impl Engine {
         Images::load(&self.inner, body, platform).await
     }
 
+    /// Check blobs and layers against their digests, and repair what is damaged.
+    ///
+    /// # Errors
+    /// None; failures are messages.
+    pub async fn image_fsck(&self, repair: bool) -> Result<AnyStream<JsonMessage>> {
+        Images::fsck(&self.inner, repair).await
+    }
+
     /// An archive of images.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod changes;
 mod collect;
 mod commit;
 mod content;
+mod fsck;
 mod history;
 mod import;
 mod index;
@@ -67,8 +68,8 @@ pub(crate) struct Images {
     verified: Arc<Verified>,
     /// The lowest layer of every container.
     places: PathBuf,
-    /// A row's image could not be read at the start: nothing is collected, so that it can be repaired.
-    damaged: bool,
+    /// Names whose images could not be read at the start: nothing is collected, so that they can be repaired.
+    unreadable: Vec<String>,
 }
 
 impl std::fmt::Debug for Images {
@@ -106,7 +107,7 @@ impl Images {
         });
         let mut index = Index::default();
         let mut held = Vec::new();
-        let mut damaged = false;
+        let mut unreadable = Vec::new();
         for (name, document) in &contents.images {
             let read = serde_json::from_str::<Record>(document)
                 .map_err(|e| Error::io(format!("the record of image {name}"), e))
@@ -124,7 +125,7 @@ impl Images {
                     index.put(name, record, &image);
                 }
                 Err(error) => {
-                    damaged = true;
+                    unreadable.push(name.clone());
                     tracing::error!(image = name, %error, "the image cannot be read; pull or load it again");
                 }
             }
@@ -138,7 +139,7 @@ impl Images {
             pulls: Mutex::default(),
             verified: Arc::default(),
             places,
-            damaged,
+            unreadable,
         })
     }
 

@@ -265,3 +265,76 @@ fn a_killed_daemon_fetches_only_the_rest() {
     assert!(rest < all - third + (8 << 20), "{rest} bytes of {all} came once more, {before} had come");
     assert!(daemon.docker().run(&["run", "--rm", &name, "ls", "-l", "/large"]).contains(&(mib << 20).to_string()));
 }
+
+/// Changes one byte of a file.
+fn flip(path: &std::path::Path) {
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let at = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[test]
+fn damage_is_found_and_repaired_by_fetching_only_it() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    let proxy = Proxy::before(&registry.address);
+    proxy.slow.store(false, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("{}/two:1", registry.address);
+    // Compressed layers, as most images have: the blob is not the layer.
+    let archive = daemon.dir.path().join("saved.tar");
+    let script = "dd if=/dev/urandom of=/large bs=1M count=8 2>/dev/null";
+    daemon.docker().run(&["run", "--name", "made", "busybox", "sh", "-c", script]);
+    daemon.docker().run(&["commit", "made", &name]);
+    daemon.docker().run(&["save", "-o", archive.to_str().unwrap(), &name]);
+    daemon.docker().run(&["rm", "made"]);
+    daemon.docker().run(&["rmi", &name]);
+    let status = Command::new("skopeo")
+        .args(["copy", "--quiet", "--dest-tls-verify=false", "--dest-compress", "--dest-compress-format=gzip"])
+        .args([&format!("oci-archive:{}", archive.display()), &format!("docker://{name}")])
+        .status();
+    assert!(status.unwrap().success());
+    let name = name.replace(&registry.address, &proxy.address);
+    daemon.docker().run(&["pull", &name]);
+    let sound = daemon.dhow().run(&["system", "fsck"]);
+    assert!(sound.contains(" 0 damaged"), "{sound}");
+
+    let largest = |dir: &str, file: &str| {
+        let entries = fs::read_dir(daemon.data_root().join(dir)).unwrap().flatten();
+        let place = |path: std::path::PathBuf| if file.is_empty() { path } else { path.join(file) };
+        let files = entries.map(|entry| place(entry.path())).filter(|path| path.exists());
+        files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+    };
+    // The layer alone: its blob is at hand, nothing is fetched.
+    let layer = largest("layers", "layer.tar");
+    flip(&layer);
+    let found = daemon.dhow().try_run(&["system", "fsck"]);
+    found.expect_code(1);
+    let text = layer.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+    assert!(found.stdout.contains(&format!("Damaged: layer sha256:{text}")) && found.stdout.contains(&name), "{found:?}");
+    assert!(found.stdout.contains(" 1 damaged"), "{found:?}");
+    let before = proxy.sent();
+    let repaired = daemon.dhow().run(&["system", "fsck", "--repair"]);
+    assert!(repaired.contains("made anew from its blob") && repaired.contains("1 repaired"), "{repaired}");
+    assert_eq!(proxy.sent(), before);
+    // The blob: it is fetched again, and nothing else is.
+    let blob = largest("content/blobs/sha256", "");
+    flip(&blob);
+    let repaired = daemon.dhow().run(&["system", "fsck", "--repair"]);
+    assert!(repaired.contains("fetched again") && repaired.contains(" 1 damaged, 1 repaired"), "{repaired}");
+    let size = fs::metadata(&blob).unwrap().len();
+    let sent = proxy.sent() - before;
+    assert!(sent >= size && sent < size + 100_000, "{sent} bytes for a blob of {size}");
+    // Both, while the registry is away: named, and left to the user.
+    flip(&blob);
+    flip(&largest("layers", "layer.tar"));
+    drop(registry);
+    let found = daemon.dhow().try_run(&["system", "fsck", "--repair"]);
+    found.expect_code(1);
+    assert!(found.stdout.contains("Not repaired: "), "{found:?}");
+    assert_eq!(daemon.docker().run(&["run", "--rm", "busybox", "echo", "alive"]), "alive");
+}
