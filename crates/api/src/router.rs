@@ -67,6 +67,10 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("GET", ["images", name @ .., "get"]) if !name.is_empty() => images::save(call, Some(name.join("/"))).await,
         ("GET", ["images", name @ .., "json"]) if !name.is_empty() => images::inspect(call, &name.join("/")).await,
         ("GET", ["images", name @ .., "history"]) if !name.is_empty() => images::history(call, &name.join("/")).await,
+        ("GET", ["images", name @ .., "log"]) if !name.is_empty() => images::log(call, &name.join("/")).await,
+        ("POST", ["images", name @ .., "rollback"]) if !name.is_empty() => {
+            images::rollback(call, &name.join("/")).await
+        }
         ("GET", ["images", _, .., "attestations"]) => stubs::attestations(),
         ("POST", ["images", name @ .., "tag"]) if !name.is_empty() => images::tag(call, &name.join("/")).await,
         ("POST", ["images", name @ .., "push"]) if !name.is_empty() => images::push(call, &name.join("/")).await,

@@ -32,6 +32,8 @@ pub struct EngineConfig {
     pub registry_mirrors: Vec<String>,
     /// How new layers are kept.
     pub layers: LayerFormat,
+    /// Versions kept of what a tag pointed at.
+    pub tag_versions: usize,
     /// Size of `/dev/shm` where the user gives none, bytes.
     pub default_shm_size: i64,
     /// Run an init as PID 1 of containers that do not say.
@@ -75,6 +77,7 @@ impl Default for EngineConfig {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             layers: LayerFormat::Automatic,
+            tag_versions: 100,
             default_shm_size: 64 << 20,
             init: false,
             no_new_privileges: false,

@@ -44,6 +44,14 @@ pub enum Op {
     DeleteImage {
         name: String,
     },
+    /// Insert or replace the versions of an image name, kept whether or not the name is there.
+    PutImageVersions {
+        name: String,
+        doc: String,
+    },
+    DeleteImageVersions {
+        name: String,
+    },
     PutVolume {
         name: String,
         doc: String,
@@ -72,6 +80,8 @@ pub struct Contents {
     pub containers: Vec<(String, String, String)>,
     /// Name, document.
     pub images: Vec<(String, String)>,
+    /// Name, document.
+    pub image_versions: Vec<(String, String)>,
     /// Name, document.
     pub volumes: Vec<(String, String)>,
     /// Id, document.

@@ -119,6 +119,12 @@ fn one(tx: &rusqlite::Transaction<'_>, op: &Op) -> Result<(), rusqlite::Error> {
             tx.prepare_cached("INSERT OR REPLACE INTO images(name, doc) VALUES(?1, ?2)")?.execute((name, doc))?
         }
         Op::DeleteImage { name } => tx.prepare_cached("DELETE FROM images WHERE name = ?1")?.execute([name])?,
+        Op::PutImageVersions { name, doc } => tx
+            .prepare_cached("INSERT OR REPLACE INTO image_versions(name, doc) VALUES(?1, ?2)")?
+            .execute((name, doc))?,
+        Op::DeleteImageVersions { name } => {
+            tx.prepare_cached("DELETE FROM image_versions WHERE name = ?1")?.execute([name])?
+        }
         Op::PutVolume { name, doc } => {
             tx.prepare_cached("INSERT OR REPLACE INTO volumes(name, doc) VALUES(?1, ?2)")?.execute((name, doc))?
         }
@@ -145,6 +151,7 @@ fn load(connection: &Connection) -> Result<Contents, rusqlite::Error> {
     Ok(Contents {
         containers,
         images: pairs("SELECT name, doc FROM images ORDER BY name")?,
+        image_versions: pairs("SELECT name, doc FROM image_versions ORDER BY name")?,
         volumes: pairs("SELECT name, doc FROM volumes ORDER BY name")?,
         networks: pairs("SELECT id, doc FROM networks ORDER BY id")?,
         meta: pairs("SELECT key, value FROM meta ORDER BY key")?,

@@ -87,6 +87,17 @@ pub(crate) async fn push(call: Call, name: &str) -> Answer {
     Ok(progress(call.engine.image_push(options).await?))
 }
 
+/// `GET /images/{name}/log`, which Docker has nothing like.
+pub(crate) async fn log(call: Call, name: &str) -> Answer {
+    ok(&call.engine.image_log(name).await?)
+}
+
+/// `POST /images/{name}/rollback`, which Docker has nothing like.
+pub(crate) async fn rollback(call: Call, name: &str) -> Answer {
+    let wanted = call.query.text("to").unwrap_or("1");
+    Ok(progress(call.engine.image_rollback(name, wanted, call.registry_auth()).await?))
+}
+
 /// `POST /system/fsck`, which Docker has nothing like.
 pub(crate) async fn fsck(call: Call) -> Answer {
     Ok(progress(call.engine.image_fsck(call.query.flag("repair")).await?))

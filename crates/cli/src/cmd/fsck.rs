@@ -3,7 +3,6 @@
 use crate::{
     Result,
     flags::{Arity, Command, Flag, Parsed},
-    format::Value,
     session::Session,
     term::progress::{self, Show},
 };
@@ -23,11 +22,7 @@ fn fsck(parsed: &Parsed, session: &Session) -> Result<u8> {
     let answer = session.client()?.post("/system/fsck").flag("repair", parsed.on("repair")).send()?;
     let mut left = 0;
     progress::show(answer.into_body(), Show::Stdout, |aux| {
-        let count = |key: &str| match aux.get(key) {
-            Value::Int(count) => *count,
-            _ => 0,
-        };
-        left = count("Damaged") - count("Repaired");
+        left = aux.int("Damaged") - aux.int("Repaired");
     })?;
     Ok(u8::from(left > 0))
 }

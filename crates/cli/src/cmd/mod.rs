@@ -7,8 +7,8 @@ mod cp;
 mod df;
 mod dial;
 mod events;
-mod fsck;
 mod exec;
+mod fsck;
 mod history;
 mod images;
 mod info;
@@ -31,6 +31,7 @@ mod stats;
 mod top;
 mod update;
 mod version;
+mod versions;
 mod volume;
 mod wait;
 
@@ -91,6 +92,8 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &rmi::TAG,
     &rmi::RMI,
     &history::HISTORY,
+    &versions::LOG,
+    &versions::ROLLBACK,
     &volume::CREATE,
     &volume::LS,
     &volume::RM,

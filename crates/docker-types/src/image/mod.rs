@@ -224,6 +224,18 @@ go_struct! {
 }
 
 go_struct! {
+    /// One version of a name, of `GET /images/{name}/log`, which Docker has nothing like.
+    pub struct ImageVersion {
+        "Id" id: String,
+        "Created" created: String,
+        "Action" action: String,
+        "Current" current: bool,
+        "Available" available: bool,
+        "Size" size: i64,
+    }
+}
+
+go_struct! {
     /// Answer of `GET /distribution/{name}/json`.
     pub struct DistributionInspect {
         "Descriptor" descriptor: Descriptor,

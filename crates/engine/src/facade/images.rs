@@ -3,7 +3,7 @@
 use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::container::ContainerConfig;
 use docker_types::image::{
-    DistributionInspect, HistoryItem, ImageDeleteItem, ImageInspect, ImagePruneReport, ImageSummary,
+    DistributionInspect, HistoryItem, ImageDeleteItem, ImageInspect, ImagePruneReport, ImageSummary, ImageVersion,
 };
 use docker_types::message::JsonMessage;
 use types::{Filters, Platform};
@@ -124,6 +124,27 @@ impl Engine {
         platform: Option<Platform>,
     ) -> Result<AnyStream<JsonMessage>> {
         Images::load(&self.inner, body, platform).await
+    }
+
+    /// What a tag pointed at, latest first.
+    ///
+    /// # Errors
+    /// Not found when nothing is known of the name.
+    pub async fn image_log(&self, name: &str) -> Result<Vec<ImageVersion>> {
+        self.inner.images.log(name)
+    }
+
+    /// Point a tag back at an earlier version: so many steps, or the one whose id begins so.
+    ///
+    /// # Errors
+    /// Not found for a version there is none of; later failures are the last message.
+    pub async fn image_rollback(
+        &self,
+        name: &str,
+        wanted: &str,
+        auth: Option<AuthConfig>,
+    ) -> Result<AnyStream<JsonMessage>> {
+        Images::rollback(&self.inner, name, wanted, auth).await
     }
 
     /// Check blobs and layers against their digests, and repair what is damaged.

@@ -64,7 +64,7 @@ pub(crate) async fn commit(inner: &Arc<Inner>, options: CommitOptions) -> Result
             Ok(made?)
         })
         .await?;
-    let image = Images::admit(inner, ingest, target, name.iter().cloned().collect()).await?;
+    let image = Images::admit(inner, ingest, target, name.iter().cloned().collect(), "commit").await?;
     let id = image.id().to_string();
     let called = name.as_ref().map(Reference::familiar).unwrap_or_default();
     inner.publish_container(

@@ -124,7 +124,9 @@ async fn fsck(inner: &Arc<Inner>, repair: bool, teller: Teller) -> Result<()> {
     let mut damaged: BTreeMap<Part, String> = BTreeMap::new();
     for name in &images.unreadable {
         report.damaged += 1;
-        teller.say(JsonMessage::status(format!("Damaged: image {name}: its documents cannot be read; pull or load it again")));
+        teller.say(JsonMessage::status(format!(
+            "Damaged: image {name}: its documents cannot be read; pull or load it again"
+        )));
     }
     let parts = blobs.into_iter().map(Part::Blob).chain(layers.into_iter().map(Part::Layer));
     for part in parts {
@@ -173,7 +175,9 @@ async fn fsck(inner: &Arc<Inner>, repair: bool, teller: Teller) -> Result<()> {
         }
     }
     let Report { checked, damaged, unknown, repaired } = report;
-    teller.say(JsonMessage::status(format!("{checked} checked, {damaged} damaged, {repaired} repaired, {unknown} unknown")));
+    teller.say(JsonMessage::status(format!(
+        "{checked} checked, {damaged} damaged, {repaired} repaired, {unknown} unknown"
+    )));
     teller.say(JsonMessage::aux(
         json!({"Checked": checked, "Damaged": damaged, "Repaired": repaired, "Unknown": unknown}),
     ));

@@ -41,7 +41,7 @@ impl Images {
                 bridge::read(body, |reader| Ok(store::image::import(&taking, reader, &import)?))
             })
             .await?;
-        let image = Self::admit(inner, ingest, target, name.iter().cloned().collect()).await?;
+        let image = Self::admit(inner, ingest, target, name.iter().cloned().collect(), "import").await?;
         let id = image.id().to_string();
         let called = name.as_ref().map_or_else(|| id.clone(), Reference::familiar);
         inner.images.publish(inner, "import", &id, &called, Some(&image));

@@ -46,7 +46,7 @@ async fn load(inner: &Arc<Inner>, body: ByteStream, platform: Option<Platform>) 
         while let Some(next) = rest.next_if(|next| next.target.digest == one.target.digest) {
             names.extend(next.reference);
         }
-        let image = Images::admit(inner, Arc::clone(&ingest), one.target, names.clone()).await?;
+        let image = Images::admit(inner, Arc::clone(&ingest), one.target, names.clone(), "load").await?;
         let id = image.id().to_string();
         let words: Vec<String> = match names.as_slice() {
             [] => vec![format!("Loaded image ID: {id}\n")],

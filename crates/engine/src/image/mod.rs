@@ -22,12 +22,14 @@ mod prune;
 mod pull;
 mod push;
 mod remove;
+mod rollback;
 mod save;
 mod sink;
 mod tag;
 mod telling;
 mod usage;
 mod verified;
+mod versions;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -47,6 +49,7 @@ pub(crate) use commit::commit;
 pub(crate) use content::Image;
 use index::{Entry, Found, Index, Names, Record};
 use verified::Verified;
+use versions::{Version, Versions};
 
 use crate::clock;
 use crate::config::EngineConfig;
@@ -66,6 +69,8 @@ pub(crate) struct Images {
     pulls: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     /// What pulls found blobs to be.
     verified: Arc<Verified>,
+    /// What names pointed at before.
+    versions: Versions,
     /// The lowest layer of every container.
     places: PathBuf,
     /// Names whose images could not be read at the start: nothing is collected, so that they can be repaired.
@@ -138,6 +143,7 @@ impl Images {
             changing: tokio::sync::Mutex::default(),
             pulls: Mutex::default(),
             verified: Arc::default(),
+            versions: Versions::read(&contents.image_versions, config.tag_versions),
             places,
             unreadable,
         })
@@ -252,6 +258,7 @@ impl Images {
         ingest: Arc<Ingest>,
         target: Descriptor,
         references: Vec<Reference>,
+        how: &'static str,
     ) -> Result<Arc<Image>> {
         let inner = Arc::clone(inner);
         let task = tokio::spawn(async move {
@@ -266,7 +273,7 @@ impl Images {
             let _changing = images.changing.lock().await;
             images.hold(&image);
             let names: Vec<String> = references.iter().map(ToString::to_string).collect();
-            images.point(&inner, &names, &image).await?;
+            images.point(&inner, &names, &image, how).await?;
             drop(ingest);
             Ok(image)
         });
@@ -275,8 +282,9 @@ impl Images {
 
     /// Point names at an image, in the database and then here. An image whose last name this takes
     /// is kept by its digest. `changing` must be held.
-    async fn point(&self, inner: &Arc<Inner>, names: &[String], image: &Arc<Image>) -> Result<()> {
+    async fn point(&self, inner: &Arc<Inner>, names: &[String], image: &Arc<Image>, how: &str) -> Result<()> {
         let now = clock::now_ns();
+        let mut changes = Vec::new();
         let mut ops = Vec::new();
         let mut puts: Vec<(String, Record, Arc<Image>)> = Vec::new();
         let mut removed = Vec::new();
@@ -300,6 +308,11 @@ impl Images {
                         puts.push((key, record(bereft, before.created_ns, now), Arc::clone(bereft)));
                     }
                 }
+                if old.is_none_or(|old| old.record.target.digest != image.id()) {
+                    let before = old.map(|old| (&old.record.target, old.record.created_ns));
+                    let next = Version { target: Some(image.target.clone()), at_ns: now, how: how.to_owned() };
+                    changes.push(self.versions.changed(name, before, next)?);
+                }
                 puts.push((name.clone(), record(image, created, now), Arc::clone(image)));
             }
             if !names.is_empty() && own.dangling {
@@ -311,9 +324,11 @@ impl Images {
             ops.push(Op::PutImage { name: name.clone(), doc });
         }
         ops.extend(removed.iter().map(|name| Op::DeleteImage { name: name.clone() }));
+        ops.extend(changes.iter().map(versions::Change::op));
         if !ops.is_empty() {
             inner.commit(ops, Durability::Synced).await?;
         }
+        self.versions.keep(changes);
         let mut index = self.index();
         for (name, record, image) in puts {
             index.put(&name, record, &image);
@@ -324,6 +339,18 @@ impl Images {
             index.remove(&name);
         }
         Ok(())
+    }
+
+    /// The versions of names that are about to be taken away.
+    fn untagging(&self, names: &[String]) -> Result<Vec<versions::Change>> {
+        let now = clock::now_ns();
+        let index = self.index();
+        let references = names.iter().filter(|name| name.parse::<Digest>().is_err());
+        let change = |name: &String| {
+            let before = index.get(name).map(|old| (&old.record.target, old.record.created_ns));
+            self.versions.changed(name, before, Version { target: None, at_ns: now, how: "untag".to_owned() })
+        };
+        references.map(change).collect()
     }
 
     /// Remember an image for as long as somebody holds it.

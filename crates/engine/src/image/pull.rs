@@ -128,7 +128,7 @@ async fn pull(
     let layers = pulled.layers;
     inner.blocking("check an image's layers", move || Ok(sink.check(&layers)?)).await?;
     let target = Descriptor::new(pulled.target.media_type.clone(), pulled.target.digest, pulled.target.size);
-    let image = Images::admit(inner, ingest, target, vec![reference.clone()]).await?;
+    let image = Images::admit(inner, ingest, target, vec![reference.clone()], "pull").await?;
     images.publish(inner, "pull", &reference.familiar(), &reference.familiar_name(), Some(&image));
     std::mem::take(&mut *ending.lock().unwrap_or_else(PoisonError::into_inner))
         .into_iter()

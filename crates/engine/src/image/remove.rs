@@ -11,6 +11,7 @@ use types::Digest;
 
 use super::Images;
 use super::content::Image;
+use super::versions::Change;
 use crate::container::Container;
 use crate::engine::Inner;
 use crate::error::{Result, fail};
@@ -88,7 +89,10 @@ impl Images {
                 serde_json::to_string(&kept).map_err(|e| crate::Error::io("cannot encode an image's record", e))?;
             ops.push(Op::PutImage { name: id.clone(), doc });
         }
+        let changes = self.untagging(names)?;
+        ops.extend(changes.iter().map(Change::op));
         inner.commit(ops, Durability::Synced).await?;
+        self.versions.keep(changes);
         {
             let mut index = self.index();
             if keep {
@@ -108,8 +112,13 @@ impl Images {
     pub(super) async fn delete(&self, inner: &Arc<Inner>, image: Arc<Image>) -> Result<Vec<ImageDeleteItem>> {
         let id = image.id().to_string();
         let keys = self.index().keys_of(&image.id());
-        let ops = keys.iter().map(|name| Op::DeleteImage { name: name.clone() }).collect();
+        let mut ops: Vec<Op> = keys.iter().map(|name| Op::DeleteImage { name: name.clone() }).collect();
+        let (changes, excess) = (self.untagging(&keys)?, self.versions.excess());
+        ops.extend(changes.iter().map(Change::op));
+        ops.extend(excess.iter().map(|name| Op::DeleteImageVersions { name: name.clone() }));
         inner.commit(ops, Durability::Synced).await?;
+        self.versions.keep(changes);
+        self.versions.forget(&excess);
         {
             let mut index = self.index();
             keys.iter().for_each(|key| index.remove(key));

@@ -25,6 +25,7 @@ mod rows;
 mod streams;
 mod terminal;
 mod twin;
+mod versions;
 
 use std::time::{Duration, Instant};
 

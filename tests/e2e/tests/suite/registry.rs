@@ -9,14 +9,14 @@ use e2e::Daemon;
 use crate::eventually;
 
 /// Debian's registry on a free port, gone when dropped.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
     _dir: tempfile::TempDir,
 }
 
 impl Registry {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let config = dir.path().join("config.yml");
@@ -315,7 +315,10 @@ fn damage_is_found_and_repaired_by_fetching_only_it() {
     let found = daemon.dhow().try_run(&["system", "fsck"]);
     found.expect_code(1);
     let text = layer.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-    assert!(found.stdout.contains(&format!("Damaged: layer sha256:{text}")) && found.stdout.contains(&name), "{found:?}");
+    assert!(
+        found.stdout.contains(&format!("Damaged: layer sha256:{text}")) && found.stdout.contains(&name),
+        "{found:?}"
+    );
     assert!(found.stdout.contains(" 1 damaged"), "{found:?}");
     let before = proxy.sent();
     let repaired = daemon.dhow().run(&["system", "fsck", "--repair"]);
