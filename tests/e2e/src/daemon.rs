@@ -19,6 +19,8 @@ pub struct Options {
     pub alone: bool,
     /// Further flags.
     pub flags: Vec<String>,
+    /// Data root in the place of one beside the socket.
+    pub data: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Daemon {
     }
 
     pub fn data_root(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.options.data.clone().unwrap_or_else(|| self.dir.path().join("data"))
     }
 
     pub fn exec_root(&self) -> PathBuf {

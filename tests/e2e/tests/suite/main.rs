@@ -19,6 +19,7 @@ mod oci_docker_options;
 mod oci_podman;
 mod options;
 mod policies;
+mod power;
 mod registry;
 mod registry_serve;
 mod rows;
