@@ -2,8 +2,10 @@
 //! alternately in one go and the ratio of the medians is what counts.
 
 mod oci;
+mod pull;
 mod run;
 mod sample;
+mod side;
 
 use std::path::Path;
 
@@ -17,11 +19,12 @@ pub fn run(args: &[String]) -> Result<()> {
     let value = |flag: &str| args.iter().position(|arg| arg == flag).and_then(|at| args.get(at + 1));
     match args.first().map(String::as_str) {
         Some("run") => run::run(count),
+        Some("pull") => pull::run(count.min(5)),
         Some("oci") => oci::run(count, value("--runtime").map(Path::new), args.iter().any(|arg| arg == "--record")),
         // The second half of `oci`, in a namespace.
         Some("oci-inside") => oci::inside(&args[1..]),
         _ => bail!(
-            "usage: cargo xtask bench run [-n ROUNDS]\n       cargo xtask bench oci [-n ROUNDS] [--runtime PROGRAM] [--record]"
+            "usage: cargo xtask bench run [-n ROUNDS]\n       cargo xtask bench pull [-n ROUNDS, at most 5]\n       cargo xtask bench oci [-n ROUNDS] [--runtime PROGRAM] [--record]"
         ),
     }
 }

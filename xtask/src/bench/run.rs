@@ -1,14 +1,15 @@
 //! `cargo xtask bench run`: the container life cycle and the log path beside a real dockerd.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::sample::{Sample, ratio};
+use super::sample::Sample;
+use super::side::{self, Dhowd, Row, Side, row};
 use crate::binaries::{self, Profile};
 use crate::{fixtures, peers, shell};
 
@@ -17,102 +18,12 @@ const PARALLEL: usize = 50;
 const REST: Duration = Duration::from_secs(3);
 const LOG_LINES: usize = 2_000_000;
 
-/// One client on one daemon.
-#[derive(Clone)]
-struct Side {
-    client: PathBuf,
-    socket: String,
-}
-
-impl Side {
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.client);
-        command.args(["-H", &self.socket]).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Result<()> {
-        let output = self.command(args).output().with_context(|| format!("cannot run {}", self.client.display()))?;
-        ensure!(
-            output.status.success(),
-            "{} {} failed: {}",
-            self.client.display(),
-            args.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    }
-
-    fn output(&self, args: &[&str]) -> Result<String> {
-        shell::output(self.command(args).stdout(Stdio::piped())).map(|text| text.trim().to_owned())
-    }
-}
-
-struct Row {
-    work: String,
-    goal: String,
-    peer: String,
-    ours: String,
-    ratio: String,
-}
-
-/// The daemon under test; stopped and cleaned up when dropped.
-struct Dhowd {
-    child: Child,
-    side: Side,
-    dir: PathBuf,
-}
-
-impl Dhowd {
-    fn start(programs: &Path) -> Result<Self> {
-        let dir = shell::target().join("bench").join(std::process::id().to_string());
-        fs::create_dir_all(&dir)?;
-        let socket = format!("unix://{}/dhow.sock", dir.display());
-        let log = fs::File::create(dir.join("dhowd.log"))?;
-        let child = Command::new(programs.join("dhowd"))
-            .args(["--host", &socket, "--bridge", "dhowbench0"])
-            .arg("--pidfile")
-            .arg(dir.join("dhowd.pid"))
-            .arg("--data-root")
-            .arg(dir.join("data"))
-            .arg("--exec-root")
-            .arg(dir.join("exec"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("cannot start dhowd")?;
-        let daemon = Self { child, side: Side { client: programs.join("dhow"), socket }, dir };
-        for _ in 0..200 {
-            if daemon.side.run(&["version"]).is_ok() {
-                return Ok(daemon);
-            }
-            sleep(Duration::from_millis(25));
-        }
-        bail!("dhowd did not answer: {}", fs::read_to_string(daemon.dir.join("dhowd.log")).unwrap_or_default());
-    }
-}
-
-impl Drop for Dhowd {
-    fn drop(&mut self) {
-        if let Ok(ids) = self.side.output(&["ps", "-aq"]) {
-            for id in ids.lines() {
-                let _ = self.side.run(&["rm", "-f", id]);
-            }
-        }
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).status();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
 pub fn run(rounds: usize) -> Result<()> {
     shell::require_root("bench")?;
     let fixtures = fixtures::make()?;
     let programs = binaries::build(Profile::Release)?;
     let peers = peers::up()?;
-    let daemon = Dhowd::start(&programs)?;
+    let daemon = Dhowd::start(&programs, &["--bridge", "dhowbench0"])?;
     let dhow = daemon.side.clone();
     let docker = Side { client: peers.docker.clone(), socket: peers.socket.clone() };
     let docker_on_dhowd = Side { client: peers.docker.clone(), socket: dhow.socket.clone() };
@@ -180,26 +91,8 @@ pub fn run(rounds: usize) -> Result<()> {
     rows.push(row(&format!("{LOG_LINES} log lines of 100 bytes written ({few} rounds)"), 4.0, &peer_write, &our_write));
     rows.push(row(&format!("the same read back with `logs` ({few} rounds)"), 10.0, &peer_read, &our_read));
 
-    println!(
-        "\n| work | goal | dockerd, median (middle half) | dhow, median (middle half) | ratio |\n|---|---|---|---|---|"
-    );
-    for row in rows {
-        println!("| {} | {} | {} | {} | {} |", row.work, row.goal, row.peer, row.ours, row.ratio);
-    }
+    side::table(&rows);
     Ok(())
-}
-
-fn row(work: &str, goal: f64, peer: &Sample, ours: &Sample) -> Row {
-    let ratio = ratio(peer, ours);
-    let verdict = if ratio >= goal { "met" } else { "not met" };
-    eprintln!("  {work}: dockerd {}, dhow {}, {ratio:.1}×", peer.shown(), ours.shown());
-    Row {
-        work: work.to_owned(),
-        goal: format!("{goal}×"),
-        peer: peer.shown(),
-        ours: ours.shown(),
-        ratio: format!("{ratio:.1}× ({verdict})"),
-    }
 }
 
 fn alternate(
