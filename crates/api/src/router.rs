@@ -68,6 +68,7 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("GET", ["images", name @ .., "json"]) if !name.is_empty() => images::inspect(call, &name.join("/")).await,
         ("GET", ["images", name @ .., "history"]) if !name.is_empty() => images::history(call, &name.join("/")).await,
         ("GET", ["images", name @ .., "log"]) if !name.is_empty() => images::log(call, &name.join("/")).await,
+        ("GET", ["images", name @ .., "diff"]) if !name.is_empty() => images::diff(call, &name.join("/")).await,
         ("POST", ["images", name @ .., "rollback"]) if !name.is_empty() => {
             images::rollback(call, &name.join("/")).await
         }

@@ -92,6 +92,13 @@ pub(crate) async fn log(call: Call, name: &str) -> Answer {
     ok(&call.engine.image_log(name).await?)
 }
 
+/// `GET /images/{name}/diff`, which Docker has nothing like.
+pub(crate) async fn diff(call: Call, name: &str) -> Answer {
+    let with =
+        call.query.text("with").ok_or_else(|| ApiError::invalid("with: the image to compare with is not given"))?;
+    ok(&call.engine.image_diff(name, with).await?)
+}
+
 /// `POST /images/{name}/rollback`, which Docker has nothing like.
 pub(crate) async fn rollback(call: Call, name: &str) -> Answer {
     let wanted = call.query.text("to").unwrap_or("1");

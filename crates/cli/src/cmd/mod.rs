@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod fsck;
 mod history;
+mod image_diff;
 mod images;
 mod info;
 mod inspect;
@@ -92,6 +93,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &rmi::TAG,
     &rmi::RMI,
     &history::HISTORY,
+    &image_diff::DIFF,
     &versions::LOG,
     &versions::ROLLBACK,
     &volume::CREATE,

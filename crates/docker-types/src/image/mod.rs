@@ -236,6 +236,29 @@ go_struct! {
 }
 
 go_struct! {
+    /// What differs between two images, of `GET /images/{name}/diff`, which Docker has nothing like.
+    pub struct ImageDiff {
+        "From" from: String,
+        "To" to: String,
+        "SharedLayers" shared_layers: i64,
+        "Layers" layers: Vec<DiffItem>,
+        "Config" config: Vec<DiffItem>,
+        "Packages" packages: Vec<DiffItem>,
+        "Files" files: Vec<DiffItem>,
+    }
+}
+
+go_struct! {
+    /// One thing that differs; empty on the side that does not have it.
+    pub struct DiffItem {
+        "Name" name: String,
+        "Change" change: String,
+        "From" from: String,
+        "To" to: String,
+    }
+}
+
+go_struct! {
     /// Answer of `GET /distribution/{name}/json`.
     pub struct DistributionInspect {
         "Descriptor" descriptor: Descriptor,

@@ -3,7 +3,8 @@
 use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::container::ContainerConfig;
 use docker_types::image::{
-    DistributionInspect, HistoryItem, ImageDeleteItem, ImageInspect, ImagePruneReport, ImageSummary, ImageVersion,
+    DistributionInspect, HistoryItem, ImageDeleteItem, ImageDiff, ImageInspect, ImagePruneReport, ImageSummary,
+    ImageVersion,
 };
 use docker_types::message::JsonMessage;
 use types::{Filters, Platform};
@@ -132,6 +133,14 @@ impl Engine {
     /// Not found when nothing is known of the name.
     pub async fn image_log(&self, name: &str) -> Result<Vec<ImageVersion>> {
         self.inner.images.log(name)
+    }
+
+    /// What differs between two images.
+    ///
+    /// # Errors
+    /// Not found; an image whose layers are not here.
+    pub async fn image_diff(&self, from: &str, to: &str) -> Result<ImageDiff> {
+        Images::compare(&self.inner, from, to).await
     }
 
     /// Point a tag back at an earlier version: so many steps, or the one whose id begins so.

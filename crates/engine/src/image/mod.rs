@@ -8,6 +8,7 @@
 mod changes;
 mod collect;
 mod commit;
+mod compare;
 mod content;
 mod fsck;
 mod history;

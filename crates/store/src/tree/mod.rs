@@ -5,14 +5,18 @@
 mod apply;
 mod archive;
 mod changes;
+mod compare;
 mod copy;
 mod descent;
+mod packages;
 mod usage;
 
 pub use apply::{Applied, ApplyOptions, apply};
 pub use archive::{diff_tar, export};
 pub use changes::{Change, ChangeKind, changes};
+pub use compare::{Difference, compare};
 pub use copy::{ExtractOptions, PathStat, archive_path, copy_tree, extract, stat_path};
+pub use packages::{Packages, packages};
 pub use usage::{Usage, usage};
 
 use rustix::fs::Stat;

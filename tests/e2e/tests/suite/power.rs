@@ -37,7 +37,7 @@ impl Disk {
         let disk = Self { image, mount, device };
         fs::create_dir_all(&disk.mount).ok()?;
         // Nothing is written unless somebody syncs.
-        run("mount", &["-o", "commit=1000", &disk.device, disk.mount.to_str()?])?;
+        run("mount", &["-o", "commit=1000,discard", &disk.device, disk.mount.to_str()?])?;
         Some(disk)
     }
 }
@@ -163,7 +163,7 @@ fn check(disk: &Disk, told: &Told, cut: usize) {
 fn nothing_acknowledged_is_lost_by_a_power_cut() {
     let dir = tempfile::Builder::new().prefix("dhow-power-").tempdir().unwrap();
     let (image, copy) = (dir.path().join("disk.img"), dir.path().join("cut.img"));
-    fs::File::create(&image).unwrap().set_len(1 << 30).unwrap();
+    fs::File::create(&image).unwrap().set_len(512 << 20).unwrap();
     run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]).expect("mkfs.ext4 runs");
     let Some(disk) = Disk::attach(&image, &dir.path().join("data")) else {
         eprintln!("skipped: no loop devices");

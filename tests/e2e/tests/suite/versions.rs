@@ -76,3 +76,40 @@ fn a_version_that_was_pruned_is_fetched_by_its_digest() {
     assert!(told.starts_with("Fetching sha256:"), "{told}");
     assert_eq!(mark(&docker, &name), "one");
 }
+
+#[test]
+fn what_differs_between_two_images() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let (docker, dhow) = (daemon.docker(), daemon.dhow());
+    let script = "mkdir -p /var/lib/dpkg /old && echo x >/old/gone && echo aaaa >/same-size && \
+                  printf 'Package: tool\\nVersion: 1.0\\n\\nPackage: lib\\nVersion: 3\\n' >/var/lib/dpkg/status";
+    docker.run(&["run", "--name", "aa", "busybox", "sh", "-c", script]);
+    docker.run(&["commit", "-c", "ENV MODE=one", "-c", "LABEL kept=yes", "aa", "app:a"]);
+    let script = "rm -r /old && echo bbbb >/same-size && touch -r /bin/busybox /same-size && echo new >/new && \
+                  printf 'Package: tool\\nVersion: 1.1\\n' >/var/lib/dpkg/status";
+    docker.run(&["run", "--name", "bb", "app:a", "sh", "-c", script]);
+    docker.run(&["commit", "-c", "ENV MODE=two", "-c", "USER 7", "bb", "app:b"]);
+    let shown = dhow.run(&["image", "diff", "--files", "app:a", "app:b"]);
+    for line in [
+        "Layers: 2 shared",
+        "  ~ Env.MODE one -> two",
+        "  + User 7",
+        "  ~ tool 1.0 -> 1.1",
+        "  - lib 3",
+        "Files: 1 added, 2 removed, 2 modified",
+        "  + /new",
+        "  - /old",
+        "  - /old/gone",
+        "  ~ /same-size",
+        "  ~ /var/lib/dpkg/status",
+    ] {
+        assert!(shown.lines().any(|shown| shown.trim_end() == line), "{line:?} in\n{shown}");
+    }
+    assert!(!shown.contains("kept") && !shown.contains(" /bin"), "{shown}");
+    let none = dhow.run(&["image", "diff", "app:a", "app:a"]);
+    assert!(none.ends_with("Layers: 2 shared\nFiles: 0 added, 0 removed, 0 modified"), "{none}");
+    let json = dhow.json(&["image", "diff", "--format", "json", "app:b", "app:a"]);
+    assert_eq!(json["Files"].as_array().unwrap().len(), 5);
+    dhow.try_run(&["image", "diff", "app:a", "nosuch"]).expect_error(1, "No such image");
+}
