@@ -17,6 +17,7 @@ mod http;
 mod manifest;
 mod metrics;
 mod name;
+mod sendfile;
 mod server;
 mod storage;
 mod tls;

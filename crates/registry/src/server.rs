@@ -27,6 +27,7 @@ use crate::error::StartError;
 use crate::http::Service;
 use crate::http::body::Body;
 use crate::metrics::Metrics;
+use crate::sendfile::{Outlet, Plain};
 use crate::storage::Storage;
 use crate::storage::collect::Collected;
 use crate::storage::uploads::Uploads;
@@ -281,10 +282,14 @@ async fn connection(
     stream.set_nodelay(true)?;
     let limits = &service.config.limits;
     match tls {
-        None => requests(service, Connection::new(stream, limits.stall), stop).await,
+        None => {
+            let outlet = Outlet::default();
+            let stream = Plain::new(stream, outlet.clone());
+            requests(service, Connection::new(stream, limits.stall), Some(outlet), stop).await
+        }
         Some(config) => {
             let stream = tokio::time::timeout(limits.head, TlsAcceptor::from(config).accept(stream)).await??;
-            requests(service, Connection::new(stream, limits.stall), stop).await
+            requests(service, Connection::new(stream, limits.stall), None, stop).await
         }
     }
 }
@@ -292,11 +297,17 @@ async fn connection(
 async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
     service: &Arc<Service>,
     stream: S,
+    outlet: Option<Outlet>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _open = service.metrics.opened();
-    let answer = service_fn(|request: Request<Incoming>| {
+    // A placeholder must come to the connection as the slice it is, not copied together with others.
+    let writev = outlet.is_some() || stream.is_write_vectored();
+    let answer = service_fn(|mut request: Request<Incoming>| {
         let service = Arc::clone(service);
+        if let Some(outlet) = &outlet {
+            request.extensions_mut().insert(outlet.clone());
+        }
         // Boxed: the union of all handlers' futures would otherwise sit in every idle connection.
         Box::pin(async move { Ok::<_, Infallible>(service.answer(request).await) })
     });
@@ -306,6 +317,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
             .header_read_timeout(service.config.limits.head)
             .max_buf_size(BUFFER)
             .max_headers(MAX_HEADERS)
+            .writev(writev)
             .serve_connection(TokioIo::new(stream), answer)
     );
     let early = tokio::select! {

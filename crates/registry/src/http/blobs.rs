@@ -11,6 +11,7 @@ use super::body::{Body, FileBody};
 use super::{Answer, Service, blocking, empty, etag, is_unchanged, not_modified, set, set_digest};
 use crate::error::{Code, Error, Result};
 use crate::name::RepositoryName;
+use crate::sendfile::Outlet;
 
 /// What a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +64,10 @@ pub(super) async fn get(
     if !head {
         service.metrics.sends(end - start);
     }
-    let body = if head || start == end { Body::empty() } else { Body::File(FileBody::new(file, start, end)) };
+    let body = match head || start == end {
+        true => Body::empty(),
+        false => Body::File(FileBody::new(file, start, end, request.extensions().get::<Outlet>().cloned())),
+    };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
