@@ -15,6 +15,10 @@ pub struct Config {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// File of `name:bcrypt` lines; nothing to let everybody in.
     pub passwords: Option<PathBuf>,
+    /// File that says who may do what in which repositories; nothing to let whoever is let in do everything.
+    pub access: Option<PathBuf>,
+    /// `https://host` under which clients reach the registry, for where tokens are; nothing for what they ask for.
+    pub public_url: Option<String>,
     /// Address of `/metrics`; nothing for none.
     pub metrics: Option<SocketAddr>,
     /// Refuse everything that changes content.
@@ -70,6 +74,8 @@ impl Config {
             root,
             tls: None,
             passwords: None,
+            access: None,
+            public_url: None,
             metrics: None,
             read_only: false,
             collect_every: Some(day),

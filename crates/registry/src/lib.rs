@@ -6,7 +6,7 @@
 //! are bounded or digested while they arrive, and a repository's content is reached through that repository alone.
 //! What was acknowledged is on disk. Called by `dhowd registry serve`.
 //!
-//! Not offered: tokens with rights for single repositories, quotas, pulling through from another registry, object
+//! Not offered: quotas, pulling through from another registry, object
 //! stores, digests other than SHA-256.
 
 mod auth;

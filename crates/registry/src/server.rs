@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::Passwords;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::StartError;
@@ -100,7 +100,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let made = tokio::task::spawn_blocking(move || {
             let tls = config.tls.as_ref().map(|(chain, key)| tls::server_config(chain, key)).transpose()?;
-            let passwords = config.passwords.as_deref().map(Passwords::read).transpose()?;
+            let auth = Auth::read(&config)?;
             let storage = Storage::open(&config.root)?;
             let uploads = Uploads::recover(&storage, config.limits.uploads).map_err(|source| StartError::File {
                 action: "read the uploads of",
@@ -108,7 +108,7 @@ impl Server {
                 source,
                 hint: "the directory must be writable for the registry",
             })?;
-            Ok((Service { config, storage, uploads, passwords, metrics: Metrics::default() }, tls))
+            Ok((Service { config, storage, uploads, auth, metrics: Metrics::default() }, tls))
         });
         let joined = made.await.map_err(|e| StartError::File {
             action: "open",
@@ -122,12 +122,12 @@ impl Server {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        if tls.is_none() && service.passwords.is_some() && !service.config.address.ip().is_loopback() {
+        if tls.is_none() && service.auth.takes_passwords() && !service.config.address.ip().is_loopback() {
             tracing::warn!(
                 "passwords are sent in the clear: give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that encrypts"
             );
         }
-        if service.passwords.is_none() && !service.config.read_only && !service.config.address.ip().is_loopback() {
+        if service.auth.is_open() && !service.config.read_only && !service.config.address.ip().is_loopback() {
             tracing::warn!("whoever reaches this address may push and delete: give --htpasswd or --read-only");
         }
         Ok(Self { service: Arc::new(service), listener, metrics, tls: Arc::new(RwLock::new(tls)) })
@@ -228,7 +228,7 @@ impl Control {
                 let fresh = tls::server_config(chain, key)?;
                 *control.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
             }
-            control.service.passwords.as_ref().map_or(Ok(()), Passwords::reload)
+            control.service.auth.reload()
         });
         done.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
     }

@@ -16,6 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use types::Digest;
 
 use super::{Answer, Service, UPLOAD_UUID, blocking, empty, route, set, set_digest};
+use crate::auth::{Right, Visitor};
 use crate::error::{Code, Error, Result};
 use crate::name::{self, RepositoryName, UploadId};
 use crate::storage::session::Session;
@@ -72,6 +73,7 @@ fn created(name: &RepositoryName, digest: &Digest) -> Answer {
 
 pub(super) async fn start(
     service: &Arc<Service>,
+    visitor: Visitor,
     repository: RepositoryName,
     request: Request<Incoming>,
 ) -> Result<Answer> {
@@ -82,6 +84,7 @@ pub(super) async fn start(
     let mount = route::query(query, "mount").and_then(|digest| digest.parse::<Digest>().ok());
     // Without `from` any repository would do; which repositories have a blob is not for everyone to find out.
     let from = route::query(query, "from").and_then(|from| RepositoryName::parse(&from).ok());
+    let from = from.filter(|from| visitor.may(from, Right::Pull));
     if let (Some(digest), Some(from)) = (mount, from) {
         let to = repository.clone();
         let mounted = blocking(service, move |service| {

@@ -12,6 +12,7 @@ mod lists;
 mod pull;
 mod push;
 mod support;
+mod tokens;
 mod uploads;
 
 /// Not a test: with its variable set this program is the server of [`support::Process`].
