@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("docker-types", &["types"]),
     ("layer", &[]),
+    ("erofs", &["layer", "types"]),
     ("launch", &[]),
     ("seccomp", &[]),
     ("sys", &[]),
@@ -25,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("shim", &["launch", "runtime", "sys"]),
     ("oci", &["seccomp", "types"]),
     ("oci-runtime", &["cgroup", "launch", "netlink", "oci", "runtime", "seccomp", "sys", "types"]),
-    ("store", &["layer", "sys", "types"]),
+    ("store", &["erofs", "layer", "sys", "types"]),
     ("state", &["types"]),
     ("distribution", &["types"]),
     ("registry", &["sys", "types"]),
@@ -64,10 +65,10 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// container; the pure crates promise that they do no I/O.
 const FORBIDDEN: &[(&[&str], &[&str])] = &[
     (
-        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch"],
+        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch", "erofs"],
         &["tokio", "anyhow", "serde_json", "clap", "regex"],
     ),
-    (&["types", "docker-types", "layer", "launch"], &["rustix", "tokio"]),
+    (&["types", "docker-types", "layer", "launch", "erofs"], &["rustix", "tokio"]),
     (&["engine"], &["axum", "api"]),
 ];
 

@@ -295,6 +295,14 @@ impl Values {
                 return Err(format!("invalid {key} {bad}: name servers are given by IP address"));
             }
         }
+        let layers = match self.text("storage-driver").as_deref() {
+            None | Some("" | "overlayfs") => engine::LayerFormat::Automatic,
+            Some("erofs") => engine::LayerFormat::Indexed,
+            Some("overlay2") => engine::LayerFormat::Directories,
+            Some(other) => {
+                return Err(format!("storage-driver {other} is not supported: use erofs, overlay2, or leave it out"));
+            }
+        };
         let exec_root = self.path("exec-root", "/run/dhow")?;
         // Beside the rest of the run-time state, so that two daemons with roots of their own agree.
         let pidfile = match self.text("pidfile") {
@@ -313,6 +321,7 @@ impl Values {
             default_ulimits,
             insecure_registries: self.list("insecure-registries"),
             registry_mirrors: self.list("registry-mirrors"),
+            layers,
             default_shm_size,
             init: self.switch("init"),
             no_new_privileges: self.switch("no-new-privileges"),

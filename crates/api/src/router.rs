@@ -57,6 +57,7 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("GET", ["exec", id, "json"]) => exec::inspect(call, id).await,
 
         // Images
+        ("POST", ["system", "fsck"]) => images::fsck(call).await,
         ("GET", ["images", "json"]) => images::list(call).await,
         ("POST", ["images", "create"]) => images::create(call).await,
         ("POST", ["images", "load"]) => images::load(call).await,
@@ -68,9 +69,11 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("GET", ["images", name @ .., "history"]) if !name.is_empty() => images::history(call, &name.join("/")).await,
         ("GET", ["images", _, .., "attestations"]) => stubs::attestations(),
         ("POST", ["images", name @ .., "tag"]) if !name.is_empty() => images::tag(call, &name.join("/")).await,
-        ("POST", ["images", _, .., "push"]) => stubs::push(),
+        ("POST", ["images", name @ .., "push"]) if !name.is_empty() => images::push(call, &name.join("/")).await,
         ("DELETE", ["images", name @ ..]) if !name.is_empty() => images::remove(call, &name.join("/")).await,
-        ("GET", ["distribution", _, .., "json"]) => stubs::distribution(),
+        ("GET", ["distribution", name @ .., "json"]) if !name.is_empty() => {
+            images::distribution(call, &name.join("/")).await
+        }
 
         // Build
         ("POST", ["build" | "session" | "grpc"]) | ("POST", ["build", "cancel"]) => stubs::build(),

@@ -5,6 +5,7 @@
 use crate::address::Classes;
 use crate::error::Error;
 use crate::origin::{Origin, Url, encode_query};
+use crate::payload::Payload;
 use crate::transport::{Reach, Transport, go_method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -152,8 +153,8 @@ impl Authorization {
 pub(crate) struct TokenRequest<'a> {
     pub(crate) registry: &'a Origin,
     pub(crate) registry_classes: Classes,
-    /// `repository:path:pull`, or nothing to log in.
-    pub(crate) scope: Option<&'a str>,
+    /// `repository:path:pull`, several for a push that mounts; none to log in.
+    pub(crate) scopes: &'a [String],
     pub(crate) credentials: Option<&'a Credentials>,
     /// Ask for a refresh token as well.
     pub(crate) offline: bool,
@@ -203,17 +204,22 @@ async fn fetch_token(
     let credentials = request.credentials.unwrap_or(&no_credentials);
     let mut query: Vec<(&str, &str)> = Vec::new();
     query.extend(service.map(|s| ("service", s)));
-    query.extend(request.scope.map(|s| ("scope", s)));
     let mut headers = vec![(header::ACCEPT, HeaderValue::from_static("application/json"))];
     let mut body = Bytes::new();
     let method = if credentials.identity_token.is_empty() { "GET" } else { "POST" };
+    // A form has one scope, with spaces between the parts; a query has the parameter several times.
+    let joined = request.scopes.join(" ");
     if method == "POST" {
+        if !joined.is_empty() {
+            query.push(("scope", &joined));
+        }
         query.push(("grant_type", "refresh_token"));
         query.push(("refresh_token", &credentials.identity_token));
         query.push(("client_id", CLIENT_ID));
         body = Bytes::from(encode_pairs(&query));
         headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")));
     } else {
+        query.extend(request.scopes.iter().map(|s| ("scope", s.as_str())));
         if request.offline {
             query.push(("offline_token", "true"));
             query.push(("client_id", CLIENT_ID));
@@ -225,7 +231,7 @@ async fn fetch_token(
         let separator = if url.target.contains('?') { '&' } else { '?' };
         url.target = format!("{}{separator}{}", url.target, encode_pairs(&query));
     }
-    let response = transport.send(method, &url, reach, &headers, body).await.map_err(|e| match e {
+    let response = transport.send(method, &url, reach, &headers, Payload::Bytes(body)).await.map_err(|e| match e {
         Error::Refused { target, why, .. } => Error::Refused { what: "token realm", target, why },
         other => other,
     })?;

@@ -59,21 +59,23 @@ pub(crate) struct Download<'a> {
 }
 
 impl<'a> Download<'a> {
-    /// Prepares a download; `check` computes the digest on the way.
+    /// Prepares a download from byte `received` on; `check` computes the digest on the way.
     pub(crate) fn new(
         repository: &'a Repository,
         descriptor: &'a Descriptor,
         chunks: &'a mpsc::Sender<Chunk>,
         check: bool,
+        received: u64,
     ) -> Download<'a> {
-        Download { repository, descriptor, chunks, hash: check.then(Sha256::new), received: 0 }
+        Download { repository, descriptor, chunks, hash: check.then(Sha256::new), received }
     }
 
     /// Runs it to the checked end, which the caller announces.
     pub(crate) async fn run(mut self, tell: &(dyn Fn(Step) + Send + Sync)) -> Result<(), Failure> {
         let mut attempt = 1;
         let mut breaks = 0;
-        while self.received < self.descriptor.size || breaks == 0 {
+        let whole = self.received > 0 && self.received == self.descriptor.size;
+        while !whole && (self.received < self.descriptor.size || breaks == 0) {
             let before = self.received;
             let error = match self.attempt(tell).await {
                 Ok(()) => break,

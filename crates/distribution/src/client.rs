@@ -4,8 +4,10 @@
 use crate::auth::Credentials;
 use crate::config::Config;
 use crate::error::Error;
+use crate::holders::Holders;
 use crate::origin::{Origin, Url};
-use crate::repository::Repository;
+use crate::repository::{Purpose, Repository};
+use crate::sessions::Sessions;
 use crate::transport::Transport;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,8 @@ pub struct Client {
     pub(crate) transport: Arc<Transport>,
     /// Authorities that answered without TLS.
     plain: Arc<Mutex<HashSet<String>>>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) holders: Arc<Holders>,
 }
 
 /// One way to a registry.
@@ -34,7 +38,12 @@ pub(crate) struct Endpoint {
 impl Client {
     /// Makes a client.
     pub fn new(config: Config) -> Client {
-        Client { transport: Arc::new(Transport::new(config)), plain: Arc::default() }
+        Client {
+            transport: Arc::new(Transport::new(config)),
+            plain: Arc::default(),
+            sessions: Arc::default(),
+            holders: Arc::default(),
+        }
     }
 
     /// The configuration it was made with.
@@ -76,6 +85,7 @@ impl Client {
         &self,
         reference: &Reference,
         credentials: Option<&Credentials>,
+        purpose: Purpose,
         mut ask: F,
     ) -> Result<(T, Arc<Repository>), Error>
     where
@@ -83,7 +93,8 @@ impl Client {
     {
         let endpoints = self.endpoints(reference.domain())?;
         let mut last = None;
-        for endpoint in endpoints {
+        // What is pushed goes to the registry itself.
+        for endpoint in endpoints.into_iter().filter(|e| purpose == Purpose::Pull || !e.mirror) {
             let repository = Repository::new(
                 self.transport.clone(),
                 endpoint.origin.clone(),
@@ -91,6 +102,7 @@ impl Client {
                 reference.familiar_name(),
                 reference.familiar(),
                 credentials.filter(|_| !endpoint.mirror).cloned(),
+                purpose,
             );
             match ask(&repository).await {
                 Ok(answer) => {

@@ -25,6 +25,8 @@ pub struct Config {
 pub struct Limits {
     /// Layers downloaded at a time.
     pub parallel_layers: usize,
+    /// Blobs uploaded at a time.
+    pub parallel_uploads: usize,
     /// Tries of a failing request.
     pub attempts: u32,
     /// Wait before the second try, doubled with each further one.
@@ -43,6 +45,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             parallel_layers: 3,
+            parallel_uploads: 5,
             attempts: 5,
             backoff: Duration::from_millis(500),
             backoff_max: Duration::from_secs(30),

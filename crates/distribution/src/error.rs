@@ -30,6 +30,14 @@ pub enum Error {
         /// The registry's own words.
         cause: String,
     },
+    /// The repository may not be written to.
+    #[error("push access denied for {name}, repository does not exist or may require 'docker login': {cause}")]
+    PushDenied {
+        /// As people write it.
+        name: String,
+        /// The registry's own words.
+        cause: String,
+    },
     /// The credentials are missing or wrong.
     #[error("{method} {url:?}: {message}")]
     Unauthorized {
@@ -75,6 +83,8 @@ pub enum Error {
         url: String,
         /// HTTP status.
         status: u16,
+        /// The registry's error code (distribution-spec, "Error Codes"), or nothing.
+        code: String,
         /// The registry's own words after a colon, or nothing.
         message: String,
         /// When it said to come back.
@@ -165,7 +175,25 @@ pub enum Error {
     /// TLS material of the host is unusable.
     #[error("TLS configuration: {0}")]
     Tls(String),
-    /// The receiver of the content failed.
+    /// The registry took something else than what was sent.
+    #[error("push of {what} failed: the registry answers with digest {actual} for content of digest {expected}")]
+    Stored {
+        /// `blob`, `manifest`.
+        what: &'static str,
+        /// What was sent.
+        expected: Digest,
+        /// What the registry says.
+        actual: Digest,
+    },
+    /// An answer that breaks the distribution specification.
+    #[error("the registry's answer at {url:?} cannot be used: {why}")]
+    Protocol {
+        /// What was asked.
+        url: String,
+        /// What was wrong.
+        why: &'static str,
+    },
+    /// The receiver or the source of the content failed.
     #[error("{message}")]
     Sink {
         /// As the receiver classed it.
@@ -184,6 +212,7 @@ impl Error {
             | Error::Denied { .. }
             | Error::NoPlatform { .. }
             | Error::WrongPlatform { .. } => Kind::NotFound,
+            Error::PushDenied { .. } => Kind::Forbidden,
             Error::Unauthorized { .. } => Kind::Unauthorized,
             Error::Refused { .. } => Kind::Forbidden,
             Error::TooManyRequests { .. } => Kind::Unavailable,
@@ -198,6 +227,8 @@ impl Error {
             | Error::TooLarge { .. }
             | Error::Digest { .. }
             | Error::Size { .. }
+            | Error::Stored { .. }
+            | Error::Protocol { .. }
             | Error::Tls(_) => Kind::Internal,
         }
     }
@@ -205,7 +236,9 @@ impl Error {
     /// What the user may do next, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Error::Denied { .. } | Error::Unauthorized { .. } => Some("log in to the registry, or check the name"),
+            Error::Denied { .. } | Error::PushDenied { .. } | Error::Unauthorized { .. } => {
+                Some("log in to the registry, or check the name")
+            }
             Error::TooManyRequests { .. } => Some("log in for a higher limit, or try again later"),
             Error::NoPlatform { .. } | Error::WrongPlatform { .. } => {
                 Some("name a platform the image has with --platform")

@@ -1,12 +1,12 @@
-//! The registry client: pulls images by the OCI distribution specification 1.1.
+//! The registry client: pulls and pushes images by the OCI distribution specification 1.1.
 //!
 //! A registry, whatever it redirects to and whatever its token server answers are hostile input:
 //! sizes and digests are checked against what the manifest promised, documents are read under a
 //! cap, credentials stay with the origin they are for, and nothing a registry says can make the
 //! client talk to loopback, link-local or private addresses that the registry itself is not on.
-//! Storage is behind [`ContentSink`]; the engine adapts its store to it.
+//! Storage is behind [`ContentSink`] and [`ContentSource`]; the engine adapts its store to them.
 //!
-//! Proxies of the environment (`HTTP_PROXY`) and push are not supported.
+//! Proxies of the environment (`HTTP_PROXY`) are not supported.
 
 mod address;
 mod auth;
@@ -14,15 +14,22 @@ mod blob;
 mod client;
 mod config;
 mod error;
+mod holders;
 mod login;
 mod manifest;
 mod origin;
+mod payload;
 mod progress;
 mod pull;
+mod push;
 mod repository;
+mod sessions;
 mod sink;
+mod source;
+mod tags;
 mod tls;
 mod transport;
+mod upload;
 
 pub use auth::Credentials;
 pub use client::Client;
@@ -35,4 +42,6 @@ pub use manifest::{
 };
 pub use progress::{LayerStatus, Progress};
 pub use pull::{PullRequest, Pulled, Resolved};
+pub use push::{PushProgress, PushRequest, PushStatus};
 pub use sink::{Chunk, ContentSink, LayerStream, SinkError};
+pub use source::{Chunks, ContentSource};

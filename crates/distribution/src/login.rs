@@ -4,7 +4,8 @@ use crate::auth::{self, Credentials};
 use crate::client::Client;
 use crate::error::Error;
 use crate::origin::Url;
-use crate::repository::Repository;
+use crate::payload::Payload;
+use crate::repository::{Purpose, Repository};
 
 /// Addresses that mean the default registry.
 const DEFAULT_SERVERS: [&str; 4] = ["", "docker.io", "index.docker.io", "registry-1.docker.io"];
@@ -40,6 +41,7 @@ impl Client {
                 host.to_owned(),
                 host.to_owned(),
                 Some(credentials.clone()),
+                Purpose::Pull,
             );
             match check(&repository).await {
                 Err(error @ Error::Connect { .. }) => last = Some(error),
@@ -56,20 +58,20 @@ impl Client {
 
 async fn check(repository: &Repository) -> Result<Login, Error> {
     let url = Url { origin: repository.origin.clone(), target: "/v2/".to_owned() };
-    let first = repository.follow(&url, &[], None).await?;
+    let first = repository.follow("GET", &url, &[], Payload::empty(), None).await?;
     if first.response.status().is_success() {
         return Ok(Login { identity_token: None });
     }
     if first.response.status() != http::StatusCode::UNAUTHORIZED || first.url.origin != repository.origin {
-        return Err(repository.error_of(first, "", false).await);
+        return Err(repository.error_of("GET", first, "", false).await);
     }
     let challenges = auth::challenges(first.response.headers());
-    let Some(authorization) = repository.authorize(&challenges, true).await? else {
-        return Err(repository.error_of(first, "", false).await);
+    let Some(authorization) = repository.authorize(&challenges, &[], true).await? else {
+        return Err(repository.error_of("GET", first, "", false).await);
     };
-    let second = repository.follow(&url, &[], Some(&authorization.header)).await?;
+    let second = repository.follow("GET", &url, &[], Payload::empty(), Some(&authorization.header)).await?;
     if !second.response.status().is_success() {
-        return Err(repository.error_of(second, "", authorization.is_bearer()).await);
+        return Err(repository.error_of("GET", second, "", authorization.is_bearer()).await);
     }
     Ok(Login { identity_token: authorization.identity_token })
 }

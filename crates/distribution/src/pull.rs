@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::manifest::{ACCEPT, Descriptor, Document, ImageFacts, Rejection, choose};
 use crate::progress::{LayerStatus, Progress};
-use crate::repository::Repository;
+use crate::repository::{Purpose, Repository};
 use crate::sink::{Chunk, ContentSink, LayerStream, SinkError};
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use types::{DiffId, Digest, Kind, Platform, Reference};
 
@@ -90,7 +90,7 @@ impl Client {
         let reference = request.reference.clone().with_default_tag();
         let name = reference.manifest_name();
         let (top, repository) = self
-            .with_repository(&reference, request.credentials.as_ref(), async |repository| {
+            .with_repository(&reference, request.credentials.as_ref(), Purpose::Pull, async |repository| {
                 fetch_manifest(repository, &name, reference.digest().copied(), None).await
             })
             .await?;
@@ -122,6 +122,9 @@ impl Client {
 
         let pairs: Vec<(Descriptor, DiffId)> = layers.iter().cloned().zip(facts.diff_ids).collect();
         let fetched = fetch_layers(self, &repository, &pairs, &sink, &tell).await?;
+        for blob in pairs.iter().map(|(blob, _)| blob).chain([config]) {
+            self.holders.note(reference.domain(), reference.path(), blob.digest);
+        }
 
         let target = index.as_ref().unwrap_or(&manifest).descriptor.clone();
         let mut documents = vec![(config.clone(), config_bytes), (manifest.descriptor.clone(), manifest.bytes.clone())];
@@ -148,7 +151,7 @@ impl Client {
         let reference = reference.clone().with_default_tag();
         let name = reference.manifest_name();
         let (top, repository) = self
-            .with_repository(&reference, credentials, async |repository| {
+            .with_repository(&reference, credentials, Purpose::Pull, async |repository| {
                 fetch_manifest(repository, &name, reference.digest().copied(), None).await
             })
             .await?;
@@ -271,6 +274,13 @@ async fn fetch_layers<S: ContentSink>(
     Ok(fetched)
 }
 
+/// Why a layer was not received.
+struct Received {
+    error: Error,
+    /// What an earlier try left may be the reason.
+    resumed: bool,
+}
+
 struct Layer {
     repository: Arc<Repository>,
     descriptor: Descriptor,
@@ -292,39 +302,58 @@ impl Layer {
                 slots.acquire_owned().await.map_err(closed)?
             }
         };
-        let LayerStream { chunks, mut done, verifies } =
-            sink.layer(&self.descriptor, self.diff_id).await.map_err(sink_error)?;
-        tokio::select! {
-            result = self.download(&chunks, verifies) => match result {
-                Ok(()) => {}
-                Err(Failure::Registry(error)) => return Err(error),
-                Err(Failure::Abandoned) => return Err(self.abandoned(done.await)),
-            },
-            result = &mut done => return Err(self.abandoned(result)),
+        let mut slot = Some(slot);
+        let mut attempt = self.receive(sink.as_ref(), &mut slot).await;
+        if let Err(Received { error, resumed: true }) = &attempt {
+            tracing::warn!(%error, layer = %self.descriptor.digest, "what was left of a layer is unusable: fetching all of it");
+            attempt = self.receive(sink.as_ref(), &mut slot).await;
         }
-        // Let the next layer download while this one's tail is unpacked.
-        drop(slot);
-        self.say(LayerStatus::DownloadComplete);
-        let size = self.descriptor.size;
-        self.say(LayerStatus::Extracting { current: size, total: size });
-        drop(chunks);
-        done.await.map_err(sink_error)?;
+        attempt.map_err(|failed| failed.error)?;
         self.say(LayerStatus::PullComplete);
         Ok(())
     }
 
-    /// The error of a sink that stopped before the end.
-    fn abandoned(&self, result: Result<(), SinkError>) -> Error {
-        match result {
-            Err(error) => sink_error(error),
-            Ok(()) => {
-                let message = format!("the store stopped taking layer {} before its end", self.descriptor.digest);
-                Error::Sink { kind: Kind::Internal, message }
-            }
+    /// Fetches the layer, or the rest of it, into a stream of the sink's.
+    async fn receive<S: ContentSink>(&self, sink: &S, slot: &mut Option<OwnedSemaphorePermit>) -> Result<(), Received> {
+        let fresh = |error| Received { error, resumed: false };
+        let opened = sink.layer(&self.descriptor, self.diff_id).await;
+        let LayerStream { chunks, mut done, verifies, offset } = opened.map_err(|e| fresh(sink_error(e)))?;
+        let offset = if verifies { offset } else { 0 };
+        // Only content can be wrong because of what was left; a broken registry is broken either way.
+        let stored = |error: SinkError| {
+            let resumed = offset > 0 && error.kind == Kind::Invalid;
+            Received { error: sink_error(error), resumed }
+        };
+        tokio::select! {
+            result = self.download(&chunks, verifies, offset) => match result {
+                Ok(()) => {}
+                Err(Failure::Registry(error)) => return Err(fresh(error)),
+                Err(Failure::Abandoned) => match done.await {
+                    Err(error) => return Err(stored(error)),
+                    Ok(()) => return Err(fresh(self.abandoned())),
+                },
+            },
+            result = &mut done => match result {
+                Err(error) => return Err(stored(error)),
+                Ok(()) => return Err(fresh(self.abandoned())),
+            },
         }
+        // Let the next layer download while this one's tail is unpacked.
+        drop(slot.take());
+        self.say(LayerStatus::DownloadComplete);
+        let size = self.descriptor.size;
+        self.say(LayerStatus::Extracting { current: size, total: size });
+        drop(chunks);
+        done.await.map_err(stored)
     }
 
-    async fn download(&self, chunks: &mpsc::Sender<Chunk>, verifies: bool) -> Result<(), Failure> {
+    /// The error of a sink that stopped before the end and calls that success.
+    fn abandoned(&self) -> Error {
+        let message = format!("the store stopped taking layer {} before its end", self.descriptor.digest);
+        Error::Sink { kind: Kind::Internal, message }
+    }
+
+    async fn download(&self, chunks: &mpsc::Sender<Chunk>, verifies: bool, offset: u64) -> Result<(), Failure> {
         let total = self.descriptor.size;
         let last = Mutex::new(None::<Instant>);
         let tell = |step| match step {
@@ -340,7 +369,7 @@ impl Layer {
                 self.say(LayerStatus::Retrying { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) });
             }
         };
-        Download::new(&self.repository, &self.descriptor, chunks, !verifies).run(&tell).await?;
+        Download::new(&self.repository, &self.descriptor, chunks, !verifies, offset).run(&tell).await?;
         self.say(LayerStatus::VerifyingChecksum);
         chunks.send(Chunk::End).await.map_err(|_| Failure::Abandoned)
     }

@@ -1,12 +1,12 @@
-//! One repository at one registry: authorised GETs with redirects and retries. Everything a
-//! registry may answer to a GET is turned into a success or an [`Error`] here.
+//! One repository at one registry: authorised requests with redirects and retries. Everything a
+//! registry may answer is turned into a success or an [`Error`] here.
 
 use crate::address::Classes;
 use crate::auth::{self, Authorization, Credentials, TokenRequest};
 use crate::error::Error;
 use crate::origin::{Origin, Url};
-use crate::transport::{Reach, Transport};
-use bytes::Bytes;
+use crate::payload::Payload;
+use crate::transport::{Reach, Transport, broken, go_method};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -17,6 +17,8 @@ use tokio::sync::Mutex;
 
 /// Redirects followed for one request.
 const REDIRECTS_MAX: usize = 10;
+/// Scopes of other repositories kept in a token: each mount from another repository brings one.
+const EXTRA_SCOPES_MAX: usize = 8;
 /// Longest error document read.
 const ERROR_MAX: u64 = 64 * 1024;
 
@@ -30,13 +32,37 @@ pub(crate) struct Repository {
     pub(crate) familiar_name: String,
     pub(crate) familiar: String,
     credentials: Option<Credentials>,
+    purpose: Purpose,
     classes: AtomicU8,
     state: Mutex<AuthState>,
+}
+
+/// What a repository is used for: decides the scope of tokens and the words of a denial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Reading.
+    Pull,
+    /// Reading and writing.
+    Push,
+}
+
+/// A request to a registry.
+pub(crate) struct Ask<'a> {
+    pub(crate) method: &'static str,
+    pub(crate) url: Url,
+    /// What it is about, for messages: the address below the repository.
+    pub(crate) rest: &'a str,
+    pub(crate) headers: &'a [(HeaderName, HeaderValue)],
+    pub(crate) payload: Payload,
+    /// Scopes besides the repository's own.
+    pub(crate) scopes: &'a [String],
 }
 
 #[derive(Default)]
 struct AuthState {
     current: Option<Authorization>,
+    /// Scopes that were asked for besides the repository's own.
+    extra: Vec<String>,
     /// Counts up with every answered challenge, so that parallel requests answer each only once.
     generation: u64,
 }
@@ -69,6 +95,7 @@ impl Repository {
         familiar_name: String,
         familiar: String,
         credentials: Option<Credentials>,
+        purpose: Purpose,
     ) -> Repository {
         let current = auth::brought_token(credentials.as_ref());
         Repository {
@@ -78,14 +105,24 @@ impl Repository {
             familiar_name,
             familiar,
             credentials,
+            purpose,
             classes: AtomicU8::new(0),
-            state: Mutex::new(AuthState { current, generation: 0 }),
+            state: Mutex::new(AuthState { current, ..AuthState::default() }),
         }
     }
 
     /// The classes of the addresses the registry was reached at.
     fn classes(&self) -> Classes {
         Classes::from_bits(self.classes.load(Ordering::Relaxed))
+    }
+
+    /// The address of `/v2/<path>/<rest>`; of `/v2/` when there is no path.
+    pub(crate) fn url(&self, rest: &str) -> Url {
+        let target = match self.path.as_str() {
+            "" => "/v2/".to_owned(),
+            path => format!("/v2/{path}/{rest}"),
+        };
+        Url { origin: self.origin.clone(), target }
     }
 
     /// Gets `/v2/<path>/<rest>`, retrying what may pass. `on_retry` hears of each wait.
@@ -95,9 +132,23 @@ impl Repository {
         headers: &[(HeaderName, HeaderValue)],
         on_retry: &(dyn Fn(Duration) + Sync),
     ) -> Result<Answer, Error> {
+        self.send("GET", rest, headers, &Payload::empty(), on_retry).await
+    }
+
+    /// Sends a request that may be sent again, retrying what may pass.
+    pub(crate) async fn send(
+        &self,
+        method: &'static str,
+        rest: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        payload: &Payload,
+        on_retry: &(dyn Fn(Duration) + Sync),
+    ) -> Result<Answer, Error> {
         let mut attempt = 1;
         loop {
-            let error = match self.get_once(rest, headers).await {
+            let payload = payload.again().unwrap_or(Payload::empty());
+            let ask = Ask { method, url: self.url(rest), rest, headers, payload, scopes: &[] };
+            let error = match self.ask(ask).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -120,16 +171,20 @@ impl Repository {
         error.retry_after().unwrap_or(doubled).min(limits.backoff_max)
     }
 
-    async fn get_once(&self, rest: &str, headers: &[(HeaderName, HeaderValue)]) -> Result<Answer, Error> {
-        let target = match self.path.as_str() {
-            "" => "/v2/".to_owned(),
-            path => format!("/v2/{path}/{rest}"),
-        };
-        let url = Url { origin: self.origin.clone(), target };
+    /// Sends a request once, or twice when the registry wants to know who asks.
+    pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Error> {
+        let Ask { method, url, rest, headers, payload, scopes } = ask;
+        let mut again = payload.again();
+        let mut payload = Some(payload);
         let mut answered = false;
         loop {
-            let (authorization, generation) = self.authorization().await;
-            let answer = self.follow(&url, headers, authorization.as_ref().map(|a| &a.header)).await?;
+            let (authorization, generation) = self.authorization(scopes).await;
+            let Some(body) = payload.take() else {
+                let why = "the registry asked for credentials in the middle of an upload".to_owned();
+                return Err(broken(method, &url, why));
+            };
+            let header = authorization.as_ref().map(|a| &a.header);
+            let answer = self.follow(method, &url, headers, body, header).await?;
             let status = answer.response.status();
             if status.is_success() {
                 return Ok(answer);
@@ -137,17 +192,25 @@ impl Repository {
             let ours = answer.url.origin == self.origin;
             if status == StatusCode::UNAUTHORIZED && ours && !answered {
                 answered = true;
-                if self.answer_challenge(&answer, generation).await? {
+                if self.answer_challenge(method, &answer, generation, scopes).await? {
+                    payload = again.take();
                     continue;
                 }
             }
             let bearer = authorization.is_some_and(|a| a.is_bearer());
-            return Err(self.error_of(answer, rest, bearer).await);
+            return Err(self.error_of(method, answer, rest, bearer).await);
         }
     }
 
-    async fn authorization(&self) -> (Option<Authorization>, u64) {
+    /// What to send along. A token that lacks one of `scopes` is not used.
+    async fn authorization(&self, scopes: &[String]) -> (Option<Authorization>, u64) {
         let mut state = self.state.lock().await;
+        if state.current.as_ref().is_some_and(Authorization::is_bearer)
+            && self.credentials.as_ref().is_none_or(|c| c.registry_token.is_empty())
+            && !scopes.iter().all(|scope| state.extra.contains(scope))
+        {
+            state.current = None;
+        }
         if state.current.as_ref().is_some_and(|a| a.expires.is_some_and(|at| at <= Instant::now())) {
             state.current = None;
         }
@@ -155,19 +218,32 @@ impl Repository {
     }
 
     /// Answers the challenge of a 401; false when there is nothing to answer with.
-    async fn answer_challenge(&self, answer: &Answer, generation: u64) -> Result<bool, Error> {
+    async fn answer_challenge(
+        &self,
+        method: &'static str,
+        answer: &Answer,
+        generation: u64,
+        scopes: &[String],
+    ) -> Result<bool, Error> {
         let mut state = self.state.lock().await;
-        if state.generation != generation {
+        let lacks = |state: &AuthState| scopes.iter().any(|scope| !state.extra.contains(scope));
+        if state.generation != generation && !lacks(&state) {
             // A parallel request has answered meanwhile.
             return Ok(true);
         }
         let challenges = auth::challenges(answer.response.headers());
-        let authorization = self.authorize(&challenges, false).await?;
+        if lacks(&state) {
+            state.extra.extend(scopes.iter().cloned());
+            let excess = state.extra.len().saturating_sub(EXTRA_SCOPES_MAX);
+            state.extra.drain(..excess);
+        }
+        let extra = state.extra.clone();
+        let authorization = self.authorize(&challenges, &extra, false).await?;
         let Some(authorization) = authorization else {
             if challenges.iter().any(|c| c.scheme == "basic") {
                 let url = answer.url.to_string();
                 let message = "no basic auth credentials".to_owned();
-                return Err(Error::Unauthorized { method: "Get", url, message });
+                return Err(Error::Unauthorized { method: go_method(method), url, message });
             }
             return Ok(false);
         };
@@ -176,31 +252,46 @@ impl Repository {
         Ok(true)
     }
 
-    /// Turns challenges into an authorisation for this repository.
+    /// Turns challenges into an authorisation for this repository and the scopes besides its own.
     pub(crate) async fn authorize(
         &self,
         challenges: &[auth::Challenge],
+        extra: &[String],
         offline: bool,
     ) -> Result<Option<Authorization>, Error> {
-        let scope = format!("repository:{}:pull", self.path);
+        let actions = match self.purpose {
+            Purpose::Pull => "pull",
+            Purpose::Push => "pull,push",
+        };
+        let mut scopes = Vec::new();
+        if !self.path.is_empty() {
+            scopes.push(format!("repository:{}:{actions}", self.path));
+            scopes.extend_from_slice(extra);
+        }
         let request = TokenRequest {
             registry: &self.origin,
             registry_classes: self.classes(),
-            scope: (!self.path.is_empty()).then_some(scope.as_str()),
+            scopes: &scopes,
             credentials: self.credentials.as_ref(),
             offline,
         };
         auth::answer(&self.transport, challenges, &request).await
     }
 
-    /// Sends one GET and follows its redirects. The authorisation stays with the registry's origin.
+    /// Sends one request and follows its redirects: of a reading method, and of a writing one when the
+    /// redirect keeps the method and the payload can be sent again. The authorisation stays with the
+    /// registry's origin.
     pub(crate) async fn follow(
         &self,
+        method: &'static str,
         url: &Url,
         headers: &[(HeaderName, HeaderValue)],
+        payload: Payload,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, Error> {
+        let reads = matches!(method, "GET" | "HEAD");
         let mut url = url.clone();
+        let mut payload = Some(payload);
         for _ in 0..=REDIRECTS_MAX {
             let own = url.origin == self.origin;
             let mut headers = headers.to_vec();
@@ -208,10 +299,18 @@ impl Repository {
                 headers.push((header::AUTHORIZATION, value.clone()));
             }
             let reach = if own { Reach::Registry(&self.classes) } else { Reach::Referred(self.classes()) };
-            let response = self.transport.send("GET", &url, reach, &headers, Bytes::new()).await?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            let body = payload.take().unwrap_or(Payload::empty());
+            let again = body.again();
+            let response = self.transport.send(method, &url, reach, &headers, body).await?;
+            let redirects = match response.status().as_u16() {
+                307 | 308 => reads || again.is_some(),
+                301..=303 => reads,
+                _ => false,
+            };
+            if !redirects {
                 return Ok(Answer { response, url });
             }
+            payload = again;
             let location = response.headers().get(header::LOCATION).and_then(|l| l.to_str().ok()).unwrap_or_default();
             let refused = |why| {
                 let target = location.chars().take(200).collect();
@@ -227,7 +326,7 @@ impl Repository {
     }
 
     /// The error an unsuccessful answer stands for.
-    pub(crate) async fn error_of(&self, answer: Answer, rest: &str, bearer: bool) -> Error {
+    pub(crate) async fn error_of(&self, method: &'static str, answer: Answer, rest: &str, bearer: bool) -> Error {
         let status = answer.response.status();
         let retry_after = answer
             .response
@@ -235,7 +334,7 @@ impl Repository {
             .get(header::RETRY_AFTER)
             .and_then(|v| v.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let bytes = self.transport.read_capped(answer.response, ERROR_MAX, "GET", &answer.url).await;
+        let bytes = self.transport.read_capped(answer.response, ERROR_MAX, method, &answer.url).await;
         let document: Option<ErrorDocument> = bytes.ok().and_then(|b| serde_json::from_slice(&b).ok());
         let entry = document.and_then(|d| d.errors.into_iter().next());
         let code = entry.as_ref().map(|e| e.code.as_str()).unwrap_or_default();
@@ -245,29 +344,41 @@ impl Repository {
         });
         let denied = || "denied: requested access to the resource is denied".to_owned();
         let name = self.familiar_name.clone();
+        let reads = matches!(method, "GET" | "HEAD");
         match (status.as_u16(), code) {
             (429, _) | (_, "TOOMANYREQUESTS") => {
                 let message = entry.map(|e| printable(&e.message)).unwrap_or_else(|| "too many requests".to_owned());
                 Error::TooManyRequests { message, retry_after }
             }
-            (_, "DENIED") | (403, _) => Error::Denied { name, cause: words.unwrap_or_else(denied) },
+            (_, "DENIED") | (403, _) => self.denied(words.unwrap_or_else(denied)),
             // With a valid token a registry says 401 when the token does not cover the repository.
-            (401, _) if bearer => Error::Denied { name, cause: denied() },
+            (401, _) if bearer => self.denied(denied()),
             (401, _) => {
                 let message = words.unwrap_or_else(|| "unauthorized: authentication required".to_owned());
-                Error::Unauthorized { method: "Get", url: answer.url.to_string(), message }
+                Error::Unauthorized { method: go_method(method), url: answer.url.to_string(), message }
             }
             (404, "NAME_UNKNOWN") => Error::NameUnknown { name, cause: words.unwrap_or_default() },
-            (404, _) if rest.starts_with("manifests/") => Error::ManifestUnknown {
+            (404, _) if reads && rest.starts_with("manifests/") => Error::ManifestUnknown {
                 reference: self.familiar.clone(),
                 cause: words.unwrap_or_else(|| "manifest unknown: manifest unknown".to_owned()),
             },
-            (status, _) => Error::Status {
+            (status, code) => Error::Status {
                 url: answer.url.to_string(),
                 status,
+                code: printable(code),
                 message: words.map(|w| format!(": {w}")).unwrap_or_default(),
                 retry_after,
             },
+        }
+    }
+}
+
+impl Repository {
+    fn denied(&self, cause: String) -> Error {
+        let name = self.familiar_name.clone();
+        match self.purpose {
+            Purpose::Pull => Error::Denied { name, cause },
+            Purpose::Push => Error::PushDenied { name, cause },
         }
     }
 }

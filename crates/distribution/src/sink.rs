@@ -36,6 +36,10 @@ pub struct LayerStream {
     /// True when the sink itself checks the blob's digest and makes `done` fail when it differs;
     /// the puller then does not hash a second time.
     pub verifies: bool,
+    /// Bytes of the blob that are there from an earlier try: what is sent begins behind them. Only for
+    /// sinks that verify; when the blob turns out to be another, the layer is opened once more, and must
+    /// then begin at 0.
+    pub offset: u64,
 }
 
 /// Receives an image. Documents come whole, layers as streams, several at a time.

@@ -5,10 +5,11 @@ use crate::address::{Class, Classes};
 use crate::config::Config;
 use crate::error::Error;
 use crate::origin::{Origin, Url};
+use crate::payload::Payload;
 use crate::tls;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -35,7 +36,7 @@ pub(crate) enum Reach<'a> {
 }
 
 struct Kept {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Payload>,
     class: Class,
 }
 
@@ -46,6 +47,13 @@ pub(crate) struct Transport {
     pub(crate) config: Config,
     idle: Mutex<HashMap<Origin, Vec<Kept>>>,
     tls: Mutex<HashMap<TlsKey, Arc<rustls::ClientConfig>>>,
+}
+
+/// A request without an answer.
+struct Unsent {
+    detail: String,
+    /// Its body, when nothing of it was sent.
+    payload: Option<Payload>,
 }
 
 /// Why no connection stands.
@@ -70,9 +78,9 @@ impl Transport {
         url: &Url,
         reach: Reach<'_>,
         headers: &[(header::HeaderName, HeaderValue)],
-        body: Bytes,
+        payload: Payload,
     ) -> Result<Response<Incoming>, Error> {
-        let request = || -> Result<Request<Full<Bytes>>, Error> {
+        let request = |payload: Payload| -> Result<Request<Payload>, Error> {
             let mut builder = Request::builder()
                 .method(method)
                 .uri(url.target.as_str())
@@ -81,15 +89,25 @@ impl Transport {
             for (name, value) in headers {
                 builder = builder.header(name, value);
             }
-            builder.body(Full::new(body.clone())).map_err(|e| broken(method, url, e.to_string()))
+            builder.body(payload).map_err(|e| broken(method, url, e.to_string()))
         };
+        let mut payload = Some(payload);
         while let Some(mut kept) = self.take_idle(&url.origin, reach) {
+            let Some(body) = payload.take() else { break };
+            let again = body.again();
             // A kept connection may have been closed by the other side: then a fresh one decides.
-            if let Ok(Ok(response)) = timeout(self.config.limits.head, kept.sender.send_request(request()?)).await {
-                self.keep(&url.origin, kept);
-                return Ok(response);
+            match self.head(&mut kept.sender, request(body)?).await {
+                Ok(response) => {
+                    self.keep(&url.origin, kept);
+                    return Ok(response);
+                }
+                Err(unsent) => payload = unsent.payload.or(again),
             }
         }
+        // A stream that a closing connection has begun to take cannot be sent again from here.
+        let Some(payload) = payload else {
+            return Err(broken(method, url, "the connection closed during an upload".to_owned()));
+        };
         let connected = timeout(self.config.limits.connect, self.connect(&url.origin, reach)).await;
         let mut kept = match connected {
             Ok(Ok(kept)) => kept,
@@ -100,14 +118,38 @@ impl Transport {
             Ok(Err(DialError::Failed(what))) => return Err(connect(method, url, what)),
             Err(_) => return Err(connect(method, url, format!("dial tcp {}: i/o timeout", url.origin.authority()))),
         };
-        let sent = timeout(self.config.limits.head, kept.sender.send_request(request()?)).await;
-        let response = match sent {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(broken(method, url, describe(&error))),
-            Err(_) => return Err(broken(method, url, "timed out awaiting response headers".to_owned())),
-        };
+        let response = self
+            .head(&mut kept.sender, request(payload)?)
+            .await
+            .map_err(|unsent| broken(method, url, unsent.detail))?;
         self.keep(&url.origin, kept);
         Ok(response)
+    }
+
+    /// Sends on one connection. The time for an answer starts anew for as long as a stream moves.
+    async fn head(
+        &self,
+        sender: &mut SendRequest<Payload>,
+        request: Request<Payload>,
+    ) -> Result<Response<Incoming>, Unsent> {
+        let sent = request.body().sent();
+        let count = || sent.as_ref().map(|sent| sent.load(Ordering::Relaxed));
+        let mut answer = std::pin::pin!(sender.try_send_request(request));
+        loop {
+            let before = count();
+            match timeout(self.config.limits.head, &mut answer).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(mut error)) => {
+                    let payload = error.take_message().map(Request::into_body);
+                    return Err(Unsent { detail: describe(error.error()), payload });
+                }
+                Err(_) if count() != before => {}
+                Err(_) => {
+                    let detail = "timed out awaiting response headers".to_owned();
+                    return Err(Unsent { detail, payload: None });
+                }
+            }
+        }
     }
 
     /// Takes a kept connection that is ready. One that stands to an address outside `reach` is not
@@ -173,7 +215,7 @@ impl Transport {
         Err(last)
     }
 
-    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<SendRequest<Full<Bytes>>, DialError> {
+    async fn handshake(&self, origin: &Origin, stream: TcpStream) -> Result<SendRequest<Payload>, DialError> {
         if !origin.https {
             return http_handshake(TokioIo::new(stream)).await;
         }
@@ -235,7 +277,7 @@ fn note(classes: &AtomicU8, class: Class) {
     classes.fetch_or(Classes::default().with(class).bits(), Ordering::Relaxed);
 }
 
-async fn http_handshake<I>(io: I) -> Result<SendRequest<Full<Bytes>>, DialError>
+async fn http_handshake<I>(io: I) -> Result<SendRequest<Payload>, DialError>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -266,6 +308,8 @@ pub(crate) fn go_method(method: &'static str) -> &'static str {
     match method {
         "POST" => "Post",
         "HEAD" => "Head",
+        "PUT" => "Put",
+        "PATCH" => "Patch",
         _ => "Get",
     }
 }
@@ -313,7 +357,7 @@ mod tests {
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
         let transport = Transport::new(Config::default());
         let public = Reach::Referred(Classes::default());
-        let refused = transport.send("GET", &url, public, &[], Bytes::new()).await;
+        let refused = transport.send("GET", &url, public, &[], Payload::empty()).await;
         assert!(matches!(refused, Err(Error::Refused { .. })));
 
         // The user's own registry on that address leaves a connection behind.
@@ -327,10 +371,10 @@ mod tests {
             stream.read(&mut request).await.unwrap()
         });
         let classes = AtomicU8::new(0);
-        let answer = transport.send("GET", &url, Reach::Registry(&classes), &[], Bytes::new()).await.unwrap();
+        let answer = transport.send("GET", &url, Reach::Registry(&classes), &[], Payload::empty()).await.unwrap();
         drop(answer);
         assert!(Classes::from_bits(classes.into_inner()).admits(Class::Loopback));
-        let refused = transport.send("GET", &url, public, &[], Bytes::new()).await;
+        let refused = transport.send("GET", &url, public, &[], Payload::empty()).await;
         assert!(matches!(refused, Err(Error::Refused { .. })));
         drop(transport);
         assert_eq!(server.await.unwrap(), 0);
@@ -342,7 +386,7 @@ mod tests {
         let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
         let public = AtomicU8::new(Classes::default().with(Class::Public).bits());
         let transport = Transport::new(Config::default());
-        let result = transport.send("GET", &url, Reach::Registry(&public), &[], Bytes::new()).await;
+        let result = transport.send("GET", &url, Reach::Registry(&public), &[], Payload::empty()).await;
         assert!(matches!(result, Err(Error::Refused { .. })));
     }
 }

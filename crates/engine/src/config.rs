@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+pub use store::Format as LayerFormat;
+
 /// Settings of one engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -28,6 +30,8 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, as URLs.
     pub registry_mirrors: Vec<String>,
+    /// How new layers are kept.
+    pub layers: LayerFormat,
     /// Size of `/dev/shm` where the user gives none, bytes.
     pub default_shm_size: i64,
     /// Run an init as PID 1 of containers that do not say.
@@ -70,6 +74,7 @@ impl Default for EngineConfig {
             default_ulimits: Vec::new(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            layers: LayerFormat::Automatic,
             default_shm_size: 64 << 20,
             init: false,
             no_new_privileges: false,

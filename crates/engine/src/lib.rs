@@ -31,7 +31,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::Stream;
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, LayerFormat};
 pub use container::attach::{AttachStream, Attached};
 pub use container::list::ListOptions;
 pub use container::remove::RemoveOptions;

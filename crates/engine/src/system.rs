@@ -48,6 +48,7 @@ pub(crate) fn info(inner: &Arc<Inner>) -> SystemInfo {
     if !forwarding {
         warnings.push("WARNING: IPv4 forwarding is disabled".into());
     }
+    let indexed = inner.images.store().layers().are_indexed();
     let runtime = RuntimeInfo { path: inner.config.shim.to_string_lossy().into_owned(), ..RuntimeInfo::default() };
     SystemInfo {
         id: inner.engine_id.clone(),
@@ -57,7 +58,10 @@ pub(crate) fn info(inner: &Arc<Inner>) -> SystemInfo {
         containers_stopped: stopped,
         images: inner.images.count() as i64,
         driver: DRIVER.into(),
-        driver_status: Some(vec![["driver-type".into(), "dhow.store.overlay".into()]]),
+        driver_status: Some(vec![
+            ["driver-type".into(), "dhow.store.overlay".into()],
+            ["Layers".into(), if indexed { "indexed archives (erofs)" } else { "directories" }.into()],
+        ]),
         plugins: PluginsInfo {
             volume: own(&["local"]),
             network: own(&["bridge", "host", "null"]),

@@ -167,7 +167,7 @@ async fn a_client_that_leaves_stops_the_pull() {
     let stalled = format!("stall {}", registry.layer());
     registry.contents.lock().unwrap().insert(stalled.clone(), Vec::new());
     let mut messages = host.engine().image_pull(registry.options()).await.unwrap();
-    while content(&host).iter().all(|name| !name.starts_with("blob-")) {
+    while left_of_blobs(&host) == 0 {
         messages.next().await.unwrap();
     }
     drop(messages);
@@ -179,9 +179,29 @@ async fn a_client_that_leaves_stops_the_pull() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(content(&host), clean);
+    assert_ne!(left_of_blobs(&host), 0, "what came is kept for the next pull");
     // And the way is free for the next one.
     registry.contents.lock().unwrap().remove(&stalled);
     assert!(pull(&host, registry.options()).await.unwrap().last().unwrap().status.starts_with("Status: Downloaded"));
+    assert_eq!(left_of_blobs(&host), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_bytes_of_an_earlier_pull_do_no_harm() {
+    let Some(host) = host().await else { return };
+    let registry = Registry::of(&host).await;
+    empty(&host).await;
+    let layer = registry.layer();
+    let digest = layer.rsplit_once(':').unwrap().1;
+    std::fs::write(host.config.data_root.join("content/partial").join(digest), [7; 4096]).unwrap();
+    assert!(pull(&host, registry.options()).await.unwrap().last().unwrap().status.starts_with("Status: Downloaded"));
+    assert_eq!(left_of_blobs(&host), 0);
+}
+
+/// Bytes of blobs that are not whole.
+fn left_of_blobs(host: &Host) -> u64 {
+    let entries = std::fs::read_dir(host.config.data_root.join("content/partial")).unwrap().flatten();
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
 /// Offer a document as a blob; gives its digest.

@@ -64,6 +64,9 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// An archive that cannot be indexed, and could not be unpacked either.
+    #[error(transparent)]
+    Index(erofs::Error),
     /// A member that the kernel refused to make.
     #[error("cannot write {path:?}: {source}")]
     Write {
@@ -115,6 +118,7 @@ impl Error {
             | Self::Archive(_)
             | Self::NotADirectory
             | Self::Overwrite(_) => Kind::Invalid,
+            Self::Index(source) => source.kind(),
             Self::Tar(layer::tar::Error::Io(source)) => stream_kind(source),
             Self::Tar(_) => Kind::Invalid,
             Self::InUse(_) => Kind::Conflict,
@@ -148,6 +152,15 @@ fn is_content(error: &io::Error) -> bool {
             Errno::from_io_error(error),
             Some(Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::TOOBIG | Errno::MLINK)
         )
+}
+
+impl From<erofs::Error> for Error {
+    fn from(source: erofs::Error) -> Self {
+        match source {
+            erofs::Error::Member { path, reason } => Self::Member { path, reason },
+            other => Self::Index(other),
+        }
+    }
 }
 
 fn io_kind(error: &io::Error) -> Kind {

@@ -5,6 +5,7 @@
 //! `containers/ID/{upper,work}`. What is visible is complete and synced. Names and tags of images are
 //! not kept here: the engine's database has them.
 
+mod check;
 mod content;
 mod error;
 mod store;
@@ -14,6 +15,7 @@ pub mod model;
 pub mod overlay;
 pub mod tree;
 
-pub use content::{Blob, BlobWriter, Blobs, ChunkReader, Ingest, LayerInfo, Layers};
+pub use check::Verdict;
+pub use content::{Blob, BlobWriter, Blobs, ChunkReader, Format, Ingest, LayerInfo, Layers, Partial};
 pub use error::{Error, Result};
 pub use store::{Removed, Store};

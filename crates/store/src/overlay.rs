@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -28,11 +29,58 @@ const VALUE_MAX: usize = 256;
 /// Most bytes of mount(2)'s options: one page, with the NUL.
 const OPTIONS_MAX: usize = 4095;
 
+/// Something to stack on.
+#[derive(Debug, Clone)]
+pub enum Lower {
+    /// A directory of the store or the engine.
+    Dir(PathBuf),
+    /// A mount that is attached nowhere.
+    Mount(Arc<OwnedFd>),
+}
+
+impl Lower {
+    /// The tree, to be read.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn root(&self) -> Result<Root> {
+        match self {
+            Self::Dir(path) => Root::open(path).map_err(Error::io(format!("cannot open {}", path.display()))),
+            Self::Mount(mount) => {
+                mount.try_clone().map(Root::from_fd).map_err(Error::io("cannot open a mounted layer"))
+            }
+        }
+    }
+
+    fn stat(&self) -> Result<rustix::fs::Stat, Errno> {
+        match self {
+            Self::Dir(path) => rustix::fs::stat(path),
+            Self::Mount(mount) => rustix::fs::fstat(mount),
+        }
+    }
+
+    /// As a mount option takes it, with the descriptor that keeps it valid when one is needed.
+    fn option(&self) -> Result<(OsString, Option<OwnedFd>), Errno> {
+        match self {
+            Self::Dir(path) => option_path(path),
+            Self::Mount(mount) => Ok((descriptor_text(mount), None)),
+        }
+    }
+
+    /// As short as it can be said.
+    fn short(&self) -> Result<(OsString, Option<OwnedFd>), Errno> {
+        match self {
+            Self::Dir(path) => descriptor_path(path).map(|(text, fd)| (text, Some(fd))),
+            Self::Mount(mount) => Ok((descriptor_text(mount), None)),
+        }
+    }
+}
+
 /// Layers and, for a writable mount, the directories of changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Overlay {
-    /// Layer directories, topmost first.
-    pub lowers: Vec<PathBuf>,
+    /// Layers, topmost first.
+    pub lowers: Vec<Lower>,
     /// Where changes go; `None` for a read-only mount.
     pub upper: Option<Upper>,
     /// Changes need not survive a crash of the machine: no sync on unmount, and no second mount of the
@@ -80,7 +128,8 @@ impl Overlay {
         };
         set("source", "overlay").map_err(step("source"))?;
         for lower in &self.lowers {
-            path("lowerdir+", lower)?;
+            let (text, _kept) = lower.option().map_err(step("lowerdir+"))?;
+            fsconfig_set_string(context.as_fd(), "lowerdir+", text.as_os_str()).map_err(step("lowerdir+"))?;
         }
         if let Some(Upper { upper, work }) = &self.upper {
             path("upperdir", upper)?;
@@ -102,7 +151,7 @@ impl Overlay {
 
     /// One string for all options, a place in the file tree for the moment between mount and clone.
     fn mount_old(&self, scratch: &Path) -> Result<OwnedFd, Step> {
-        let mut kept = Vec::new();
+        let (mut kept, mut layers) = (Vec::new(), Vec::new());
         let mut short = |path: &Path| -> Result<OsString, Errno> {
             let (text, fd) = descriptor_path(path)?;
             kept.push(fd);
@@ -113,7 +162,9 @@ impl Overlay {
             if index > 0 {
                 options.push(":");
             }
-            options.push(short(lower).map_err(step("open a layer"))?);
+            let (text, fd) = lower.short().map_err(step("open a layer"))?;
+            layers.extend(fd);
+            options.push(text);
         }
         if let Some(Upper { upper, work }) = &self.upper {
             options.push(",upperdir=");
@@ -190,7 +241,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`]; `EEXIST` when the container has them already.
-    pub fn create_upper(&self, id: &str, lowers: &[PathBuf]) -> Result<Upper> {
+    pub fn create_upper(&self, id: &str, lowers: &[Lower]) -> Result<Upper> {
         let fail = || Error::io(format!("cannot create the directories of container {id}"));
         let containers = self.root().open_dir("containers").map_err(fail())?;
         match containers.mkdir(OsStr::new(id), Mode::RWXU) {
@@ -204,7 +255,7 @@ impl Store {
             dir.chmod(OsStr::new(name), mode).map_err(fail())?;
         }
         if let Some(top) = lowers.first() {
-            let stat = rustix::fs::stat(top).map_err(|e| fail()(e.into()))?;
+            let stat = top.stat().map_err(|e| fail()(e.into()))?;
             dir.chown(OsStr::new("upper"), stat.st_uid, stat.st_gid).map_err(fail())?;
         }
         Ok(self.upper(id))
@@ -231,9 +282,10 @@ impl Store {
     /// [`Error::NoLayer`].
     pub fn read_only(&self, diff_ids: &[DiffId]) -> Result<Overlay> {
         let mut lowers = self.layers().lowers(diff_ids)?;
-        if lowers.len() == 1 && lowers[0] != self.layers().empty() {
+        let empty = self.layers().empty();
+        if lowers.len() == 1 && !matches!(&lowers[0], Lower::Dir(path) if *path == empty) {
             // overlayfs wants two layers when there is no upper.
-            lowers.push(self.layers().empty());
+            lowers.push(Lower::Dir(empty));
         }
         Ok(Overlay { lowers, upper: None, volatile: false })
     }
@@ -290,7 +342,11 @@ fn option_path(path: &Path) -> Result<(OsString, Option<OwnedFd>), Errno> {
 
 fn descriptor_path(path: &Path) -> Result<(OsString, OwnedFd), Errno> {
     let fd = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok((OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), fd))
+    Ok((descriptor_text(&fd), fd))
+}
+
+fn descriptor_text(fd: &OwnedFd) -> OsString {
+    OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 #[cfg(test)]
@@ -313,7 +369,11 @@ mod tests {
         std::fs::write(lowers[0].join("file"), "top").unwrap();
         std::fs::write(lowers[99].join("file"), "bottom").unwrap();
         let (upper, scratch) = (Upper { upper: make("upper"), work: make("work") }, make("scratch"));
-        let overlay = Overlay { lowers: lowers.clone(), upper: Some(upper.clone()), volatile: false };
+        let overlay = Overlay {
+            lowers: lowers.iter().cloned().map(Lower::Dir).collect(),
+            upper: Some(upper.clone()),
+            volatile: false,
+        };
         let mounted = Root::from_fd(overlay.mount_old(&scratch).map_err(Error::from).unwrap());
         let fd = mounted.open_at("file", OFlags::RDONLY, Mode::empty()).unwrap();
         assert_eq!(io::read_to_string(std::fs::File::from(fd)).unwrap(), "top");
@@ -323,7 +383,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(scratch.to_str().unwrap()), "nothing stays mounted");
-        let read_only = Overlay { lowers: lowers[..2].to_vec(), upper: None, volatile: false };
+        let read_only =
+            Overlay { lowers: lowers[..2].iter().cloned().map(Lower::Dir).collect(), upper: None, volatile: false };
         let mounted = Root::from_fd(read_only.mount_old(&scratch).map_err(Error::from).unwrap());
         assert!(mounted.dir().unwrap().create_file("no".as_ref(), Mode::RUSR).is_err());
     }

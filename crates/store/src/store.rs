@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sys::path::{Dir, Root};
 use types::{DiffId, Digest};
 
-use crate::content::{Blobs, Ingest, Layers};
+use crate::content::{Blobs, Format, Ingest, Layers, Partials};
 use crate::error::{Error, Result};
 
 /// The image store of one data directory.
@@ -23,6 +23,7 @@ pub struct Store {
     blobs: Blobs,
     layers: Layers,
     ingest: Arc<Dir>,
+    partials: Partials,
     pins: Pins,
     /// Held for as long as the store is open.
     _lock: File,
@@ -40,11 +41,20 @@ pub struct Removed {
 }
 
 impl Store {
-    /// Opens the store in the data directory `path`, making it when it is new.
+    /// Opens the store in the data directory `path`, making it when it is new. Layers are kept in the best
+    /// way the kernel can.
     ///
     /// # Errors
     /// [`Error::InUse`] when another engine has it open, [`Error::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
+        Self::open_with(path, Format::Automatic)
+    }
+
+    /// Opens the store and says how new layers are to be kept. Those that are there stay as they are.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`Error::Mount`] when the kernel cannot do what `format` insists on.
+    pub fn open_with(path: impl AsRef<Path>, format: Format) -> Result<Arc<Self>> {
         let path = path.as_ref();
         let fail = || Error::io(format!("cannot open the data directory {}", path.display()));
         std::fs::create_dir_all(path).map_err(fail())?;
@@ -63,15 +73,17 @@ impl Store {
         for entry in ingest.list().map_err(fail())? {
             ingest.remove_tree(&entry.name).map_err(fail())?;
         }
-        let layers = Layers::open(&root, path)?;
+        let partials = Partials::open(&root)?;
         root.create_dir_all("containers", private).map_err(fail())?;
         crate::overlay::sweep(&root, path).map_err(fail())?;
+        let layers = Layers::open(&root, path, format, &path.join(crate::overlay::SCRATCH))?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
             root,
             blobs,
             layers,
             ingest,
+            partials,
             pins: Pins::default(),
             _lock: File::from(lock),
         }))
@@ -138,6 +150,18 @@ impl Store {
 
     pub(crate) fn ingest_dir(&self) -> &Arc<Dir> {
         &self.ingest
+    }
+
+    /// Removes what broken pulls have left of blobs, except what is being gone on with; gives its bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_partials(&self) -> Result<u64> {
+        self.partials.sweep(std::time::Duration::ZERO)
+    }
+
+    pub(crate) fn partials(&self) -> &Partials {
+        &self.partials
     }
 
     pub(crate) fn pins(&self) -> &Pins {

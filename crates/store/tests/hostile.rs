@@ -5,7 +5,7 @@ mod common;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use common::{Tar, names, root, scratch, tar};
+use common::{Tar, layer_path, lower_path, names, open, root, scratch, tar};
 use layer::tar::{Entry, Kind, Limits};
 use store::tree::{ExtractOptions, archive_path, copy_tree, extract, stat_path};
 use store::{Error, LayerInfo, Store};
@@ -42,7 +42,19 @@ fn unpack(store: &std::sync::Arc<Store>, tar: &Tar) -> Result<(LayerInfo, PathBu
     let ingest = store.ingest();
     let info = ingest.layer(&tar.bytes()[..], None, None)?;
     ingest.commit()?;
-    Ok((info, store.layers().path(&info.diff_id)))
+    Ok((info, layer_path(store, &info.diff_id)))
+}
+
+#[test]
+fn hard_links_to_the_top() {
+    if !root() {
+        return;
+    }
+    let scratch = scratch();
+    let layer = tar().file("f", b"x").link("d/g", Kind::HardLink, "f").link("h", Kind::HardLink, "/f");
+    let (_, path) = unpack(&scratch.store, &layer).unwrap();
+    assert_eq!(std::fs::metadata(path.join("d/g")).unwrap().nlink(), 3);
+    assert_eq!(std::fs::read(path.join("h")).unwrap(), b"x");
 }
 
 #[test]
@@ -170,7 +182,8 @@ fn whiteouts_take_overlay_form() {
     let (below, _) = unpack(&scratch.store, &tar().file("below", b"x")).unwrap();
     let (opaque, _) = unpack(&scratch.store, &tar().file(".wh..wh..opq", b"").file("alone", b"x")).unwrap();
     let lowers = scratch.store.layers().lowers(&[below.diff_id, opaque.diff_id, info.diff_id]).unwrap();
-    assert_eq!(lowers, [scratch.store.layers().path(&info.diff_id), scratch.store.layers().path(&opaque.diff_id)]);
+    let lowers: Vec<_> = lowers.iter().map(lower_path).collect();
+    assert_eq!(lowers, [layer_path(&scratch.store, &info.diff_id), layer_path(&scratch.store, &opaque.diff_id)]);
 }
 
 #[test]
@@ -223,7 +236,7 @@ fn full_disk_leaves_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let small = Small::new(dir.path().join("small"));
-    let store = Store::open(small.0.join("data")).unwrap();
+    let store = open(small.0.join("data")).unwrap();
     let used = || rustix::fs::statvfs(&small.0).unwrap();
     let before = (used().f_bfree, used().f_ffree);
     let bytes = tar().file("big", &vec![1; 1_500_000]).bytes();

@@ -26,6 +26,7 @@ pub mod seccomp;
 pub mod socket;
 pub mod spawn;
 pub mod syscall;
+pub mod writeback;
 
 mod raw;
 

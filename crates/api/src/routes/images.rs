@@ -1,9 +1,9 @@
-//! Images: pull, import, load, save, list, inspect, tag, remove.
+//! Images: pull, push, import, load, save, list, inspect, tag, remove.
 
 use std::io;
 
 use docker_types::message::JsonMessage;
-use engine::{ImageListOptions, ImportOptions, PullOptions};
+use engine::{ImageListOptions, ImportOptions, PullOptions, PushOptions};
 use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 
@@ -67,12 +67,33 @@ pub(crate) async fn create(call: Call) -> Answer {
         .query
         .text("fromImage")
         .ok_or_else(|| ApiError::invalid("invalid reference format: neither fromImage nor fromSrc is given"))?;
+    let tag = call.query.text("tag");
     let options = PullOptions {
-        reference: with_tag(name, call.query.text("tag")),
+        reference: with_tag(name, tag),
         platform: call.platform()?,
         auth: call.registry_auth(),
+        all_tags: tag.is_none(),
     };
     Ok(progress(call.engine.image_pull(options).await?))
+}
+
+pub(crate) async fn push(call: Call, name: &str) -> Answer {
+    let options = PushOptions {
+        name: name.to_owned(),
+        tag: call.query.text("tag").map(str::to_owned),
+        platform: call.json_platform()?,
+        auth: call.registry_auth(),
+    };
+    Ok(progress(call.engine.image_push(options).await?))
+}
+
+/// `POST /system/fsck`, which Docker has nothing like.
+pub(crate) async fn fsck(call: Call) -> Answer {
+    Ok(progress(call.engine.image_fsck(call.query.flag("repair")).await?))
+}
+
+pub(crate) async fn distribution(call: Call, name: &str) -> Answer {
+    ok(&call.engine.image_distribution(name, call.registry_auth()).await?)
 }
 
 pub(crate) async fn load(call: Call) -> Answer {

@@ -59,14 +59,6 @@ pub(crate) fn search() -> Answer {
     Err(ApiError::unsupported("searching registries is not supported: look the image up on its registry's web page"))
 }
 
-pub(crate) fn push() -> Answer {
-    Err(ApiError::unsupported("pushing images is not supported yet: use docker save and another tool such as skopeo"))
-}
-
-pub(crate) fn distribution() -> Answer {
-    Err(ApiError::unsupported("looking up manifests in registries is not supported yet: pull the image and inspect it"))
-}
-
 pub(crate) fn attestations() -> Answer {
     Err(ApiError::unsupported("attestations are not supported yet"))
 }

@@ -7,6 +7,7 @@ mod cp;
 mod df;
 mod dial;
 mod events;
+mod fsck;
 mod exec;
 mod history;
 mod images;
@@ -103,6 +104,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &info::INFO,
     &version::VERSION,
     &df::DF,
+    &fsck::FSCK,
     &dial::DIAL,
     &login::LOGIN,
     &login::LOGOUT,

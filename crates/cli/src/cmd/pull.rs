@@ -135,9 +135,13 @@ fn push(parsed: &Parsed, session: &Session) -> Result<u8> {
         .send()?;
     let mut notes = Vec::new();
     progress::show(answer.into_body(), if quiet { Show::Nothing } else { Show::Stdout }, |aux| {
-        let note = aux.str("originalIndex");
-        if !note.is_empty() {
-            notes.push(note.to_owned());
+        let (index, manifest) = (aux.at(&["originalIndex", "digest"]), aux.at(&["selectedManifest", "digest"]));
+        if !index.is_null() {
+            notes.push(format!(
+                "Only a part of the image's platforms is here: {} was pushed in the place of {}",
+                manifest.as_str(),
+                index.as_str(),
+            ));
         }
     })?;
     for note in notes {

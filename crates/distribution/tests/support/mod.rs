@@ -65,7 +65,7 @@ impl ContentSink for MemorySink {
             Err(SinkError { kind: Kind::Cancelled, message: "abandoned".into() })
         });
         let done = Box::pin(async move { task.await.expect("the sink's task does not panic") });
-        Ok(LayerStream { chunks, done, verifies: false })
+        Ok(LayerStream { chunks, done, verifies: false, offset: 0 })
     }
 }
 

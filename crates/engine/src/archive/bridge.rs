@@ -28,7 +28,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Those of `work`.
-pub(crate) fn read<T>(mut body: ByteStream, work: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+pub(crate) fn read<T>(mut body: ByteStream, work: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>) -> Result<T> {
     let runtime = Handle::current();
     let mut ended = false;
     let mut reader = ChunkReader::new(|| {

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use docker_types::container::FilesystemChange;
+use store::overlay::Lower;
 use store::tree::{Change, ChangeKind};
-use sys::path::Root;
 
 use super::bridge;
 use crate::ByteStream;
 use crate::container::Container;
 use crate::engine::Inner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What starting a container puts into its changes as places for its own mounts; Docker shows none of it.
 const PLACES: &[&str] = &[
@@ -54,11 +54,9 @@ pub(crate) async fn changes(inner: &Arc<Inner>, container: &Container) -> Result
     let (shared, record) = (Arc::clone(inner), container.record());
     inner
         .blocking("compare a container with its image", move || {
-            let open =
-                |path: &Path| Root::open(path).map_err(|e| Error::io(format!("cannot open {}", path.display()), e));
-            let upper = open(&shared.container_dir(&record.id).join("upper"))?;
+            let upper = Lower::Dir(shared.container_dir(&record.id).join("upper")).root()?;
             let lowers = shared.images.lowers(&record.layers)?;
-            let lowers = lowers.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
+            let lowers = lowers.iter().map(|lower| Ok(lower.root()?)).collect::<Result<Vec<_>>>()?;
             Ok(shown(store::tree::changes(&upper, &lowers)?))
         })
         .await

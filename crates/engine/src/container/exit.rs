@@ -124,7 +124,10 @@ pub(crate) async fn ended(
         }
     }
 
+    let mut again = again;
     container.change(|r| {
+        // Somebody may have asked for the end while this was found out.
+        again = again && !r.state.stopped_by_user;
         r.state.phase = if again { Phase::Restarting } else { Phase::Exited };
         r.state.pid = 0;
         r.state.exit_code = exit.code;

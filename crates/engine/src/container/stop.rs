@@ -75,6 +75,10 @@ pub(crate) async fn stop(
     options: StopOptions,
     by_user: bool,
 ) -> Result<()> {
+    // A planned start that was faster makes it a running one.
+    if container.phase() == Phase::Restarting && cancel_restart(inner, container).await? {
+        return Ok(());
+    }
     let record = container.record();
     let signal = match options.signal.as_deref().filter(|s| !s.is_empty()) {
         Some(text) => text.parse().map_err(|e| fail!(Invalid, "{e}"))?,
@@ -82,7 +86,9 @@ pub(crate) async fn stop(
     };
     match record.state.phase {
         Phase::Running | Phase::Paused => {}
-        Phase::Restarting => return cancel_restart(inner, container).await,
+        // It has ended once more, meanwhile.
+        Phase::Restarting if cancel_restart(inner, container).await? => return Ok(()),
+        Phase::Restarting => {}
         _ => return Err(fail!(AlreadyDone, "container {} is already stopped", container.id())),
     }
     let mut outcome = container.outcome.subscribe();
@@ -141,21 +147,26 @@ pub(crate) async fn kill_and_wait(inner: &Arc<Inner>, container: &Arc<Container>
     }
 }
 
-/// A restart was planned: forget it, the container has ended.
-async fn cancel_restart(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<()> {
+/// A restart was planned: forget it, the container has ended. False when it had begun before, and the
+/// container runs, or has ended again.
+async fn cancel_restart(inner: &Arc<Inner>, container: &Arc<Container>) -> Result<bool> {
     let _lifecycle = container.lifecycle.lock().await;
     if let Some(task) = container.live().restart.take() {
         task.abort();
     }
-    if container.phase() == Phase::Restarting {
-        container.change(|r| {
-            r.state.phase = Phase::Exited;
-            r.state.stopped_by_user = true;
-        });
-        inner.persist(container, state::Durability::Process).await?;
+    match container.phase() {
+        Phase::Restarting => {
+            container.change(|r| {
+                r.state.phase = Phase::Exited;
+                r.state.stopped_by_user = true;
+            });
+            inner.persist(container, state::Durability::Process).await?;
+        }
+        phase if phase.is_live() => return Ok(false),
+        _ => {}
     }
     inner.publish_container(container, "stop", []);
-    Ok(())
+    Ok(true)
 }
 
 /// Send any signal.
@@ -165,7 +176,7 @@ async fn cancel_restart(inner: &Arc<Inner>, container: &Arc<Container>) -> Resul
 pub(crate) async fn kill(inner: &Arc<Inner>, container: &Arc<Container>, name: &str, signal: Signal) -> Result<()> {
     let prefix = || format!("cannot kill container: {name}");
     match container.phase() {
-        Phase::Restarting => return cancel_restart(inner, container).await,
+        Phase::Restarting if cancel_restart(inner, container).await? => return Ok(()),
         phase if phase.is_live() => {}
         _ => return Err(container.not_running().context(prefix())),
     }

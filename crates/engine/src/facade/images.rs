@@ -2,7 +2,9 @@
 
 use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::container::ContainerConfig;
-use docker_types::image::{HistoryItem, ImageDeleteItem, ImageInspect, ImagePruneReport, ImageSummary};
+use docker_types::image::{
+    DistributionInspect, HistoryItem, ImageDeleteItem, ImageInspect, ImagePruneReport, ImageSummary,
+};
 use docker_types::message::JsonMessage;
 use types::{Filters, Platform};
 
@@ -17,6 +19,20 @@ pub struct PullOptions {
     /// A name with tag or digest; `latest` without.
     pub reference: String,
     /// Instead of the host's.
+    pub platform: Option<Platform>,
+    pub auth: Option<AuthConfig>,
+    /// Every tag of the repository, when the name has neither tag nor digest.
+    pub all_tags: bool,
+}
+
+/// What to push.
+#[derive(Clone, Debug, Default)]
+pub struct PushOptions {
+    /// Repository, with the registry's name before it.
+    pub name: String,
+    /// Its tag; every tag that is here without.
+    pub tag: Option<String>,
+    /// This platform's manifest alone.
     pub platform: Option<Platform>,
     pub auth: Option<AuthConfig>,
 }
@@ -73,6 +89,22 @@ impl Engine {
         Images::pull(&self.inner, options).await
     }
 
+    /// Push an image; the stream tells how it goes. Dropping the stream stops the push.
+    ///
+    /// # Errors
+    /// Invalid for a name that cannot be pushed; later failures are the last message.
+    pub async fn image_push(&self, options: PushOptions) -> Result<AnyStream<JsonMessage>> {
+        Images::push(&self.inner, options).await
+    }
+
+    /// What a registry says of a name, without pulling it.
+    ///
+    /// # Errors
+    /// Not found, denied and the like, in the registry's words.
+    pub async fn image_distribution(&self, name: &str, auth: Option<AuthConfig>) -> Result<DistributionInspect> {
+        Images::distribution(&self.inner, name, auth).await
+    }
+
     /// Make an image of an archive of a root file system, compressed or not.
     ///
     /// # Errors
@@ -92,6 +124,14 @@ impl Engine {
         platform: Option<Platform>,
     ) -> Result<AnyStream<JsonMessage>> {
         Images::load(&self.inner, body, platform).await
+    }
+
+    /// Check blobs and layers against their digests, and repair what is damaged.
+    ///
+    /// # Errors
+    /// None; failures are messages.
+    pub async fn image_fsck(&self, repair: bool) -> Result<AnyStream<JsonMessage>> {
+        Images::fsck(&self.inner, repair).await
     }
 
     /// An archive of images.

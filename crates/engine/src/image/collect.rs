@@ -21,7 +21,7 @@ impl Images {
     /// # Errors
     /// When the disk refuses; what was removed before stays removed.
     pub(super) async fn collect(&self, inner: &Arc<Inner>, _changing: &MutexGuard<'_, ()>) -> Result<u64> {
-        if self.damaged {
+        if !self.unreadable.is_empty() {
             tracing::warn!("nothing is collected while an image cannot be read; pull or load it again, then restart");
             return Ok(0);
         }

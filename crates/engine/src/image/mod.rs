@@ -9,6 +9,7 @@ mod changes;
 mod collect;
 mod commit;
 mod content;
+mod fsck;
 mod history;
 mod import;
 mod index;
@@ -19,10 +20,12 @@ mod pattern;
 mod places;
 mod prune;
 mod pull;
+mod push;
 mod remove;
 mod save;
 mod sink;
 mod tag;
+mod telling;
 mod usage;
 mod verified;
 
@@ -35,7 +38,7 @@ use docker_types::image::ImageConfig;
 use docker_types::oci;
 use state::{Contents, Durability, Op, State};
 use store::model::{Descriptor, MAX_LAYERS};
-use store::overlay::{Overlay, Upper};
+use store::overlay::{Lower, Overlay, Upper};
 use store::{Ingest, Store};
 use sys::path::Root;
 use types::{DiffId, Digest, Platform, Reference};
@@ -65,8 +68,8 @@ pub(crate) struct Images {
     verified: Arc<Verified>,
     /// The lowest layer of every container.
     places: PathBuf,
-    /// A row's image could not be read at the start: nothing is collected, so that it can be repaired.
-    damaged: bool,
+    /// Names whose images could not be read at the start: nothing is collected, so that they can be repaired.
+    unreadable: Vec<String>,
 }
 
 impl std::fmt::Debug for Images {
@@ -95,7 +98,7 @@ impl Images {
     /// # Errors
     /// When the store cannot be opened or is used by another engine.
     pub(crate) fn open(config: &EngineConfig, _state: Arc<State>, contents: &Contents) -> Result<Self> {
-        let store = Store::open(&config.data_root)?;
+        let store = Store::open_with(&config.data_root, config.layers)?;
         let places = places::prepare(&config.data_root)?;
         let client = distribution::Client::new(distribution::Config {
             mirrors: config.registry_mirrors.clone(),
@@ -104,7 +107,7 @@ impl Images {
         });
         let mut index = Index::default();
         let mut held = Vec::new();
-        let mut damaged = false;
+        let mut unreadable = Vec::new();
         for (name, document) in &contents.images {
             let read = serde_json::from_str::<Record>(document)
                 .map_err(|e| Error::io(format!("the record of image {name}"), e))
@@ -122,7 +125,7 @@ impl Images {
                     index.put(name, record, &image);
                 }
                 Err(error) => {
-                    damaged = true;
+                    unreadable.push(name.clone());
                     tracing::error!(image = name, %error, "the image cannot be read; pull or load it again");
                 }
             }
@@ -136,7 +139,7 @@ impl Images {
             pulls: Mutex::default(),
             verified: Arc::default(),
             places,
-            damaged,
+            unreadable,
         })
     }
 
@@ -186,15 +189,15 @@ impl Images {
         layers.iter().map(|layer| self.store.layers().size(layer).unwrap_or(0)).sum()
     }
 
-    /// Directories a container's changes lie on, topmost first: its layers, and the places of its mounts.
+    /// What a container's changes lie on, topmost first: its layers, and the places of its mounts.
     ///
     /// # Errors
     /// When a layer is missing.
-    pub(crate) fn lowers(&self, layers: &[String]) -> Result<Vec<PathBuf>> {
+    pub(crate) fn lowers(&self, layers: &[String]) -> Result<Vec<Lower>> {
         let mut lowers = self.store.layers().lowers(&parse_layers(layers)?)?;
         // An image of as many layers as can be stacked has to do without, and gets its places on top.
         if lowers.len() < MAX_LAYERS - 1 {
-            lowers.push(self.places.clone());
+            lowers.push(Lower::Dir(self.places.clone()));
         }
         Ok(lowers)
     }
@@ -223,7 +226,7 @@ impl Images {
     /// As [`Images::rootfs`].
     pub(crate) fn snapshot(&self, layers: &[String], dir: &Path) -> Result<Root> {
         let mut lowers = self.lowers(layers)?;
-        lowers.insert(0, dir.join("upper"));
+        lowers.insert(0, Lower::Dir(dir.join("upper")));
         Ok(Root::from_fd(self.store.mount(&Overlay { lowers, upper: None, volatile: false })?))
     }
 

@@ -6,20 +6,16 @@ use distribution::{Credentials, LayerStatus, Progress, PullRequest};
 use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::message::JsonMessage;
 use store::model::Descriptor;
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
 use types::Reference;
 
 use super::Images;
+use super::content::signed;
 use super::sink::Sink;
+use super::telling::{Teller, telling};
 use crate::AnyStream;
-use crate::archive::bridge;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 use crate::facade::PullOptions;
-
-/// Messages a slow client may be behind; figures are left out well before.
-const QUEUE: usize = 4096;
 
 impl From<distribution::Error> for Error {
     fn from(source: distribution::Error) -> Self {
@@ -28,48 +24,27 @@ impl From<distribution::Error> for Error {
 }
 
 impl Images {
-    /// Pull, telling of it. A client that leaves stops the pull; what was not whole is removed.
+    /// Pull, telling of it: one image, or with a repository alone every tag of it. A client that leaves
+    /// stops the pull; what was not whole is removed.
     ///
     /// # Errors
     /// What fails before there is anything to tell; later failures are the stream's last message.
     pub(crate) async fn pull(inner: &Arc<Inner>, options: PullOptions) -> Result<AnyStream<JsonMessage>> {
         let reference: Reference = options.reference.parse().map_err(|e| fail!(Invalid, "{e}"))?;
-        let reference = match reference.digest() {
-            Some(digest) => reference.with_digest(*digest),
-            None => reference.with_default_tag(),
-        };
-        let (messages, received) = mpsc::channel(QUEUE);
-        let (begin, begun) = oneshot::channel::<Result<()>>();
-        let begin = Arc::new(Mutex::new(Some(begin)));
         let inner = Arc::clone(inner);
-        // The client's future is not one that may move between threads: it gets a thread for itself.
-        let (leave, left) = oneshot::channel::<()>();
-        let runtime = Handle::current();
-        tokio::task::spawn_blocking(move || {
-            let (told, mark) = (messages.clone(), Arc::clone(&begin));
-            let result = runtime.block_on(async {
-                let pulling = pull(&inner, reference, options, move |progress| {
-                    tell(&told, progress);
-                    if let Some(begin) = take(&mark) {
-                        // Nobody waits any more: the client left, and the pull is about to end.
-                        let _ = begin.send(Ok(()));
-                    }
-                });
-                tokio::select! {
-                    result = pulling => result,
-                    _ = left => Err(fail!(Cancelled, "context canceled")),
-                }
-            });
-            if let Err(error) = result {
-                match take(&begin) {
-                    Some(begin) => drop(begin.send(Err(error))),
-                    // A client that is gone needs no message.
-                    None => drop(messages.blocking_send(JsonMessage::error(error.to_string()))),
-                }
+        telling(async move |teller: Teller| {
+            let references = match reference.digest() {
+                Some(digest) => vec![reference.with_digest(*digest)],
+                None if options.all_tags && reference.is_name_only() => tags(&inner, &reference, &options).await?,
+                None => vec![reference.with_default_tag()],
+            };
+            for reference in references {
+                let told = teller.clone();
+                pull(&inner, reference, options.clone(), move |progress| tell(&told, progress)).await?;
             }
-        });
-        begun.await.map_err(|_| fail!(Internal, "the pull ended unexpectedly; see the daemon's log"))??;
-        Ok(bridge::messages(received, leave))
+            Ok(())
+        })
+        .await
     }
 
     /// Check credentials with their registry.
@@ -83,13 +58,18 @@ impl Images {
     }
 }
 
-type Begin = oneshot::Sender<Result<()>>;
-
-fn take(slot: &Mutex<Option<Begin>>) -> Option<Begin> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// Every tag of a repository at its registry.
+async fn tags(inner: &Arc<Inner>, repository: &Reference, options: &PullOptions) -> Result<Vec<Reference>> {
+    let auth = options.auth.clone().map(credentials);
+    let tags = inner.images.client.tags(repository, auth.as_ref()).await?;
+    if tags.is_empty() {
+        return Err(fail!(NotFound, "repository {} has no tags", repository.familiar_name()));
+    }
+    let named = |tag: &String| repository.clone().with_tag(tag).map_err(|e| fail!(Invalid, "{e}"));
+    tags.iter().map(named).collect()
 }
 
-fn credentials(auth: AuthConfig) -> Credentials {
+pub(super) fn credentials(auth: AuthConfig) -> Credentials {
     let mut credentials = Credentials {
         username: auth.username,
         password: auth.password,
@@ -125,7 +105,7 @@ async fn pull(
     let _alone = gate.lock().await;
     let current = images.index().get(&reference.to_string()).map(|entry| entry.record.target.digest);
     let ingest = Arc::new(images.store.ingest());
-    let sink = Arc::new(Sink { ingest: Arc::clone(&ingest), verified: Arc::clone(&images.verified) });
+    let sink = Arc::new(Sink::new(Arc::clone(&ingest), Arc::clone(&images.verified)));
     let request = PullRequest {
         reference: reference.clone(),
         platform: options.platform,
@@ -156,20 +136,14 @@ async fn pull(
     Ok(())
 }
 
-fn tell(messages: &mpsc::Sender<JsonMessage>, progress: Progress) {
+fn tell(teller: &Teller, progress: Progress) {
     let (id, words) = progress.words();
-    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let message = match (progress, id) {
+    match (progress, id) {
         (Progress::Layer { status: LayerStatus::Downloading { current, total }, .. }, Some(id))
         | (Progress::Layer { status: LayerStatus::Extracting { current, total }, .. }, Some(id)) => {
-            if messages.capacity() < QUEUE / 2 {
-                return;
-            }
-            JsonMessage::progress(id, words, signed(current), signed(total))
+            teller.figure(JsonMessage::progress(id, words, signed(current), signed(total)));
         }
-        (Progress::Layer { .. }, Some(id)) => JsonMessage::part(id, words),
-        (_, id) => JsonMessage { id: id.unwrap_or_default(), ..JsonMessage::status(words) },
-    };
-    // Full is a client that stopped reading, closed one that left: the pull's end tells either.
-    let _ = messages.try_send(message);
+        (Progress::Layer { .. }, Some(id)) => teller.say(JsonMessage::part(id, words)),
+        (_, id) => teller.say(JsonMessage { id: id.unwrap_or_default(), ..JsonMessage::status(words) }),
+    }
 }

@@ -1,15 +1,17 @@
 //! Where a pull puts content: the registry client's [`ContentSink`] over one ingest of the store.
 //!
 //! Each layer goes through a bounded channel to a thread that stores and unpacks it in one pass. A
-//! channel that closes before its end makes that thread fail, and what it made is removed. A layer that is
+//! channel that closes before its end makes that thread fail; what it unpacked is removed, and the bytes
+//! that came are kept for the next pull. A layer that is
 //! here is used only when its blob was found to be that layer: a manifest may pair any two digests.
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use distribution::{Chunk, ContentSink, Descriptor, LayerStream, SinkError};
-use store::{ChunkReader, Ingest};
+use store::{ChunkReader, Ingest, Partial};
 use tokio::sync::mpsc;
 use types::{DiffId, Digest, Kind};
 
@@ -22,9 +24,22 @@ const QUEUE: usize = 32;
 pub(super) struct Sink {
     pub ingest: Arc<Ingest>,
     pub verified: Arc<Verified>,
+    /// Stored blobs that are to be unpacked, and with the second try fetched.
+    reused: Mutex<HashSet<Digest>>,
 }
 
 impl Sink {
+    pub(super) fn new(ingest: Arc<Ingest>, verified: Arc<Verified>) -> Self {
+        Self { ingest, verified, reused: Mutex::default() }
+    }
+
+    /// Whether the blob is stored and was not tried before in this pull.
+    fn reuse(&self, descriptor: &Descriptor) -> bool {
+        let same = self.ingest.has_blob(&descriptor.digest)
+            && self.ingest.blob_size(&descriptor.digest).is_ok_and(|size| size == descriptor.size);
+        same && self.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest)
+    }
+
     /// Check what was pulled as a whole: a blob may stand in one manifest for several layers, and is
     /// fetched for the first of them. Blocking, though only for pairs not seen before.
     ///
@@ -68,17 +83,34 @@ impl ContentSink for Sink {
         let (chunks, mut received) = mpsc::channel(QUEUE);
         let (ingest, digest, size) = (Arc::clone(&self.ingest), descriptor.digest, descriptor.size);
         let verified = Arc::clone(&self.verified);
+        if self.reuse(descriptor) {
+            let unpack = tokio::task::spawn_blocking(move || {
+                // Ends with the sender, which has nothing to send.
+                while let Some(Chunk::Data(_)) = received.blocking_recv() {}
+                ingest.unpack_blob(&digest, Some(&diff_id)).inspect(|_| verified.add(digest, diff_id))
+            });
+            let done = Box::pin(async move { unpack.await.map_err(interrupted)?.map_err(failed).map(drop) });
+            return Ok(LayerStream { chunks, done, verifies: true, offset: size });
+        }
+        let claiming = Arc::clone(&self.ingest);
+        let claimed = tokio::task::spawn_blocking(move || claiming.partial(&digest, size));
+        let partial = claimed.await.map_err(interrupted)?.map_err(failed)?;
+        let offset = partial.as_ref().map_or(0, Partial::offset);
         let unpack = tokio::task::spawn_blocking(move || {
             let reader = ChunkReader::new(move || match received.blocking_recv() {
                 Some(Chunk::Data(bytes)) => Some(Ok(bytes)),
                 Some(Chunk::End) => None,
                 None => Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"))),
             });
-            let made = ingest.layer(reader, Some((&digest, size)), Some(&diff_id))?;
+            let made = match partial {
+                Some(partial) => ingest.rest_of_layer(partial, reader, (&digest, size), Some(&diff_id))?,
+                // Another pull is taking the same blob in.
+                None => ingest.layer(reader, Some((&digest, size)), Some(&diff_id))?,
+            };
             verified.add(digest, diff_id);
             Ok(made)
         });
         let done = Box::pin(async move { unpack.await.map_err(interrupted)?.map_err(failed).map(drop) });
-        Ok(LayerStream { chunks, done, verifies: true })
+        Ok(LayerStream { chunks, done, verifies: true, offset })
     }
 }

@@ -16,6 +16,8 @@ pub struct Reader<R> {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Bytes of the archive that came before the buffer.
+    before: u64,
     in_entry: bool,
     done: bool,
 }
@@ -24,7 +26,7 @@ impl<R: Read> Reader<R> {
     /// A reader of the archive in `inner`, which must be uncompressed.
     pub fn new(inner: R, limits: Limits) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { inner, decoder: Decoder::new(limits), buffer, start: 0, end: 0, in_entry: false, done: false }
+        Self { inner, decoder: Decoder::new(limits), buffer, start: 0, end: 0, before: 0, in_entry: false, done: false }
     }
 
     /// The next member; what is left of the last one's data is skipped. `None` at the end of the archive.
@@ -56,6 +58,13 @@ impl<R: Read> Reader<R> {
             }
         }
         Ok(None)
+    }
+
+    /// Bytes of the archive taken so far. Right after [`Reader::next_entry`] that is where the member's data
+    /// begins, behind the map of a sparse one: a multiple of [`super::BLOCK`].
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.before + self.start as u64
     }
 
     /// The next piece of the member's data and its place in the file; `None` when there is no more.
@@ -132,6 +141,7 @@ impl<R: Read> Reader<R> {
     }
 
     fn fill(&mut self) -> Result<bool, Error> {
+        self.before += self.end as u64;
         (self.start, self.end) = (0, 0);
         loop {
             match self.inner.read(&mut self.buffer) {

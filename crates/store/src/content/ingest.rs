@@ -9,18 +9,17 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use layer::tar::{Limits, Reader};
+use layer::tar::Limits;
 use layer::{Codec, Decompress, DigestReader};
-use sys::path::Root;
 use types::{DiffId, Digest};
 
-use super::{BlobWriter, PendingBlob, PendingLayer};
+use super::unpack::unpack;
+use super::{BlobWriter, Partial, PendingBlob, PendingLayer};
 use crate::error::{Error, Result};
 use crate::model::{Descriptor, media_type};
 use crate::store::Store;
-use crate::tree::{ApplyOptions, apply};
 
-/// Bytes of pending documents above which one sync of the file system beats one per file.
+/// Pending documents above which one sync of the file system beats one per file.
 const SYNC_ALL: usize = 4;
 
 /// A layer that was unpacked.
@@ -137,21 +136,62 @@ impl Ingest {
     /// Those of the archive, [`Error::Digest`], [`Error::Size`], [`Error::Write`] (disk full included).
     pub fn layer(
         &self,
-        reader: impl Read,
+        reader: impl Read + Send,
         expected: Option<(&Digest, u64)>,
         diff_id: Option<&DiffId>,
     ) -> Result<LayerInfo> {
-        let mut writer = self.blob_writer()?;
+        self.take_layer(self.blob_writer()?, reader, expected, diff_id)
+    }
+
+    /// What earlier tries left of a blob of `size` bytes, to be given to [`Ingest::rest_of_layer`]. Nothing
+    /// is there while somebody else takes the same blob in.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn partial(&self, digest: &Digest, size: u64) -> Result<Option<Partial>> {
+        self.store.partials().claim(digest, size)
+    }
+
+    /// Takes a layer of which a part is there: `reader` gives the bytes behind [`Partial::offset`]. When
+    /// the reader fails, what came so far is kept for another try; any other failure removes it.
+    ///
+    /// # Errors
+    /// As [`Ingest::layer`].
+    pub fn rest_of_layer(
+        &self,
+        partial: Partial,
+        reader: impl Read + Send,
+        expected: (&Digest, u64),
+        diff_id: Option<&DiffId>,
+    ) -> Result<LayerInfo> {
+        self.take_layer(partial.writer, partial.prefix.chain(reader), Some(expected), diff_id)
+    }
+
+    fn take_layer(
+        &self,
+        mut writer: BlobWriter,
+        reader: impl Read + Send,
+        expected: Option<(&Digest, u64)>,
+        diff_id: Option<&DiffId>,
+    ) -> Result<LayerInfo> {
         if let Some((_, size)) = expected {
             writer = writer.limited(size);
         }
-        let tee = Tee { inner: reader, out: writer };
-        let (tee, codec, uncompressed, mut pending, size, opaque) = self.unpack(tee)?;
-        let blob = tee.out.finish();
+        let mut tee = Tee { inner: reader, out: Some(writer), broken: false };
+        let unpacked = unpack(self.store.layers(), self.limits, &mut tee);
+        let Some(writer) = tee.out.take() else { return Err(Error::io("cannot store a layer")(ended())) };
+        if tee.broken {
+            writer.leave();
+            return Err(unpacked.map_or_else(|error| error, |_| Error::io("cannot store a layer")(ended())));
+        }
+        let unpacked = unpacked?;
+        let codec = unpacked.codec;
+        let mut blob = writer.finish();
         check("layer", &blob, expected)?;
-        let found = uncompressed.unwrap_or(DiffId(blob.digest));
+        let found = unpacked.uncompressed.unwrap_or(DiffId(blob.digest));
         check_diff_id(found, diff_id)?;
-        pending.complete(found, size, opaque)?;
+        blob.keep();
+        let (pending, size) = unpacked.complete(self.store.layers(), self.limits, found, blob.place())?;
         let info = LayerInfo { diff_id: found, size, blob: blob.digest, blob_size: blob.size, codec };
         // Formats a manifest has no name for are kept uncompressed.
         if matches!(codec, Codec::Bzip2 | Codec::Xz) {
@@ -170,15 +210,27 @@ impl Ingest {
     /// As [`Ingest::layer`]; [`Error::NoBlob`].
     pub fn unpack_blob(&self, digest: &Digest, diff_id: Option<&DiffId>) -> Result<LayerInfo> {
         let file = self.open_blob(digest)?;
-        let (reader, codec, uncompressed, mut pending, size, opaque) = self.unpack(DigestReader::new(file))?;
-        let (_, actual, blob_size) = reader.into_parts();
+        let mut reader = DigestReader::new(file);
+        let unpacked = unpack(self.store.layers(), self.limits, &mut reader)?;
+        let (actual, blob_size) = reader.finish();
         let actual = Digest::sha256(actual);
         if actual != *digest {
             return Err(Error::Digest { what: "stored blob", expected: *digest, actual });
         }
-        let found = uncompressed.unwrap_or(DiffId(*digest));
+        let codec = unpacked.codec;
+        let found = unpacked.uncompressed.unwrap_or(DiffId(*digest));
         check_diff_id(found, diff_id)?;
-        pending.complete(found, size, opaque)?;
+        let (layers, limits) = (self.store.layers(), self.limits);
+        let (pending, size) = {
+            let pending = self.lock();
+            match pending.blobs.get(digest) {
+                Some(blob) => unpacked.complete(layers, limits, found, blob.place())?,
+                None => {
+                    drop(pending);
+                    unpacked.complete(layers, limits, found, (&self.store.blobs().dir, &super::blobs::name(digest)))?
+                }
+            }
+        };
         self.add_layer(pending);
         self.lock().verified.insert((*digest, found));
         Ok(LayerInfo { diff_id: found, size, blob: *digest, blob_size, codec })
@@ -240,8 +292,21 @@ impl Ingest {
             (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers))
         };
         let (any_blob, any_layer) = (!blobs.is_empty(), !layers.is_empty());
-        if any_layer || blobs.len() > SYNC_ALL {
-            self.store.layers().sync_file_system()?;
+        let mut unpacked = Vec::new();
+        for layer in layers.values() {
+            if !layer.sync()? {
+                unpacked.push(layer);
+            }
+        }
+        if !unpacked.is_empty() || blobs.len() > SYNC_ALL + layers.len() {
+            // The disk is busy and the files are in memory: a good time to take their digest.
+            std::thread::scope(|scope| {
+                let recording = scope.spawn(|| unpacked.iter().try_for_each(|layer| layer.record_digest()));
+                let synced = self.store.layers().sync_file_system();
+                let recorded = recording.join();
+                let panicked = |_| Error::io("cannot record a layer")(io::Error::other("the thread panicked"));
+                synced.and(recorded.map_err(panicked)?)
+            })?;
         } else {
             blobs.values().try_for_each(PendingBlob::sync)?;
         }
@@ -283,31 +348,6 @@ impl Ingest {
         self.lock().layers.entry(layer.diff_id).or_insert(layer);
     }
 
-    /// Decompresses, digests and applies; the digest is `None` when nothing was compressed.
-    fn unpack<R: Read>(&self, reader: R) -> Result<(R, Codec, Option<DiffId>, PendingLayer, u64, bool)> {
-        let failed = |error: io::Error| Error::Tar(error.into());
-        let decompress = Decompress::new(reader, self.limits.total_bytes.saturating_mul(2)).map_err(failed)?;
-        let codec = decompress.codec();
-        let (pending, root) = self.store.layers().create()?;
-        if codec == Codec::Plain {
-            // The archive's digest is the blob's own.
-            let mut archive = Reader::new(decompress, self.limits);
-            let applied = self.apply(&root, &mut archive)?;
-            return Ok((archive.into_inner().into_inner(), codec, None, pending, applied.0, applied.1));
-        }
-        let mut archive = Reader::new(DigestReader::new(decompress), self.limits);
-        let applied = self.apply(&root, &mut archive)?;
-        let (decompress, digest, _) = archive.into_inner().into_parts();
-        let diff_id = DiffId(Digest::sha256(digest));
-        Ok((decompress.into_inner(), codec, Some(diff_id), pending, applied.0, applied.1))
-    }
-
-    fn apply<R: Read>(&self, root: &Root, archive: &mut Reader<R>) -> Result<(u64, bool)> {
-        let applied = apply(root, archive, &ApplyOptions::layer())?;
-        archive.drain()?;
-        Ok((applied.bytes, applied.opaque_root))
-    }
-
     fn recode(&self, blob: &PendingBlob, info: LayerInfo) -> Result<LayerInfo> {
         let failed = |error: io::Error| Error::Tar(error.into());
         let mut plain = Decompress::new(blob.reopen()?, u64::MAX).map_err(failed)?;
@@ -341,15 +381,27 @@ impl Drop for Ingest {
 /// Copies what is read into the blob.
 struct Tee<R> {
     inner: R,
-    out: BlobWriter,
+    out: Option<BlobWriter>,
+    /// The reader failed, as opposed to what came out of it.
+    broken: bool,
 }
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.out.write_all(&buffer[..read])?;
+        let read = match self.inner.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                self.broken = true;
+                return Err(error);
+            }
+            other => other?,
+        };
+        self.out.as_mut().ok_or_else(ended)?.write_all(&buffer[..read])?;
         Ok(read)
     }
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF")
 }
 
 fn check(what: &'static str, blob: &PendingBlob, expected: Option<(&Digest, u64)>) -> Result<()> {

@@ -1,18 +1,24 @@
-//! What images are made of: blobs as they came, layers as directories, and the way in for both.
+//! What images are made of: blobs as they came, layers ready to be mounted, and the way in for both.
 
+mod ahead;
 mod blobs;
 mod ingest;
 mod layers;
+mod partial;
 mod stream;
+mod unpack;
 mod writer;
 
 pub use blobs::{Blob, Blobs};
 pub use ingest::{Ingest, LayerInfo};
-pub use layers::Layers;
+pub use layers::{Format, Layers};
+pub use partial::Partial;
 pub use stream::ChunkReader;
 pub use writer::BlobWriter;
 
-pub(crate) use layers::PendingLayer;
+pub(crate) use layers::{PendingLayer, indexed_files};
+pub(crate) use partial::Partials;
+pub(crate) use unpack::index_of;
 pub(crate) use writer::PendingBlob;
 
 use std::ffi::OsString;

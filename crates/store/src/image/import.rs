@@ -26,7 +26,7 @@ pub struct Import {
 ///
 /// # Errors
 /// As [`Ingest::layer`].
-pub fn import(ingest: &Ingest, reader: impl io::Read, import: &Import) -> Result<Descriptor> {
+pub fn import(ingest: &Ingest, reader: impl io::Read + Send, import: &Import) -> Result<Descriptor> {
     let layer = ingest.layer(reader, None, None)?;
     let image = Image {
         created: Some(import.created.clone()),

@@ -246,7 +246,10 @@ impl Applier<'_> {
         if self.path(&components) == path {
             return Err(refuse("a hard link to itself"));
         }
-        let from = match self.root.open_dir(Path::new(OsStr::from_bytes(&self.path(parents)))) {
+        let above = self.path(parents);
+        // An empty path is no path to the kernel: a target at the top.
+        let above = if above.is_empty() { Path::new("/") } else { Path::new(OsStr::from_bytes(&above)) };
+        let from = match self.root.open_dir(above) {
             Ok(from) => from,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(refuse("the target of the hard link does not exist"));

@@ -1,10 +1,13 @@
 //! Archives and stores for the tests of this crate.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use layer::tar::{Entry, Kind, Writer};
-use store::Store;
+use store::overlay::Lower;
+use store::{Format, Store};
 use tempfile::TempDir;
 
 /// A store in a directory of its own, removed at the end.
@@ -25,8 +28,27 @@ pub fn root() -> bool {
 
 pub fn scratch() -> Scratch {
     let dir = tempfile::Builder::new().prefix("dhow-store-").tempdir().unwrap();
-    let store = Store::open(dir.path().join("data")).unwrap();
+    let store = open(dir.path().join("data")).unwrap();
     Scratch { dir, store }
+}
+
+/// Opens a store; `DHOW_TEST_LAYERS=directories` has layers unpacked where they would be indexed.
+pub fn open(path: impl AsRef<Path>) -> Result<Arc<Store>, store::Error> {
+    let directories = std::env::var("DHOW_TEST_LAYERS").is_ok_and(|value| value == "directories");
+    Store::open_with(path, if directories { Format::Directories } else { Format::Automatic })
+}
+
+/// Where a layer's files can be looked at.
+pub fn layer_path(store: &Store, diff_id: &types::DiffId) -> PathBuf {
+    lower_path(&store.layers().lower(diff_id).unwrap())
+}
+
+/// The same for something to stack on. The store keeps the descriptor of a mount.
+pub fn lower_path(lower: &Lower) -> PathBuf {
+    match lower {
+        Lower::Dir(path) => path.clone(),
+        Lower::Mount(mount) => PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())),
+    }
 }
 
 /// Members of an archive: an entry and its data.

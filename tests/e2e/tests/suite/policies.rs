@@ -34,7 +34,7 @@ fn always_restarts_until_stopped_by_hand() {
         assert!(status.success() || docker.inspect(policy)["State"]["Pid"] != pid);
         eventually(10, "the restart", || {
             let state = docker.inspect(policy)["State"].clone();
-            state["Running"] == true && state["Pid"] != pid
+            state["Running"] == true && state["Restarting"] == false && state["Pid"] != pid
         });
         docker.run(&["stop", "-t", "0", policy]);
         std::thread::sleep(std::time::Duration::from_millis(500));
@@ -44,6 +44,24 @@ fn always_restarts_until_stopped_by_hand() {
     daemon.launch();
     eventually(10, "the start with the daemon", || docker.inspect("always")["State"]["Running"] == true);
     assert_eq!(docker.inspect("unless-stopped")["State"]["Running"], false);
+}
+
+#[test]
+fn a_stop_while_a_restart_is_planned_or_begins_holds() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let docker = daemon.docker();
+    // The first restart comes after 100 ms: before, while it begins, and after.
+    for delay in [0, 40, 60, 70, 80, 90, 95, 100, 105, 110, 120, 150] {
+        let name = format!("c{delay}");
+        docker.run(&["run", "-d", "--name", &name, "--restart", "always", "busybox", "sleep", "1000"]);
+        let pid = docker.inspect(&name)["State"]["Pid"].to_string();
+        assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        daemon.dhow().run(&["stop", "-t", "0", &name]);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(docker.run(&["ps", "-q"]), "", "a stop by hand holds");
 }
 
 #[test]

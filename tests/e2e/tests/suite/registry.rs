@@ -107,3 +107,234 @@ fn a_pulled_layer_that_lies_is_refused() {
     let left = fs::read_dir(layers).into_iter().flatten().flatten().filter(|entry| entry.file_name().len() == 64);
     assert_eq!(left.count(), 0, "no layer stays");
 }
+
+/// Digest the registry has for a name, as another client sees it.
+fn digest_at(registry: &Registry, name: &str) -> String {
+    let output = Command::new("skopeo")
+        .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
+        .arg(format!("docker://{}/{name}", registry.address))
+        .output()
+        .expect("skopeo runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn push_and_pull_back() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    for (number, client) in daemon.clients().into_iter().enumerate() {
+        let (first, second) = (format!("team/a{number}:1"), format!("team/b{number}:1"));
+        // Something of its own in each round, as a registry keeps the last round's layers.
+        client.run(&["run", "--name", "changed", "busybox", "sh", "-c", &format!("echo {number} >/own")]);
+        client.run(&["commit", "changed", &format!("{}/{first}", registry.address)]);
+        client.run(&["rm", "changed"]);
+        let name = format!("{}/{first}", registry.address);
+        let pushed = client.run(&["push", &name]);
+        let repository = name.rsplit_once(':').unwrap().0;
+        assert!(pushed.contains(&format!("The push refers to repository [{repository}]")), "{pushed}");
+        assert!(pushed.contains(": Pushed"), "{pushed}");
+        let id = client.json(&["image", "inspect", &name])[0]["Id"].as_str().unwrap().to_owned();
+        assert!(pushed.contains(&format!("1: digest: {id} size: ")), "{pushed}");
+        assert_eq!(digest_at(&registry, &first), id);
+
+        let again = client.run(&["push", &name]);
+        assert!(again.contains("Layer already exists") && !again.contains("Pushed"), "{again}");
+        let other = format!("{}/{second}", registry.address);
+        client.run(&["tag", &name, &other]);
+        let mounted = client.run(&["push", &other]);
+        assert!(mounted.contains(&format!("Mounted from team/a{number}")) && !mounted.contains("Pushed"), "{mounted}");
+
+        client.run(&["rmi", &name, &other]);
+        let pulled = client.run(&["pull", &name]);
+        assert!(pulled.contains(&format!("Digest: {id}")), "{pulled}");
+        assert_eq!(client.run(&["run", "--rm", &name, "cat", "/own"]), number.to_string());
+        client.run(&["rmi", &name]);
+    }
+    let nosuch = format!("{}/nosuch:1", registry.address);
+    daemon.docker().try_run(&["push", &nosuch]).expect_error(1, "An image does not exist locally with the tag");
+    daemon.docker().run(&["tag", "busybox", "127.0.0.1:1/x:1"]);
+    daemon.docker().try_run(&["push", "127.0.0.1:1/x:1"]).expect_error(1, "connection refused");
+}
+
+#[test]
+fn all_tags_go_and_come() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    let repository = format!("{}/many", registry.address);
+    for tag in ["1", "2", "latest"] {
+        daemon.docker().run(&["tag", "busybox", &format!("{repository}:{tag}")]);
+    }
+    for client in daemon.clients() {
+        let pushed = client.run(&["push", "--all-tags", &repository]);
+        assert_eq!(pushed.matches(": digest: sha256:").count(), 3, "{pushed}");
+        for tag in ["1", "2", "latest"] {
+            client.run(&["rmi", &format!("{repository}:{tag}")]);
+        }
+        let pulled = client.run(&["pull", "--all-tags", &repository]);
+        assert_eq!(pulled.matches("Digest: sha256:").count(), 3, "{pulled}");
+        assert_eq!(client.run(&["images", "-q", &repository]).lines().count(), 3);
+    }
+    // Without a tag one means `latest`.
+    let pushed = daemon.dhow().run(&["push", &repository]);
+    assert!(pushed.starts_with("Using default tag: latest"), "{pushed}");
+    assert_eq!(pushed.matches(": digest: sha256:").count(), 1, "{pushed}");
+}
+
+/// Passes on what comes, counts what goes to the client, and can be told to slow down.
+struct Proxy {
+    address: String,
+    sent: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    slow: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Proxy {
+    fn before(upstream: &str) -> Self {
+        use std::io::{Read, Write};
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (sent, slow) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+        let (counted, slowed, upstream) = (Arc::clone(&sent), Arc::clone(&slow), upstream.to_owned());
+        // Threads end with the connections, and at the latest with the tests' process.
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = std::net::TcpStream::connect(&upstream) else { continue };
+                let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from_client, &mut to_server);
+                    let _ = to_server.shutdown(std::net::Shutdown::Write);
+                });
+                let (counted, slowed) = (Arc::clone(&counted), Arc::clone(&slowed));
+                std::thread::spawn(move || {
+                    let (mut client, mut server) = (client, server);
+                    let mut buffer = [0; 64 * 1024];
+                    while let Ok(read @ 1..) = server.read(&mut buffer) {
+                        if client.write_all(&buffer[..read]).is_err() {
+                            break;
+                        }
+                        let all = counted.fetch_add(read as u64, Ordering::Relaxed);
+                        if slowed.load(Ordering::Relaxed) && all > 1 << 20 {
+                            std::thread::sleep(std::time::Duration::from_millis(10));
+                        }
+                    }
+                    let _ = client.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        });
+        Self { address, sent, slow }
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_killed_daemon_fetches_only_the_rest() {
+    let Some(mut daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    // As large as the promise says in long runs.
+    let mib: u64 = if daemon.environment.long { 350 } else { 24 };
+    let registry = Registry::start();
+    let name = format!("{}/large:1", registry.address);
+    let script = format!("dd if=/dev/urandom of=/large bs=1M count={mib} 2>/dev/null");
+    daemon.docker().run(&["run", "--name", "large", "busybox", "sh", "-c", &script]);
+    daemon.docker().run(&["commit", "large", &name]);
+    daemon.docker().run(&["push", &name]);
+    daemon.docker().run(&["rm", "large"]);
+    daemon.docker().run(&["rmi", &name, "busybox"]);
+
+    let proxy = Proxy::before(&registry.address);
+    let name = name.replace(&registry.address, &proxy.address);
+    let mut pulling =
+        daemon.docker().command(&["pull", &name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let third = (mib << 20) / 3;
+    eventually(120, "a third of the pull", || proxy.sent() > third);
+    daemon.kill();
+    let _ = pulling.wait();
+    let before = proxy.sent();
+    proxy.slow.store(false, std::sync::atomic::Ordering::Relaxed);
+    daemon.launch();
+    daemon.docker().run(&["pull", &name]);
+    let (all, rest) = (mib << 20, proxy.sent() - before);
+    // Some MiB were between the proxy and the disk when the daemon was killed.
+    assert!(rest < all - third + (8 << 20), "{rest} bytes of {all} came once more, {before} had come");
+    assert!(daemon.docker().run(&["run", "--rm", &name, "ls", "-l", "/large"]).contains(&(mib << 20).to_string()));
+}
+
+/// Changes one byte of a file.
+fn flip(path: &std::path::Path) {
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let at = file.metadata().unwrap().len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[test]
+fn damage_is_found_and_repaired_by_fetching_only_it() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let registry = Registry::start();
+    let proxy = Proxy::before(&registry.address);
+    proxy.slow.store(false, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("{}/two:1", registry.address);
+    // Compressed layers, as most images have: the blob is not the layer.
+    let archive = daemon.dir.path().join("saved.tar");
+    let script = "dd if=/dev/urandom of=/large bs=1M count=8 2>/dev/null";
+    daemon.docker().run(&["run", "--name", "made", "busybox", "sh", "-c", script]);
+    daemon.docker().run(&["commit", "made", &name]);
+    daemon.docker().run(&["save", "-o", archive.to_str().unwrap(), &name]);
+    daemon.docker().run(&["rm", "made"]);
+    daemon.docker().run(&["rmi", &name]);
+    let status = Command::new("skopeo")
+        .args(["copy", "--quiet", "--dest-tls-verify=false", "--dest-compress", "--dest-compress-format=gzip"])
+        .args([&format!("oci-archive:{}", archive.display()), &format!("docker://{name}")])
+        .status();
+    assert!(status.unwrap().success());
+    let name = name.replace(&registry.address, &proxy.address);
+    daemon.docker().run(&["pull", &name]);
+    let sound = daemon.dhow().run(&["system", "fsck"]);
+    assert!(sound.contains(" 0 damaged"), "{sound}");
+
+    let largest = |dir: &str, file: &str| {
+        let entries = fs::read_dir(daemon.data_root().join(dir)).unwrap().flatten();
+        let place = |path: std::path::PathBuf| if file.is_empty() { path } else { path.join(file) };
+        let files = entries.map(|entry| place(entry.path())).filter(|path| path.exists());
+        files.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+    };
+    // The layer alone: its blob is at hand, nothing is fetched.
+    let layer = largest("layers", "layer.tar");
+    flip(&layer);
+    let found = daemon.dhow().try_run(&["system", "fsck"]);
+    found.expect_code(1);
+    let text = layer.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+    assert!(found.stdout.contains(&format!("Damaged: layer sha256:{text}")) && found.stdout.contains(&name), "{found:?}");
+    assert!(found.stdout.contains(" 1 damaged"), "{found:?}");
+    let before = proxy.sent();
+    let repaired = daemon.dhow().run(&["system", "fsck", "--repair"]);
+    assert!(repaired.contains("made anew from its blob") && repaired.contains("1 repaired"), "{repaired}");
+    assert_eq!(proxy.sent(), before);
+    // The blob: it is fetched again, and nothing else is.
+    let blob = largest("content/blobs/sha256", "");
+    flip(&blob);
+    let repaired = daemon.dhow().run(&["system", "fsck", "--repair"]);
+    assert!(repaired.contains("fetched again") && repaired.contains(" 1 damaged, 1 repaired"), "{repaired}");
+    let size = fs::metadata(&blob).unwrap().len();
+    let sent = proxy.sent() - before;
+    assert!(sent >= size && sent < size + 100_000, "{sent} bytes for a blob of {size}");
+    // Both, while the registry is away: named, and left to the user.
+    flip(&blob);
+    flip(&largest("layers", "layer.tar"));
+    drop(registry);
+    let found = daemon.dhow().try_run(&["system", "fsck", "--repair"]);
+    found.expect_code(1);
+    assert!(found.stdout.contains("Not repaired: "), "{found:?}");
+    assert_eq!(daemon.docker().run(&["run", "--rm", "busybox", "echo", "alive"]), "alive");
+}
