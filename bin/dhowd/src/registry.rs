@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::registry::{Config, Server};
-use anyhow::{Context, bail};
+use ::registry::{Config, Quota, Server};
+use anyhow::{Context, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -34,6 +34,7 @@ fn command() -> Command {
         text("max-uploads", "Uploads open at once").value_parser(value_parser!(u32).range(1..)).default_value("1024"),
         text("metrics-addr", "Address to serve /metrics on; none when not given"),
         text("public-url", "Where clients reach the registry, as 'https://host'; what they ask for when not given"),
+        text("quota", "Most bytes stored, in all and below names: '100g,team=10g'"),
         switch.value_parser(value_parser!(bool)),
         file("root", "Directory of everything the registry keeps").default_value("/var/lib/dhow-registry"),
         file("tls-cert", "Certificate chain to serve TLS with (PEM)").requires("tls-key"),
@@ -84,6 +85,9 @@ fn config(matches: &ArgMatches) -> anyhow::Result<Config> {
     config.public_url = text("public-url").map(str::to_owned);
     if config.public_url.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         bail!("--public-url must begin with https:// or http://");
+    }
+    if let Some(list) = text("quota") {
+        config.quotas = Quota::parse_list(list).map_err(|why| anyhow!("cannot understand --quota: {why}"))?;
     }
     config.metrics = text("metrics-addr").map(address).transpose()?;
     config.read_only = matches.get_one::<bool>("read-only").copied().unwrap_or(false);
@@ -165,11 +169,12 @@ mod tests {
         let plain = parse("registry serve").unwrap();
         assert_eq!((plain.address.to_string().as_str(), plain.read_only), ("127.0.0.1:5000", false));
         assert_eq!(plain.collect_every, Some(Duration::from_secs(24 * 3600)));
-        let all = "registry serve --access=/a --public-url=https://r --addr=127.0.0.1:0 --gc-grace=2s --gc-interval=0 --htpasswd=/h --log-level=warn \
+        let all = "registry serve --access=/a --quota=1g,a=1m --public-url=https://r --addr=127.0.0.1:0 --gc-grace=2s --gc-interval=0 --htpasswd=/h --log-level=warn \
              --max-uploads=3 --metrics-addr=127.0.0.1:1 --read-only=true --root=/r --tls-cert=/c --tls-key=/k \
              --upload-timeout=1m30s";
         let config = parse(all).unwrap();
         assert_eq!((config.collect_every, config.grace), (None, Duration::from_secs(2)));
+        assert_eq!(config.quotas.len(), 2);
         assert!(config.access.is_some() && config.public_url.as_deref() == Some("https://r"));
         assert!(config.read_only && config.tls.is_some() && config.metrics.is_some() && config.passwords.is_some());
         assert_eq!((config.limits.uploads, config.limits.upload_idle), (3, Duration::from_secs(90)));
@@ -181,7 +186,7 @@ mod tests {
             "--upload-timeout=0",
             "--tls-cert=/c",
             "--max-uploads=0",
-            "--quota=1g",
+            "--quota=1x",
             "--read-only=maybe",
             "word",
         ] {

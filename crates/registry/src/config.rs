@@ -19,6 +19,8 @@ pub struct Config {
     pub access: Option<PathBuf>,
     /// `https://host` under which clients reach the registry, for where tokens are; nothing for what they ask for.
     pub public_url: Option<String>,
+    /// Most bytes that are stored.
+    pub quotas: Vec<Quota>,
     /// Address of `/metrics`; nothing for none.
     pub metrics: Option<SocketAddr>,
     /// Refuse everything that changes content.
@@ -29,6 +31,15 @@ pub struct Config {
     pub grace: Duration,
     /// Bounds of time and number.
     pub limits: Limits,
+}
+
+/// A bound on what is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// The repository of this name and those below it; nothing for all content.
+    pub prefix: Option<String>,
+    /// Most bytes.
+    pub bytes: u64,
 }
 
 /// Bounds of time and number.
@@ -76,6 +87,7 @@ impl Config {
             passwords: None,
             access: None,
             public_url: None,
+            quotas: Vec::new(),
             metrics: None,
             read_only: false,
             collect_every: Some(day),

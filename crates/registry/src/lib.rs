@@ -6,7 +6,7 @@
 //! are bounded or digested while they arrive, and a repository's content is reached through that repository alone.
 //! What was acknowledged is on disk. Called by `dhowd registry serve`.
 //!
-//! Not offered: quotas, pulling through from another registry, object
+//! Not offered: pulling through from another registry, object
 //! stores, digests other than SHA-256.
 
 mod auth;
@@ -17,12 +17,13 @@ mod http;
 mod manifest;
 mod metrics;
 mod name;
+mod quota;
 mod sendfile;
 mod server;
 mod storage;
 mod tls;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Quota};
 pub use error::StartError;
 pub use server::{Control, Server};
 pub use storage::collect::Collected;

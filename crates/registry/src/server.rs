@@ -101,7 +101,7 @@ impl Server {
         let made = tokio::task::spawn_blocking(move || {
             let tls = config.tls.as_ref().map(|(chain, key)| tls::server_config(chain, key)).transpose()?;
             let auth = Auth::read(&config)?;
-            let storage = Storage::open(&config.root)?;
+            let storage = Storage::open(&config.root, &config.quotas)?;
             let uploads = Uploads::recover(&storage, config.limits.uploads).map_err(|source| StartError::File {
                 action: "read the uploads of",
                 path: config.root.display().to_string(),
@@ -365,7 +365,8 @@ fn metrics_answer(service: &Service, request: &Request<Incoming>) -> Response<Bo
         *answer.status_mut() = StatusCode::NOT_FOUND;
         return answer;
     }
-    let mut answer = Response::new(Body::whole(service.metrics.text(service.uploads.count())));
+    let mut answer =
+        Response::new(Body::whole(service.metrics.text(service.uploads.count(), &service.storage.usage.all())));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer

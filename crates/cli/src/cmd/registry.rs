@@ -21,6 +21,7 @@ const FLAGS: &[Flag] = &[
     Flag::text("metrics-addr", "Address to serve /metrics on; none when not given").value("host:port"),
     Flag::text("public-url", "Where clients reach the registry, as 'https://host'; what they ask for when not given")
         .value("url"),
+    Flag::text("quota", "Most bytes stored, in all and below names: '100g,team=10g'").value("list"),
     Flag::switch("read-only", "Refuse everything that changes content"),
     Flag::text("root", "Directory of everything the registry keeps").value("dir").default("/var/lib/dhow-registry"),
     Flag::text("tls-cert", "Certificate chain to serve TLS with (PEM)").value("file"),

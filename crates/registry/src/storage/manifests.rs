@@ -92,7 +92,10 @@ impl Storage {
             }
             Ok(())
         };
-        store().map_err(Error::io("store a manifest"))
+        let size = manifest.bytes.len() as u64;
+        self.charged(repository, "_manifests", &manifest.digest, size, || {
+            store().map_err(Error::io("store a manifest"))
+        })
     }
 
     /// Removes a tag; false when there is none.
@@ -129,7 +132,10 @@ impl Storage {
             found(dir.unlink(&file_name(digest)))?;
             sync(&dir)?;
         }
-        found(links.unlink(&file_name(digest)))?;
+        let _turn = self.usage.turn(digest);
+        if found(links.unlink(&file_name(digest)))?.is_some() {
+            self.usage.link_gone(repository, digest);
+        }
         sync(&links)?;
         Ok(true)
     }

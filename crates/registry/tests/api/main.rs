@@ -11,6 +11,7 @@ mod http;
 mod lists;
 mod pull;
 mod push;
+mod quotas;
 mod support;
 mod tokens;
 mod uploads;
