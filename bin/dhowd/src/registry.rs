@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::registry::{Config, Quota, Server};
+use ::registry::{Config, Quota, Server, Upstream};
 use anyhow::{Context, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,6 +39,8 @@ fn command() -> Command {
         file("root", "Directory of everything the registry keeps").default_value("/var/lib/dhow-registry"),
         file("tls-cert", "Certificate chain to serve TLS with (PEM)").requires("tls-key"),
         file("tls-key", "Private key of the certificate (PEM)").requires("tls-cert"),
+        text("upstream", "Registries to pull through: 'docker.io', or below names 'hub=docker.io,lan=reg.lan:5000'"),
+        file("upstream-logins", "Logins for them, a config.json of 'docker login'").requires("upstream"),
         duration("upload-timeout", "End uploads that no client works on for so long", "1h"),
     ]);
     Command::new("registry")
@@ -88,6 +90,12 @@ fn config(matches: &ArgMatches) -> anyhow::Result<Config> {
     }
     if let Some(list) = text("quota") {
         config.quotas = Quota::parse_list(list).map_err(|why| anyhow!("cannot understand --quota: {why}"))?;
+    }
+    if let Some(list) = text("upstream") {
+        config.upstreams = Upstream::parse_list(list).map_err(|why| anyhow!("cannot understand --upstream: {why}"))?;
+    }
+    if let Some(logins) = path("upstream-logins") {
+        Upstream::read_logins(&mut config.upstreams, &logins)?;
     }
     config.metrics = text("metrics-addr").map(address).transpose()?;
     config.read_only = matches.get_one::<bool>("read-only").copied().unwrap_or(false);
@@ -169,12 +177,12 @@ mod tests {
         let plain = parse("registry serve").unwrap();
         assert_eq!((plain.address.to_string().as_str(), plain.read_only), ("127.0.0.1:5000", false));
         assert_eq!(plain.collect_every, Some(Duration::from_secs(24 * 3600)));
-        let all = "registry serve --access=/a --quota=1g,a=1m --public-url=https://r --addr=127.0.0.1:0 --gc-grace=2s --gc-interval=0 --htpasswd=/h --log-level=warn \
+        let all = "registry serve --access=/a --quota=1g,a=1m --upstream=hub=docker.io --public-url=https://r --addr=127.0.0.1:0 --gc-grace=2s --gc-interval=0 --htpasswd=/h --log-level=warn \
              --max-uploads=3 --metrics-addr=127.0.0.1:1 --read-only=true --root=/r --tls-cert=/c --tls-key=/k \
              --upload-timeout=1m30s";
         let config = parse(all).unwrap();
         assert_eq!((config.collect_every, config.grace), (None, Duration::from_secs(2)));
-        assert_eq!(config.quotas.len(), 2);
+        assert_eq!((config.quotas.len(), config.upstreams.len()), (2, 1));
         assert!(config.access.is_some() && config.public_url.as_deref() == Some("https://r"));
         assert!(config.read_only && config.tls.is_some() && config.metrics.is_some() && config.passwords.is_some());
         assert_eq!((config.limits.uploads, config.limits.upload_idle), (3, Duration::from_secs(90)));
@@ -187,6 +195,7 @@ mod tests {
             "--tls-cert=/c",
             "--max-uploads=0",
             "--quota=1x",
+            "--upstream=hub",
             "--read-only=maybe",
             "word",
         ] {

@@ -21,6 +21,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Most bytes that are stored.
     pub quotas: Vec<Quota>,
+    /// Registries that are pulled through.
+    pub upstreams: Vec<Upstream>,
     /// Address of `/metrics`; nothing for none.
     pub metrics: Option<SocketAddr>,
     /// Refuse everything that changes content.
@@ -40,6 +42,19 @@ pub struct Quota {
     pub prefix: Option<String>,
     /// Most bytes.
     pub bytes: u64,
+}
+
+/// A registry of which repositories here are copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Repositories below this name are copies; nothing for all.
+    pub prefix: Option<String>,
+    /// `host[:port]`, and where the repositories lie below another name there, `/name`.
+    pub registry: String,
+    /// Also without TLS.
+    pub plain: bool,
+    /// Who we are there.
+    pub credentials: Option<distribution::Credentials>,
 }
 
 /// Bounds of time and number.
@@ -88,6 +103,7 @@ impl Config {
             access: None,
             public_url: None,
             quotas: Vec::new(),
+            upstreams: Vec::new(),
             metrics: None,
             read_only: false,
             collect_every: Some(day),

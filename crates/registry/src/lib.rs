@@ -6,8 +6,7 @@
 //! are bounded or digested while they arrive, and a repository's content is reached through that repository alone.
 //! What was acknowledged is on disk. Called by `dhowd registry serve`.
 //!
-//! Not offered: pulling through from another registry, object
-//! stores, digests other than SHA-256.
+//! Not offered: object stores, digests other than SHA-256.
 
 mod auth;
 mod config;
@@ -22,8 +21,10 @@ mod sendfile;
 mod server;
 mod storage;
 mod tls;
+mod upstream;
+mod upstream_list;
 
-pub use config::{Config, Limits, Quota};
+pub use config::{Config, Limits, Quota, Upstream};
 pub use error::StartError;
 pub use server::{Control, Server};
 pub use storage::collect::Collected;

@@ -32,6 +32,7 @@ use crate::storage::Storage;
 use crate::storage::collect::Collected;
 use crate::storage::uploads::Uploads;
 use crate::tls;
+use crate::upstream::Upstreams;
 
 /// Largest request head, and the read buffer of a connection.
 const BUFFER: usize = 256 << 10;
@@ -108,7 +109,8 @@ impl Server {
                 source,
                 hint: "the directory must be writable for the registry",
             })?;
-            Ok((Service { config, storage, uploads, auth, metrics: Metrics::default() }, tls))
+            let upstreams = Upstreams::new(&config.upstreams);
+            Ok((Service { upstreams, config, storage, uploads, auth, metrics: Metrics::default() }, tls))
         });
         let joined = made.await.map_err(|e| StartError::File {
             action: "open",

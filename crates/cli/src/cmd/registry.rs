@@ -26,6 +26,9 @@ const FLAGS: &[Flag] = &[
     Flag::text("root", "Directory of everything the registry keeps").value("dir").default("/var/lib/dhow-registry"),
     Flag::text("tls-cert", "Certificate chain to serve TLS with (PEM)").value("file"),
     Flag::text("tls-key", "Private key of the certificate (PEM)").value("file"),
+    Flag::text("upstream", "Registries to pull through: 'docker.io', or below names 'hub=docker.io,lan=reg.lan:5000'")
+        .value("list"),
+    Flag::text("upstream-logins", "Logins for them, a config.json of 'docker login'").value("file"),
     Flag::duration("upload-timeout", "End uploads that no client works on for so long").default("1h"),
 ];
 

@@ -1,5 +1,6 @@
 //! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs"), with ranges as RFC 9110, 14 has them.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
@@ -12,6 +13,7 @@ use super::{Answer, Service, blocking, empty, etag, is_unchanged, not_modified, 
 use crate::error::{Code, Error, Result};
 use crate::name::RepositoryName;
 use crate::sendfile::Outlet;
+use crate::upstream::Arriving;
 
 /// What a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +24,12 @@ enum Wanted {
     Part(u64, u64),
     /// Beyond the end.
     Nothing,
+}
+
+/// Where a blob's bytes are.
+enum Content {
+    Here(File),
+    Arriving(Arriving),
 }
 
 fn unknown(digest: &Digest) -> Error {
@@ -38,6 +46,7 @@ pub(super) async fn get(
     request: &Request<Incoming>,
 ) -> Result<Answer> {
     let head = request.method() == Method::HEAD;
+    let source = service.source(&name);
     let found = blocking(service, move |service| {
         // Who asks whether a blob is there is about to refer to it.
         let found = match head && !service.config.read_only {
@@ -46,7 +55,14 @@ pub(super) async fn get(
         };
         found.map_err(Error::io("open a blob"))
     });
-    let (file, size) = found.await?.ok_or_else(|| unknown(&digest))?;
+    let (content, size) = match (found.await?, service.upstreams.as_ref().zip(source)) {
+        (Some((file, size)), _) => (Content::Here(file), size),
+        (None, None) => return Err(unknown(&digest)),
+        (None, Some((upstreams, source))) => {
+            let (arriving, size) = upstreams.blob(service, &source, digest).await?;
+            (Content::Arriving(arriving), size)
+        }
+    };
     if is_unchanged(request, &digest) {
         return Ok(not_modified(&digest));
     }
@@ -64,9 +80,12 @@ pub(super) async fn get(
     if !head {
         service.metrics.sends(end - start);
     }
-    let body = match head || start == end {
-        true => Body::empty(),
-        false => Body::File(FileBody::new(file, start, end, request.extensions().get::<Outlet>().cloned())),
+    let body = match content {
+        _ if head || start == end => Body::empty(),
+        Content::Here(file) => {
+            Body::File(FileBody::new(file, start, end, request.extensions().get::<Outlet>().cloned()))
+        }
+        Content::Arriving(arriving) => Body::Stream(arriving.stream(start, end), end - start),
     };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::sendfile::{self, Outlet};
@@ -28,6 +29,8 @@ pub(crate) enum Body {
     Whole(Option<Bytes>),
     /// From a file.
     File(FileBody),
+    /// As it comes, and so many bytes of it.
+    Stream(mpsc::Receiver<io::Result<Bytes>>, u64),
 }
 
 /// A range of a file.
@@ -84,7 +87,7 @@ impl FileBody {
     }
 }
 
-fn read(file: &File, offset: u64, size: usize) -> io::Result<Bytes> {
+pub(crate) fn read(file: &File, offset: u64, size: usize) -> io::Result<Bytes> {
     let mut bytes = Vec::with_capacity(size);
     while bytes.len() < size {
         let at = offset + bytes.len() as u64;
@@ -108,6 +111,13 @@ impl hyper::body::Body for Body {
         let file = match self.get_mut() {
             Self::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::File(file) => file,
+            Self::Stream(pieces, unsent) => {
+                let piece = ready!(pieces.poll_recv(cx));
+                if let Some(Ok(piece)) = &piece {
+                    *unsent = unsent.saturating_sub(piece.len() as u64);
+                }
+                return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+            }
         };
         if file.reading.is_none() {
             file.read_on();
@@ -135,6 +145,7 @@ impl hyper::body::Body for Body {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::File(file) => file.unsent == 0,
+            Self::Stream(_, unsent) => *unsent == 0,
         }
     }
 
@@ -142,6 +153,7 @@ impl hyper::body::Body for Body {
         SizeHint::with_exact(match self {
             Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Self::File(file) => file.unsent,
+            Self::Stream(_, unsent) => *unsent,
         })
     }
 }

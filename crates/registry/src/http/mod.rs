@@ -24,8 +24,10 @@ use crate::auth::{Auth, Need, Right};
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::metrics::Metrics;
+use crate::name::RepositoryName;
 use crate::storage::Storage;
 use crate::storage::uploads::Uploads;
+use crate::upstream::{Source, Upstreams};
 
 pub(crate) type Answer = Response<Body>;
 
@@ -43,13 +45,14 @@ pub(crate) struct Service {
     pub(crate) uploads: Uploads,
     pub(crate) auth: Auth,
     pub(crate) metrics: Metrics,
+    pub(crate) upstreams: Option<Upstreams>,
 }
 
 /// Runs what blocks.
 ///
 /// # Errors
 /// What `work` fails with; a panic of it is the server's fault.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     service: &Arc<Service>,
     work: impl FnOnce(&Service) -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -97,6 +100,12 @@ impl Service {
             ));
         }
         let method = request.method().clone();
+        if let (Some(Route::Uploads(name) | Route::Manifest(name, _)), "POST" | "PUT") = (&route, method.as_str())
+            && self.source(name).is_some()
+        {
+            let text = format!("{} is a copy of another registry's repository: push there", name.as_str());
+            return Err(Error::new(Code::Unsupported, text));
+        }
         match (route, method.as_str()) {
             (Some(Route::Base), "GET" | "HEAD") => Ok(json(StatusCode::OK, "{}\n", &method)),
             (Some(Route::Catalog), "GET") => lists::catalog(self, visitor, request.uri().query()).await,
@@ -124,6 +133,11 @@ impl Service {
 }
 
 impl Service {
+    /// What a repository is a copy of, if it is one.
+    fn source(&self, name: &RepositoryName) -> Option<Source> {
+        self.upstreams.as_ref()?.source(name)
+    }
+
     /// Docker's "Token Authentication Specification". Refresh tokens are not issued, and `POST` is refused so that
     /// clients ask by `GET`, as its "Token Authentication" has them do.
     async fn token(&self, request: &Request<Incoming>) -> Result<Answer> {

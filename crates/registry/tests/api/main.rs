@@ -15,6 +15,7 @@ mod quotas;
 mod support;
 mod tokens;
 mod uploads;
+mod upstreams;
 
 /// Not a test: with its variable set this program is the server of [`support::Process`].
 #[test]
