@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["erofs", "layer", "sys", "types"]),
     ("state", &["types"]),
     ("distribution", &["types"]),
-    ("registry", &["sys", "types"]),
+    ("registry", &["distribution", "sys", "types"]),
     ("network", &["netlink", "sys", "types"]),
     (
         "engine",

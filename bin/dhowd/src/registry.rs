@@ -2,7 +2,8 @@
 //!
 //! It is here because everything it is made of is linked here already. `dhow registry serve` passes its flags on, so
 //! this table has the same ones; a test holds the two together. SIGTERM and SIGINT end it after the requests in
-//! progress, SIGHUP has the password file and the certificate read again, SIGUSR1 collects garbage now.
+//! progress, SIGHUP has the password file, the access file and the
+//! certificate read again, SIGUSR1 collects garbage now.
 
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -10,8 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::registry::{Config, Server};
-use anyhow::{Context, bail};
+use ::registry::{Config, Quota, Server, Upstream};
+use anyhow::{Context, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ fn command() -> Command {
     let switch = text("read-only", "Refuse everything that changes content").action(ArgAction::Set);
     let switch = switch.num_args(0..=1).require_equals(true).default_missing_value("true").default_value("false");
     let serve = Command::new("serve").about("Serve a registry of images and artifacts").args([
+        file("access", "File that says who may do what in which repositories; turns tokens on"),
         text("addr", "Address to listen on").default_value("127.0.0.1:5000"),
         duration("gc-grace", "Keep what no manifest refers to for so long", "24h"),
         duration("gc-interval", "Time between two garbage collections; 0 for none", "24h"),
@@ -31,10 +33,14 @@ fn command() -> Command {
         text("log-level", "debug, info, warn or error").default_value("info"),
         text("max-uploads", "Uploads open at once").value_parser(value_parser!(u32).range(1..)).default_value("1024"),
         text("metrics-addr", "Address to serve /metrics on; none when not given"),
+        text("public-url", "Where clients reach the registry, as 'https://host'; what they ask for when not given"),
+        text("quota", "Most bytes stored, in all and below names: '100g,team=10g'"),
         switch.value_parser(value_parser!(bool)),
         file("root", "Directory of everything the registry keeps").default_value("/var/lib/dhow-registry"),
         file("tls-cert", "Certificate chain to serve TLS with (PEM)").requires("tls-key"),
         file("tls-key", "Private key of the certificate (PEM)").requires("tls-cert"),
+        text("upstream", "Registries to pull through: 'docker.io', or below names 'hub=docker.io,lan=reg.lan:5000'"),
+        file("upstream-logins", "Logins for them, a config.json of 'docker login'").requires("upstream"),
         duration("upload-timeout", "End uploads that no client works on for so long", "1h"),
     ]);
     Command::new("registry")
@@ -77,6 +83,20 @@ fn config(matches: &ArgMatches) -> anyhow::Result<Config> {
     let mut config = Config::new(address(text("addr").unwrap_or_default())?, path("root").unwrap_or_default());
     config.tls = path("tls-cert").zip(path("tls-key"));
     config.passwords = path("htpasswd");
+    config.access = path("access");
+    config.public_url = text("public-url").map(str::to_owned);
+    if config.public_url.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+        bail!("--public-url must begin with https:// or http://");
+    }
+    if let Some(list) = text("quota") {
+        config.quotas = Quota::parse_list(list).map_err(|why| anyhow!("cannot understand --quota: {why}"))?;
+    }
+    if let Some(list) = text("upstream") {
+        config.upstreams = Upstream::parse_list(list).map_err(|why| anyhow!("cannot understand --upstream: {why}"))?;
+    }
+    if let Some(logins) = path("upstream-logins") {
+        Upstream::read_logins(&mut config.upstreams, &logins)?;
+    }
     config.metrics = text("metrics-addr").map(address).transpose()?;
     config.read_only = matches.get_one::<bool>("read-only").copied().unwrap_or(false);
     config.grace = duration("gc-grace");
@@ -128,7 +148,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
             _ = hangup.recv() => match control.reload().await {
-                Ok(()) => tracing::info!("passwords and certificate were read again"),
+                Ok(()) => tracing::info!("passwords, access and certificate were read again"),
                 Err(e) => tracing::error!("nothing was changed: {e}"),
             },
             _ = collect.recv() => {
@@ -157,21 +177,25 @@ mod tests {
         let plain = parse("registry serve").unwrap();
         assert_eq!((plain.address.to_string().as_str(), plain.read_only), ("127.0.0.1:5000", false));
         assert_eq!(plain.collect_every, Some(Duration::from_secs(24 * 3600)));
-        let all = "registry serve --addr=127.0.0.1:0 --gc-grace=2s --gc-interval=0 --htpasswd=/h --log-level=warn \
+        let all = "registry serve --access=/a --quota=1g,a=1m --upstream=hub=docker.io --public-url=https://r --addr=127.0.0.1:0 --gc-grace=2s --gc-interval=0 --htpasswd=/h --log-level=warn \
              --max-uploads=3 --metrics-addr=127.0.0.1:1 --read-only=true --root=/r --tls-cert=/c --tls-key=/k \
              --upload-timeout=1m30s";
         let config = parse(all).unwrap();
         assert_eq!((config.collect_every, config.grace), (None, Duration::from_secs(2)));
+        assert_eq!((config.quotas.len(), config.upstreams.len()), (2, 1));
+        assert!(config.access.is_some() && config.public_url.as_deref() == Some("https://r"));
         assert!(config.read_only && config.tls.is_some() && config.metrics.is_some() && config.passwords.is_some());
         assert_eq!((config.limits.uploads, config.limits.upload_idle), (3, Duration::from_secs(90)));
         for bad in [
             "--addr=x",
+            "--public-url=registry.test",
             "--gc-grace=0",
             "--gc-grace=-1h",
             "--upload-timeout=0",
             "--tls-cert=/c",
             "--max-uploads=0",
-            "--quota=1g",
+            "--quota=1x",
+            "--upstream=hub",
             "--read-only=maybe",
             "word",
         ] {

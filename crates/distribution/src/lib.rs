@@ -1,4 +1,4 @@
-//! The registry client: pulls and pushes images by the OCI distribution specification 1.1.
+//! The registry client: pulls and pushes images, and fetches their parts, by the OCI distribution specification 1.1.
 //!
 //! A registry, whatever it redirects to and whatever its token server answers are hostile input:
 //! sizes and digests are checked against what the manifest promised, documents are read under a
@@ -14,6 +14,7 @@ mod blob;
 mod client;
 mod config;
 mod error;
+mod fetch;
 mod holders;
 mod login;
 mod manifest;
@@ -35,6 +36,7 @@ pub use auth::Credentials;
 pub use client::Client;
 pub use config::{Config, Limits};
 pub use error::Error;
+pub use fetch::{Blob, Manifest};
 pub use login::Login;
 pub use manifest::{
     Descriptor, MEDIA_DOCKER_CONFIG, MEDIA_DOCKER_LIST, MEDIA_DOCKER_MANIFEST, MEDIA_OCI_CONFIG, MEDIA_OCI_INDEX,

@@ -68,9 +68,9 @@ pub struct Resolved {
 type Tell = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// A fetched document.
-struct Fetched {
-    descriptor: Descriptor,
-    bytes: Bytes,
+pub(crate) struct Fetched {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Bytes,
     document: Document,
 }
 
@@ -181,7 +181,7 @@ fn sha256(bytes: &[u8]) -> Digest {
 }
 
 /// Fetches and checks a manifest or index by tag or digest.
-async fn fetch_manifest(
+pub(crate) async fn fetch_manifest(
     repository: &Repository,
     name: &str,
     expected: Option<Digest>,

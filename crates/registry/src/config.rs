@@ -15,6 +15,14 @@ pub struct Config {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// File of `name:bcrypt` lines; nothing to let everybody in.
     pub passwords: Option<PathBuf>,
+    /// File that says who may do what in which repositories; nothing to let whoever is let in do everything.
+    pub access: Option<PathBuf>,
+    /// `https://host` under which clients reach the registry, for where tokens are; nothing for what they ask for.
+    pub public_url: Option<String>,
+    /// Most bytes that are stored.
+    pub quotas: Vec<Quota>,
+    /// Registries that are pulled through.
+    pub upstreams: Vec<Upstream>,
     /// Address of `/metrics`; nothing for none.
     pub metrics: Option<SocketAddr>,
     /// Refuse everything that changes content.
@@ -25,6 +33,28 @@ pub struct Config {
     pub grace: Duration,
     /// Bounds of time and number.
     pub limits: Limits,
+}
+
+/// A bound on what is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// The repository of this name and those below it; nothing for all content.
+    pub prefix: Option<String>,
+    /// Most bytes.
+    pub bytes: u64,
+}
+
+/// A registry of which repositories here are copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Repositories below this name are copies; nothing for all.
+    pub prefix: Option<String>,
+    /// `host[:port]`, and where the repositories lie below another name there, `/name`.
+    pub registry: String,
+    /// Also without TLS.
+    pub plain: bool,
+    /// Who we are there.
+    pub credentials: Option<distribution::Credentials>,
 }
 
 /// Bounds of time and number.
@@ -70,6 +100,10 @@ impl Config {
             root,
             tls: None,
             passwords: None,
+            access: None,
+            public_url: None,
+            quotas: Vec::new(),
+            upstreams: Vec::new(),
             metrics: None,
             read_only: false,
             collect_every: Some(day),

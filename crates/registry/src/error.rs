@@ -31,6 +31,8 @@ pub enum Code {
     SizeInvalid,
     /// Credentials are missing or wrong.
     Unauthorized,
+    /// Whoever asks is known, and may not.
+    Denied,
     /// Not offered here.
     Unsupported,
     /// A bound on what is done at once.
@@ -55,6 +57,7 @@ impl Code {
             Self::NameUnknown => "NAME_UNKNOWN",
             Self::SizeInvalid => "SIZE_INVALID",
             Self::Unauthorized => "UNAUTHORIZED",
+            Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unknown => "UNKNOWN",
@@ -74,6 +77,7 @@ impl Code {
             | Self::NameInvalid
             | Self::SizeInvalid => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Denied => StatusCode::FORBIDDEN,
             Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
@@ -238,6 +242,16 @@ pub enum StartError {
         /// The file.
         path: String,
         /// Why.
+        reason: String,
+    },
+    /// A line of the access file cannot be used.
+    #[error("{path}, line {line}: {reason}")]
+    Access {
+        /// The file.
+        path: String,
+        /// Counted from one.
+        line: usize,
+        /// What is wrong.
         reason: String,
     },
     /// A line of the password file cannot be used.

@@ -6,8 +6,7 @@
 //! are bounded or digested while they arrive, and a repository's content is reached through that repository alone.
 //! What was acknowledged is on disk. Called by `dhowd registry serve`.
 //!
-//! Not offered: tokens with rights for single repositories, quotas, pulling through from another registry, object
-//! stores, digests other than SHA-256.
+//! Not offered: object stores, digests other than SHA-256.
 
 mod auth;
 mod config;
@@ -17,11 +16,15 @@ mod http;
 mod manifest;
 mod metrics;
 mod name;
+mod quota;
+mod sendfile;
 mod server;
 mod storage;
 mod tls;
+mod upstream;
+mod upstream_list;
 
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Quota, Upstream};
 pub use error::StartError;
 pub use server::{Control, Server};
 pub use storage::collect::Collected;

@@ -75,7 +75,7 @@ impl Metrics {
     }
 
     /// The page.
-    pub(crate) fn text(&self, uploads: usize) -> String {
+    pub(crate) fn text(&self, uploads: usize, quotas: &[(String, u64, u64)]) -> String {
         let mut out = String::with_capacity(4096);
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
             let _ = writeln!(out, "# HELP dhow_registry_{name} {help}\n# TYPE dhow_registry_{name} {kind}");
@@ -108,6 +108,14 @@ impl Metrics {
             family(name, kind, help, &[(String::new(), value.load(Ordering::Relaxed))]);
         }
         family("uploads", "gauge", "Uploads open.", &[(String::new(), uploads as u64)]);
+        // Prefixes are names of repositories: nothing in them needs an escape.
+        let label = |prefix: &String| format!("{{prefix=\"{prefix}\"}}");
+        let limits: Vec<_> = quotas.iter().map(|(prefix, limit, _)| (label(prefix), *limit)).collect();
+        let used: Vec<_> = quotas.iter().map(|(prefix, _, used)| (label(prefix), *used)).collect();
+        if !quotas.is_empty() {
+            family("quota_limit_bytes", "gauge", "Quota, by prefix; the empty one is the total.", &limits);
+            family("quota_used_bytes", "gauge", "Bytes stored that count for the quota.", &used);
+        }
         out
     }
 }

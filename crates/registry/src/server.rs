@@ -20,17 +20,19 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::Passwords;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::StartError;
 use crate::http::Service;
 use crate::http::body::Body;
 use crate::metrics::Metrics;
+use crate::sendfile::{Outlet, Plain};
 use crate::storage::Storage;
 use crate::storage::collect::Collected;
 use crate::storage::uploads::Uploads;
 use crate::tls;
+use crate::upstream::Upstreams;
 
 /// Largest request head, and the read buffer of a connection.
 const BUFFER: usize = 256 << 10;
@@ -99,15 +101,16 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let made = tokio::task::spawn_blocking(move || {
             let tls = config.tls.as_ref().map(|(chain, key)| tls::server_config(chain, key)).transpose()?;
-            let passwords = config.passwords.as_deref().map(Passwords::read).transpose()?;
-            let storage = Storage::open(&config.root)?;
+            let auth = Auth::read(&config)?;
+            let storage = Storage::open(&config.root, &config.quotas)?;
             let uploads = Uploads::recover(&storage, config.limits.uploads).map_err(|source| StartError::File {
                 action: "read the uploads of",
                 path: config.root.display().to_string(),
                 source,
                 hint: "the directory must be writable for the registry",
             })?;
-            Ok((Service { config, storage, uploads, passwords, metrics: Metrics::default() }, tls))
+            let upstreams = Upstreams::new(&config.upstreams);
+            Ok((Service { upstreams, config, storage, uploads, auth, metrics: Metrics::default() }, tls))
         });
         let joined = made.await.map_err(|e| StartError::File {
             action: "open",
@@ -121,12 +124,12 @@ impl Server {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        if tls.is_none() && service.passwords.is_some() && !service.config.address.ip().is_loopback() {
+        if tls.is_none() && service.auth.takes_passwords() && !service.config.address.ip().is_loopback() {
             tracing::warn!(
                 "passwords are sent in the clear: give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that encrypts"
             );
         }
-        if service.passwords.is_none() && !service.config.read_only && !service.config.address.ip().is_loopback() {
+        if service.auth.is_open() && !service.config.read_only && !service.config.address.ip().is_loopback() {
             tracing::warn!("whoever reaches this address may push and delete: give --htpasswd or --read-only");
         }
         Ok(Self { service: Arc::new(service), listener, metrics, tls: Arc::new(RwLock::new(tls)) })
@@ -227,7 +230,7 @@ impl Control {
                 let fresh = tls::server_config(chain, key)?;
                 *control.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
             }
-            control.service.passwords.as_ref().map_or(Ok(()), Passwords::reload)
+            control.service.auth.reload()
         });
         done.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
     }
@@ -281,10 +284,14 @@ async fn connection(
     stream.set_nodelay(true)?;
     let limits = &service.config.limits;
     match tls {
-        None => requests(service, Connection::new(stream, limits.stall), stop).await,
+        None => {
+            let outlet = Outlet::default();
+            let stream = Plain::new(stream, outlet.clone());
+            requests(service, Connection::new(stream, limits.stall), Some(outlet), stop).await
+        }
         Some(config) => {
             let stream = tokio::time::timeout(limits.head, TlsAcceptor::from(config).accept(stream)).await??;
-            requests(service, Connection::new(stream, limits.stall), stop).await
+            requests(service, Connection::new(stream, limits.stall), None, stop).await
         }
     }
 }
@@ -292,11 +299,17 @@ async fn connection(
 async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
     service: &Arc<Service>,
     stream: S,
+    outlet: Option<Outlet>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _open = service.metrics.opened();
-    let answer = service_fn(|request: Request<Incoming>| {
+    // A placeholder must come to the connection as the slice it is, not copied together with others.
+    let writev = outlet.is_some() || stream.is_write_vectored();
+    let answer = service_fn(|mut request: Request<Incoming>| {
         let service = Arc::clone(service);
+        if let Some(outlet) = &outlet {
+            request.extensions_mut().insert(outlet.clone());
+        }
         // Boxed: the union of all handlers' futures would otherwise sit in every idle connection.
         Box::pin(async move { Ok::<_, Infallible>(service.answer(request).await) })
     });
@@ -306,6 +319,7 @@ async fn requests<S: AsyncRead + AsyncWrite + Unpin>(
             .header_read_timeout(service.config.limits.head)
             .max_buf_size(BUFFER)
             .max_headers(MAX_HEADERS)
+            .writev(writev)
             .serve_connection(TokioIo::new(stream), answer)
     );
     let early = tokio::select! {
@@ -353,7 +367,8 @@ fn metrics_answer(service: &Service, request: &Request<Incoming>) -> Response<Bo
         *answer.status_mut() = StatusCode::NOT_FOUND;
         return answer;
     }
-    let mut answer = Response::new(Body::whole(service.metrics.text(service.uploads.count())));
+    let mut answer =
+        Response::new(Body::whole(service.metrics.text(service.uploads.count(), &service.storage.usage.all())));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer

@@ -11,6 +11,7 @@ use crate::{
 };
 
 const FLAGS: &[Flag] = &[
+    Flag::text("access", "File that says who may do what in which repositories; turns tokens on").value("file"),
     Flag::text("addr", "Address to listen on").value("host:port").default("127.0.0.1:5000"),
     Flag::duration("gc-grace", "Keep what no manifest refers to for so long").default("24h"),
     Flag::duration("gc-interval", "Time between two garbage collections; 0 for none").default("24h"),
@@ -18,10 +19,16 @@ const FLAGS: &[Flag] = &[
     Flag::text("log-level", "debug, info, warn or error").default("info"),
     Flag::int("max-uploads", "Uploads open at once").default("1024"),
     Flag::text("metrics-addr", "Address to serve /metrics on; none when not given").value("host:port"),
+    Flag::text("public-url", "Where clients reach the registry, as 'https://host'; what they ask for when not given")
+        .value("url"),
+    Flag::text("quota", "Most bytes stored, in all and below names: '100g,team=10g'").value("list"),
     Flag::switch("read-only", "Refuse everything that changes content"),
     Flag::text("root", "Directory of everything the registry keeps").value("dir").default("/var/lib/dhow-registry"),
     Flag::text("tls-cert", "Certificate chain to serve TLS with (PEM)").value("file"),
     Flag::text("tls-key", "Private key of the certificate (PEM)").value("file"),
+    Flag::text("upstream", "Registries to pull through: 'docker.io', or below names 'hub=docker.io,lan=reg.lan:5000'")
+        .value("list"),
+    Flag::text("upstream-logins", "Logins for them, a config.json of 'docker login'").value("file"),
     Flag::duration("upload-timeout", "End uploads that no client works on for so long").default("1h"),
 ];
 

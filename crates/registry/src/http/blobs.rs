@@ -1,5 +1,6 @@
 //! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs"), with ranges as RFC 9110, 14 has them.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
@@ -11,6 +12,8 @@ use super::body::{Body, FileBody};
 use super::{Answer, Service, blocking, empty, etag, is_unchanged, not_modified, set, set_digest};
 use crate::error::{Code, Error, Result};
 use crate::name::RepositoryName;
+use crate::sendfile::Outlet;
+use crate::upstream::Arriving;
 
 /// What a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +24,12 @@ enum Wanted {
     Part(u64, u64),
     /// Beyond the end.
     Nothing,
+}
+
+/// Where a blob's bytes are.
+enum Content {
+    Here(File),
+    Arriving(Arriving),
 }
 
 fn unknown(digest: &Digest) -> Error {
@@ -37,6 +46,7 @@ pub(super) async fn get(
     request: &Request<Incoming>,
 ) -> Result<Answer> {
     let head = request.method() == Method::HEAD;
+    let source = service.source(&name);
     let found = blocking(service, move |service| {
         // Who asks whether a blob is there is about to refer to it.
         let found = match head && !service.config.read_only {
@@ -45,7 +55,14 @@ pub(super) async fn get(
         };
         found.map_err(Error::io("open a blob"))
     });
-    let (file, size) = found.await?.ok_or_else(|| unknown(&digest))?;
+    let (content, size) = match (found.await?, service.upstreams.as_ref().zip(source)) {
+        (Some((file, size)), _) => (Content::Here(file), size),
+        (None, None) => return Err(unknown(&digest)),
+        (None, Some((upstreams, source))) => {
+            let (arriving, size) = upstreams.blob(service, &source, digest).await?;
+            (Content::Arriving(arriving), size)
+        }
+    };
     if is_unchanged(request, &digest) {
         return Ok(not_modified(&digest));
     }
@@ -63,7 +80,13 @@ pub(super) async fn get(
     if !head {
         service.metrics.sends(end - start);
     }
-    let body = if head || start == end { Body::empty() } else { Body::File(FileBody::new(file, start, end)) };
+    let body = match content {
+        _ if head || start == end => Body::empty(),
+        Content::Here(file) => {
+            Body::File(FileBody::new(file, start, end, request.extensions().get::<Outlet>().cloned()))
+        }
+        Content::Arriving(arriving) => Body::Stream(arriving.stream(start, end), end - start),
+    };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use types::Digest;
 
 use super::{Answer, FILTERS_APPLIED, Service, blocking, document, route, set};
+use crate::auth::{Right, Visitor};
 use crate::error::{Code, Error, Result};
 use crate::manifest::OCI_INDEX;
 use crate::name::RepositoryName;
@@ -83,11 +84,13 @@ pub(super) async fn tags(service: &Arc<Service>, name: RepositoryName, query: Op
     .await
 }
 
-pub(super) async fn catalog(service: &Arc<Service>, query: Option<&str>) -> Result<Answer> {
+pub(super) async fn catalog(service: &Arc<Service>, visitor: Visitor, query: Option<&str>) -> Result<Answer> {
     let page = Page::parse(query)?;
     blocking(service, move |service| {
         let all = service.storage.repositories().map_err(Error::io("list repositories"))?;
         let later = all.into_iter().filter(|name| name.as_str() > page.last.as_str());
+        // What one may not pull one is not told of.
+        let later = later.filter(|name| visitor.may(name, Right::Pull));
         let filled = later.filter_map(|name| match service.storage.has_manifests(&name) {
             Ok(true) => Some(Ok(name.as_str().to_owned())),
             Ok(false) => None,

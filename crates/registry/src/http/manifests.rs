@@ -28,6 +28,13 @@ pub(super) async fn get(
     reference: Reference,
     request: &Request<Incoming>,
 ) -> Result<Answer> {
+    let reference = match service.upstreams.as_ref().zip(service.source(&name)) {
+        None => reference,
+        Some((upstreams, source)) => match upstreams.manifest(service, &source, &reference).await? {
+            Some(digest) => Reference::Digest(digest),
+            None => return Err(unknown(&name, &reference)),
+        },
+    };
     let found = blocking(service, move |service| {
         let look = || match service.storage.resolve(&name, &reference)? {
             Some(digest) => service.storage.manifest(&name, &digest),

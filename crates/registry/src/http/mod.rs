@@ -20,12 +20,14 @@ use types::Digest;
 
 use self::body::Body;
 use self::route::Route;
-use crate::auth::Passwords;
+use crate::auth::{Auth, Need, Right};
 use crate::config::Config;
 use crate::error::{Code, Error, Result};
 use crate::metrics::Metrics;
+use crate::name::RepositoryName;
 use crate::storage::Storage;
 use crate::storage::uploads::Uploads;
+use crate::upstream::{Source, Upstreams};
 
 pub(crate) type Answer = Response<Body>;
 
@@ -41,15 +43,16 @@ pub(crate) struct Service {
     pub(crate) config: Config,
     pub(crate) storage: Storage,
     pub(crate) uploads: Uploads,
-    pub(crate) passwords: Option<Passwords>,
+    pub(crate) auth: Auth,
     pub(crate) metrics: Metrics,
+    pub(crate) upstreams: Option<Upstreams>,
 }
 
 /// Runs what blocks.
 ///
 /// # Errors
 /// What `work` fails with; a panic of it is the server's fault.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     service: &Arc<Service>,
     work: impl FnOnce(&Service) -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -79,10 +82,16 @@ impl Service {
     }
 
     async fn dispatch(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer> {
-        if let Some(passwords) = &self.passwords {
-            passwords.check(request.headers()).await?;
+        if request.uri().path() == "/token" {
+            return self.token(&request).await;
         }
-        let route = Route::parse(request.uri().path())?;
+        let route = Route::parse(request.uri().path());
+        let need = match &route {
+            Ok(Some(route)) => route.need(request.method()),
+            Ok(None) | Err(_) => Need::Entry,
+        };
+        let visitor = self.auth.admit(request.headers(), need).await?;
+        let route = route?;
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
         if changes && self.config.read_only {
             return Err(Error::new(
@@ -91,9 +100,15 @@ impl Service {
             ));
         }
         let method = request.method().clone();
+        if let (Some(Route::Uploads(name) | Route::Manifest(name, _)), "POST" | "PUT") = (&route, method.as_str())
+            && self.source(name).is_some()
+        {
+            let text = format!("{} is a copy of another registry's repository: push there", name.as_str());
+            return Err(Error::new(Code::Unsupported, text));
+        }
         match (route, method.as_str()) {
             (Some(Route::Base), "GET" | "HEAD") => Ok(json(StatusCode::OK, "{}\n", &method)),
-            (Some(Route::Catalog), "GET") => lists::catalog(self, request.uri().query()).await,
+            (Some(Route::Catalog), "GET") => lists::catalog(self, visitor, request.uri().query()).await,
             (Some(Route::Tags(name)), "GET") => lists::tags(self, name, request.uri().query()).await,
             (Some(Route::Referrers(name, digest)), "GET") => {
                 lists::referrers(self, name, digest, request.uri().query()).await
@@ -105,7 +120,7 @@ impl Service {
             (Some(Route::Manifest(name, reference)), "DELETE") => manifests::delete(self, name, reference).await,
             (Some(Route::Blob(name, digest)), "GET" | "HEAD") => blobs::get(self, name, digest, &request).await,
             (Some(Route::Blob(name, digest)), "DELETE") => blobs::delete(self, name, digest).await,
-            (Some(Route::Uploads(name)), "POST") => uploads::start(self, name, request).await,
+            (Some(Route::Uploads(name)), "POST") => uploads::start(self, visitor, name, request).await,
             (Some(Route::Upload(name, id)), "GET" | "HEAD") => uploads::status(self, &name, &id),
             (Some(Route::Upload(name, id)), "PATCH") => uploads::patch(self, &name, &id, request).await,
             (Some(Route::Upload(name, id)), "PUT") => uploads::finish(self, &name, &id, request).await,
@@ -113,6 +128,46 @@ impl Service {
             (Some(_), _) => Err(Error::new(Code::Unsupported, format!("{method} is not offered at this path"))),
             (None, _) => Err(Error::new(Code::Unsupported, "no endpoint of the distribution API has this path")
                 .with_status(StatusCode::NOT_FOUND)),
+        }
+    }
+}
+
+impl Service {
+    /// What a repository is a copy of, if it is one.
+    fn source(&self, name: &RepositoryName) -> Option<Source> {
+        self.upstreams.as_ref()?.source(name)
+    }
+
+    /// Docker's "Token Authentication Specification". Refresh tokens are not issued, and `POST` is refused so that
+    /// clients ask by `GET`, as its "Token Authentication" has them do.
+    async fn token(&self, request: &Request<Incoming>) -> Result<Answer> {
+        if request.method() != Method::GET {
+            return Err(Error::new(Code::Unsupported, "ask for tokens with GET"));
+        }
+        let query = request.uri().query();
+        let scopes = route::queries(query, "scope");
+        let token = self.auth.issue(request.headers(), route::query(query, "service").as_deref(), &scopes).await?;
+        let token = token.ok_or_else(|| {
+            Error::new(Code::Unsupported, "this registry issues no tokens").with_status(StatusCode::NOT_FOUND)
+        })?;
+        let mut answer = json(StatusCode::OK, token, request.method());
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(answer)
+    }
+}
+
+impl Route {
+    /// What a request of this method needs.
+    fn need(&self, method: &Method) -> Need<'_> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let right = if *method == Method::DELETE { Right::Delete } else { Right::Push };
+        match self {
+            Self::Base | Self::Catalog => Need::Entry,
+            Self::Tags(name) | Self::Manifest(name, _) | Self::Blob(name, _) | Self::Referrers(name, _) => {
+                Need::Repository(name, if reads { Right::Pull } else { right })
+            }
+            // An upload is its pusher's, also to look at and to cancel.
+            Self::Uploads(name) | Self::Upload(name, _) => Need::Repository(name, Right::Push),
         }
     }
 }

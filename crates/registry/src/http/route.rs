@@ -74,6 +74,12 @@ pub(crate) fn query(query: Option<&str>, key: &str) -> Option<String> {
     pairs.into_iter().find(|(name, _)| *name == key).and_then(|(_, value)| decode(&value.replace('+', " ")))
 }
 
+/// Every value of a query's key, decoded.
+pub(crate) fn queries(query: Option<&str>, key: &str) -> Vec<String> {
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(name, _)| *name == key).filter_map(|(_, value)| decode(&value.replace('+', " "))).collect()
+}
+
 /// Decodes `%xx`; nothing when an escape is malformed or the result is not UTF-8.
 fn decode(text: &str) -> Option<String> {
     if !text.contains('%') {

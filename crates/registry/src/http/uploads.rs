@@ -16,6 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 use types::Digest;
 
 use super::{Answer, Service, UPLOAD_UUID, blocking, empty, route, set, set_digest};
+use crate::auth::{Right, Visitor};
 use crate::error::{Code, Error, Result};
 use crate::name::{self, RepositoryName, UploadId};
 use crate::storage::session::Session;
@@ -72,6 +73,7 @@ fn created(name: &RepositoryName, digest: &Digest) -> Answer {
 
 pub(super) async fn start(
     service: &Arc<Service>,
+    visitor: Visitor,
     repository: RepositoryName,
     request: Request<Incoming>,
 ) -> Result<Answer> {
@@ -82,11 +84,10 @@ pub(super) async fn start(
     let mount = route::query(query, "mount").and_then(|digest| digest.parse::<Digest>().ok());
     // Without `from` any repository would do; which repositories have a blob is not for everyone to find out.
     let from = route::query(query, "from").and_then(|from| RepositoryName::parse(&from).ok());
+    let from = from.filter(|from| visitor.may(from, Right::Pull));
     if let (Some(digest), Some(from)) = (mount, from) {
         let to = repository.clone();
-        let mounted = blocking(service, move |service| {
-            service.storage.mount_blob(&from, &to, &digest).map_err(Error::io("mount a blob"))
-        });
+        let mounted = blocking(service, move |service| service.storage.mount_blob(&from, &to, &digest));
         if mounted.await? {
             service.metrics.mounted();
             return Ok(created(&repository, &digest));
@@ -254,6 +255,9 @@ async fn receive(
     mut body: Incoming,
     limit: Option<u64>,
 ) -> Result<u64> {
+    if let Some(length) = body.size_hint().exact() {
+        room(service, session, length).await?;
+    }
     let mut batch = Vec::new();
     let (mut size, mut received) = (0, 0_u64);
     let mut writing: Option<tokio::task::JoinHandle<Result<()>>> = None;
@@ -282,6 +286,7 @@ async fn receive(
         if size >= BATCH {
             written(writing.take()).await?;
             session.touch();
+            room(service, session, size as u64).await?;
             service.metrics.received(size as u64);
             writing = Some(write(std::mem::take(&mut batch)));
             size = 0;
@@ -292,6 +297,7 @@ async fn receive(
     }
     written(writing.take()).await?;
     if size > 0 {
+        room(service, session, size as u64).await?;
         service.metrics.received(size as u64);
         written(Some(write(batch))).await?;
     }
@@ -309,6 +315,17 @@ async fn receive(
         return Err(error.with_header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     Ok(received)
+}
+
+/// Ends an upload that has grown beyond what there is room for.
+async fn room(service: &Arc<Service>, session: &Arc<Session>, more: u64) -> Result<()> {
+    let Err(error) = service.uploads.room(&service.storage, session, more) else { return Ok(()) };
+    let session = Arc::clone(session);
+    blocking(service, move |service| {
+        service.uploads.cancel(&service.storage, &session).map_err(Error::io("remove an upload"))
+    })
+    .await?;
+    Err(error.with_header(header::CONNECTION, HeaderValue::from_static("close")))
 }
 
 async fn written(task: Option<tokio::task::JoinHandle<Result<()>>>) -> Result<()> {

@@ -11,6 +11,7 @@ use types::Digest;
 
 use super::gate::Entered;
 use super::{Storage, file_name, found, sync};
+use crate::error::{Error, Result};
 use crate::name::RepositoryName;
 
 impl Storage {
@@ -78,20 +79,59 @@ impl Storage {
     }
 
     /// Links `to` to a blob that `from` has; false when it has not.
-    pub(crate) fn mount_blob(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// `DENIED` (507) for a quota.
+    pub(crate) fn mount_blob(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> Result<bool> {
         let entered = self.gate.enter();
-        if !self.has_link(from, "_blobs", digest)? || self.content_size(digest)?.is_none() {
-            return Ok(false);
-        }
-        self.link_blob(&entered, to, digest)?;
+        let failed = || Error::io("mount a blob");
+        let size = match self.has_link(from, "_blobs", digest).map_err(failed())? {
+            true => self.content_size(digest).map_err(failed())?,
+            false => None,
+        };
+        let Some(size) = size else { return Ok(false) };
+        self.charged(to, "_blobs", digest, size, || self.link_blob(&entered, to, digest).map_err(failed()))?;
         Ok(true)
+    }
+
+    /// Runs `store`, which makes a file and a link to it, when the quotas allow it, and counts what it stores.
+    pub(super) fn charged(
+        &self,
+        repository: &RepositoryName,
+        part: &str,
+        digest: &Digest,
+        size: u64,
+        store: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if !self.usage.counts() {
+            return store();
+        }
+        let _turn = self.usage.turn(digest);
+        let failed = || Error::io("count what is stored");
+        let new = !self.has_link(repository, part, digest).map_err(failed())?;
+        self.usage.charge(repository, digest, size, new)?;
+        let stored = store();
+        if stored.is_err() {
+            // Counted is what is there: half of it may be.
+            if self.content_size(digest).map_err(failed())?.is_none() {
+                self.usage.content_gone(digest);
+            }
+            if new && !self.has_link(repository, part, digest).map_err(failed())? {
+                self.usage.link_gone(repository, digest);
+            }
+        }
+        stored
     }
 
     /// Takes a blob from a repository; false when it has none. Its file is the collector's.
     pub(crate) fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
         let _entered = self.gate.enter();
         let Some(dir) = self.part(repository, "_blobs")? else { return Ok(false) };
+        let _turn = self.usage.turn(digest);
         let removed = found(dir.unlink(&file_name(digest)))?.is_some();
+        if removed {
+            self.usage.link_gone(repository, digest);
+        }
         sync(&dir)?;
         Ok(removed)
     }

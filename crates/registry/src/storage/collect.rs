@@ -53,7 +53,9 @@ impl Storage {
                     let Some(stat) = found(dir.lstat(&name))?.filter(|stat| stat.st_ctime <= before) else {
                         return Ok(None);
                     };
+                    let _turn = self.usage.turn(&digest);
                     dir.unlink(&name)?;
+                    self.usage.content_gone(&digest);
                     Ok(Some(u64::try_from(stat.st_size).unwrap_or(0)))
                 });
                 if let Some(size) = removed.transpose()?.flatten() {
@@ -93,7 +95,12 @@ impl Storage {
                 && collection
                     .remove(&digest, || -> io::Result<bool> {
                         match found(dir.lstat(&name))? {
-                            Some(stat) if stat.st_mtime <= before => dir.unlink(&name).map(|()| true),
+                            Some(stat) if stat.st_mtime <= before => {
+                                let _turn = self.usage.turn(&digest);
+                                dir.unlink(&name)?;
+                                self.usage.link_gone(repository, &digest);
+                                Ok(true)
+                            }
                             _ => Ok(false),
                         }
                     })

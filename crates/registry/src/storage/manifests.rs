@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rustix::fs::Mode;
 use types::Digest;
 
+use super::gate::Entered;
 use super::{DIR_MODE, FILE_MODE, Storage, digests, file_name, found, read_small, sync};
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_MAX, Manifest};
@@ -74,6 +75,24 @@ impl Storage {
         if !missing.is_empty() {
             return Err(Error::missing(&missing));
         }
+        self.store_manifest(&entered, repository, manifest, tag)
+    }
+
+    /// Stores a manifest of a repository that is a copy: what it refers to comes when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Storage::put_manifest`], for quotas and the disk.
+    pub(crate) fn put_copied(&self, repository: &RepositoryName, manifest: &Manifest, tag: Option<&Tag>) -> Result<()> {
+        self.store_manifest(&self.gate.enter(), repository, manifest, tag)
+    }
+
+    fn store_manifest(
+        &self,
+        entered: &Entered<'_>,
+        repository: &RepositoryName,
+        manifest: &Manifest,
+        tag: Option<&Tag>,
+    ) -> Result<()> {
         entered.rely_on(&manifest.digest);
         let store = || -> io::Result<()> {
             let name = file_name(&manifest.digest);
@@ -92,7 +111,10 @@ impl Storage {
             }
             Ok(())
         };
-        store().map_err(Error::io("store a manifest"))
+        let size = manifest.bytes.len() as u64;
+        self.charged(repository, "_manifests", &manifest.digest, size, || {
+            store().map_err(Error::io("store a manifest"))
+        })
     }
 
     /// Removes a tag; false when there is none.
@@ -129,7 +151,10 @@ impl Storage {
             found(dir.unlink(&file_name(digest)))?;
             sync(&dir)?;
         }
-        found(links.unlink(&file_name(digest)))?;
+        let _turn = self.usage.turn(digest);
+        if found(links.unlink(&file_name(digest)))?.is_some() {
+            self.usage.link_gone(repository, digest);
+        }
         sync(&links)?;
         Ok(true)
     }

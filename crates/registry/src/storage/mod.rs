@@ -22,6 +22,7 @@ pub(crate) mod manifests;
 pub(crate) mod repositories;
 pub(crate) mod session;
 pub(crate) mod uploads;
+pub(crate) mod usage;
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -36,6 +37,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sys::path::{Dir, Root};
 use types::Digest;
 
+use crate::config::Quota;
 use crate::error::StartError;
 use crate::name::RepositoryName;
 
@@ -56,6 +58,7 @@ pub(crate) struct Storage {
     /// `uploads`.
     pub(crate) staging: Dir,
     pub(crate) gate: gate::Gate,
+    pub(crate) usage: usage::Usage,
     /// Repositories whose directories are known to be on disk.
     durable: Mutex<HashSet<RepositoryName>>,
     _lock: File,
@@ -82,7 +85,7 @@ impl Storage {
     ///
     /// # Errors
     /// See [`StartError`]; a directory that holds other things is refused.
-    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+    pub(crate) fn open(path: &Path, quotas: &[Quota]) -> Result<Self, StartError> {
         let shown = || path.display().to_string();
         let file = |action, hint| move |source| StartError::File { action, path: shown(), source, hint };
         std::fs::DirBuilder::new()
@@ -116,7 +119,31 @@ impl Storage {
             Err(e) => return Err(prepare()(e)),
         }
         let staging = root.open_dir("uploads").map_err(prepare())?;
-        Ok(Self { root, staging, gate: gate::Gate::default(), durable: Mutex::default(), _lock: lock })
+        let (gate, usage) = (gate::Gate::default(), usage::Usage::new(quotas));
+        let storage = Self { root, staging, gate, usage, durable: Mutex::default(), _lock: lock };
+        if storage.usage.counts() {
+            storage.count().map_err(file("count what is in", "the directory must be readable for the registry"))?;
+        }
+        Ok(storage)
+    }
+
+    /// Counts everything that is stored.
+    fn count(&self) -> io::Result<()> {
+        for first in 0..=255_u8 {
+            let dir = self.root.open_dir(Path::new("blobs/sha256").join(format!("{first:02x}")))?;
+            for digest in digests(&dir)? {
+                self.usage.found_content(&digest, self.content_size(&digest)?.unwrap_or(0));
+            }
+        }
+        for repository in self.repositories()? {
+            for part in ["_blobs", "_manifests"] {
+                let Some(dir) = self.part(&repository, part)? else { continue };
+                for digest in digests(&dir)? {
+                    self.usage.found_link(&repository, &digest, self.content_size(&digest)?.unwrap_or(0));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn durable(&self) -> MutexGuard<'_, HashSet<RepositoryName>> {
@@ -255,11 +282,14 @@ mod tests {
     fn one_server_a_directory_and_no_foreign_ones() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a/b");
-        let first = Storage::open(&root).unwrap();
-        assert!(matches!(Storage::open(&root), Err(StartError::InUse(_))));
+        let first = Storage::open(&root, &[]).unwrap();
+        assert!(matches!(Storage::open(&root, &[]), Err(StartError::InUse(_))));
         drop(first);
         std::fs::write(root.join("version"), "2\n").unwrap();
-        assert!(matches!(Storage::open(&root), Err(StartError::Layout { .. })));
-        assert!(matches!(Storage::open(dir.path()), Err(StartError::File { .. })), "a directory with other things");
+        assert!(matches!(Storage::open(&root, &[]), Err(StartError::Layout { .. })));
+        assert!(
+            matches!(Storage::open(dir.path(), &[]), Err(StartError::File { .. })),
+            "a directory with other things"
+        );
     }
 }

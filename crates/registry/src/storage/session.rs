@@ -180,6 +180,11 @@ impl Session {
         Ok(())
     }
 
+    /// The file, to be read at offsets below that of the upload, also once it has become a blob.
+    pub(crate) fn reader(&self) -> io::Result<File> {
+        self.progress().file.try_clone()
+    }
+
     /// Digest of the bytes taken.
     pub(crate) fn digest(&self) -> Digest {
         Digest::sha256(self.progress().hash.clone().finalize().into())

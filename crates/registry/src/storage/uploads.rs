@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use types::Digest;
 
+use super::gate::Entered;
 use super::session::Session;
 use super::{DIR_MODE, Storage, file_name, sync};
 use crate::error::{Code, Error, Result};
@@ -120,19 +121,40 @@ impl Uploads {
                 ),
             ));
         }
-        let publish = || -> io::Result<()> {
-            session.seal()?;
-            let entered = storage.gate.enter();
+        let publish = |entered: &Entered<'_>| -> io::Result<()> {
             entered.rely_on(digest);
             let dir = storage.blob_dir(digest)?;
             // Also over a file that is there: it is the same content, and heals what a disk has damaged.
             session.publish(&dir, &file_name(digest))?;
             sync(&dir)?;
-            storage.link_blob(&entered, &session.repository, digest)
+            storage.link_blob(entered, &session.repository, digest)
         };
-        publish().map_err(Error::io("store a blob"))?;
+        let failed = || Error::io("store a blob");
+        session.seal().map_err(failed())?;
+        let entered = storage.gate.enter();
+        let stored = storage
+            .charged(&session.repository, "_blobs", digest, session.offset(), || publish(&entered).map_err(failed()));
+        drop(entered);
+        match stored {
+            // No room for it: what was received is of no use.
+            Err(error) if error.code() == Code::Denied => {
+                self.cancel(storage, session).map_err(Error::io("remove an upload"))?;
+                return Err(error);
+            }
+            other => other?,
+        }
         self.cancel(storage, session).map_err(Error::io("remove an upload"))?;
         Ok(())
+    }
+
+    /// Whether the quotas have room for more bytes of an upload.
+    ///
+    /// # Errors
+    /// `DENIED` (507).
+    pub(crate) fn room(&self, storage: &Storage, session: &Session, more: u64) -> Result<()> {
+        storage.usage.room(&session.repository, more, |covers| {
+            self.lock().values().filter(|other| covers(&other.repository)).map(|other| other.offset()).sum()
+        })
     }
 
     /// Keeps the state of every upload for the next server. Blocks.

@@ -11,8 +11,11 @@ mod http;
 mod lists;
 mod pull;
 mod push;
+mod quotas;
 mod support;
+mod tokens;
 mod uploads;
+mod upstreams;
 
 /// Not a test: with its variable set this program is the server of [`support::Process`].
 #[test]

@@ -144,10 +144,12 @@ fn one_connection_serves_many_requests() {
     // Sent at once, answered in order.
     for _ in 0..3 {
         connection.send_head("GET", &target, &[("Range", "bytes=1-2")]);
+        connection.send_head("GET", &target, &[("Range", "bytes=77777-277777")]);
         connection.send_head("GET", "/v2/", &[]);
     }
     for _ in 0..3 {
         assert_eq!(connection.answer("GET").unwrap().expect(206).body, &bytes[1..3]);
+        assert!(connection.answer("GET").unwrap().expect(206).body == bytes[77_777..277_778]);
         connection.answer("GET").unwrap().expect(200);
     }
 }

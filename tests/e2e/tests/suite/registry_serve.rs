@@ -10,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 use e2e::environment::Peers;
 use e2e::{Client, Daemon, Environment, Output, clients};
 
+/// `ann` with the password `secret`, bcrypt at cost 5.
+const USERS: &str = "ann:$2b$05$WavBL6xz69LpEOuu0uClb.v3Di6yCMqUPa0H0rwMaiH1KaIf8XC8S\n";
+
 /// Our registry on a free port, gone when dropped.
 struct Registry {
     child: Child,
@@ -215,8 +218,7 @@ fn clients_log_in_over_tls() {
     let dir = tempfile::Builder::new().prefix("dhow-e2e-").tempdir_in("/tmp").unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     certificate(dir.path());
-    // bcrypt of `secret` at cost 5.
-    fs::write(path("htpasswd"), "ann:$2b$05$WavBL6xz69LpEOuu0uClb.v3Di6yCMqUPa0H0rwMaiH1KaIf8XC8S\n").unwrap();
+    fs::write(path("htpasswd"), USERS).unwrap();
     let (users, chain, key) = (path("htpasswd"), path("ca.crt"), path("key.pem"));
     let registry = Registry::over(environment, dir, &["--htpasswd", &users, "--tls-cert", &chain, "--tls-key", &key]);
     let programs = Programs::new(peers, &registry);
@@ -268,6 +270,78 @@ fn clients_log_in_over_tls() {
     docker.try_run(&["rmi", &name]);
     output.expect_code(0);
     assert_eq!(told(&output.stdout), file(&digest_file));
+}
+
+#[test]
+fn clients_get_tokens_for_what_the_access_file_allows() {
+    let Some(environment) = Environment::get() else { return };
+    let peers = environment.peers.as_ref().unwrap();
+    let dir = tempfile::Builder::new().prefix("dhow-e2e-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("htpasswd"), USERS).unwrap();
+    fs::write(path("access"), "allow user:ann ** pull push delete\nallow anonymous public/** pull\n").unwrap();
+    let (users, access) = (path("htpasswd"), path("access"));
+    let registry = Registry::over(environment, dir, &["--htpasswd", &users, "--access", &access]);
+    let programs = Programs::new(peers, &registry);
+    let insecure = "--tls-verify=false";
+    fs::write(registry.path("payload"), "by token").unwrap();
+    let base = programs.stored("buildah", &["from", "scratch"]);
+    programs.stored("buildah", &["copy", &base, &registry.path("payload"), "/payload"]);
+    programs.stored("buildah", &["commit", "-q", &base, "built"]);
+    let digest_file = registry.path("digest");
+    let target = |name: &str| format!("docker://{}", registry.name(name));
+    for name in ["public/app:1", "private/app:1"] {
+        let creds = ["--creds", "ann:secret", "--digestfile", &digest_file];
+        let mut push = vec!["push", "-q", insecure];
+        push.extend(creds);
+        let target = target(name);
+        push.extend(["built", &target]);
+        programs.stored("podman", &push);
+    }
+    // A mount between repositories, which needs rights in both.
+    let (from, to) = (target("private/app:1"), target("public/copy:1"));
+    programs.run(&[
+        "skopeo",
+        "copy",
+        "-q",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        "--src-creds",
+        "ann:secret",
+        "--dest-creds",
+        "ann:secret",
+        &from,
+        &to,
+    ]);
+    let inspect = |name: &str| programs.try_run(&["skopeo", "inspect", "--no-creds", insecure, &target(name)]);
+    inspect("public/app:1").expect_code(0);
+    inspect("public/copy:1").expect_code(0);
+    inspect("private/app:1").expect_error(1, "unauthorized");
+    // docker: without a login, with one, and pushing.
+    let config = registry.dir.path().join("docker");
+    let docker = Client { program: peers.docker.clone(), host: peers.dockerd.clone(), config };
+    let (public, private) = (registry.name("public/app:1"), registry.name("private/app:1"));
+    let pull = |name: &str| {
+        let output = docker.try_run(&["pull", name]);
+        docker.try_run(&["rmi", name]);
+        output
+    };
+    assert_eq!(told(&pull(&public).expect_code(0).stdout), file(&digest_file));
+    assert_ne!(pull(&private).code, 0);
+    docker.run(&["tag", "busybox:latest", &public]);
+    let refused = docker.try_run(&["push", &public]);
+    let login = ["login", "-u", "ann", "--password-stdin", &registry.address];
+    assert_ne!(docker.try_run_with(&login, b"wrong").code, 0);
+    docker.try_run_with(&login, b"secret").expect_code(0);
+    let taken = docker.try_run(&["push", &public]);
+    docker.run(&["rmi", &public]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    taken.expect_code(0);
+    pull(&private).expect_code(0);
+    // Our engine asks for tokens too.
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.docker().run(&["pull", &public]);
+    assert_ne!(daemon.docker().try_run(&["pull", &private]).code, 0);
 }
 
 /// `ca.crt`, which signs itself for 127.0.0.1, and `key.pem`.

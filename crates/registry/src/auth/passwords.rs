@@ -1,7 +1,6 @@
-//! Who may use the registry: HTTP Basic (RFC 7617) against a file of `name:bcrypt` lines, as `htpasswd -B` writes it.
+//! Names and passwords: HTTP Basic (RFC 7617) against a file of `name:bcrypt` lines, as `htpasswd -B` writes it.
 //!
-//! The invariant: whoever is in the file may do everything, whoever is not nothing, and both cost the same time to
-//! find out. bcrypt is slow on purpose, so what was verified is remembered for a while, under a digest with a key that
+//! The invariant: a name is told only for its password, and a wrong one costs the same time whether the name exists. bcrypt is slow on purpose, so what was verified is remembered for a while, under a digest with a key that
 //! no other process knows, and not many verifications run at once.
 
 use std::collections::HashMap;
@@ -10,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
@@ -77,47 +76,42 @@ impl Passwords {
         Ok(())
     }
 
-    /// Lets a request in or not.
+    /// The name of the user whose name and password a request carries.
     ///
     /// # Errors
-    /// `UNAUTHORIZED` (401) with a challenge; `TOOMANYREQUESTS` (429) when too many wait.
-    pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<()> {
-        let refused = |text: &str| {
-            let challenge = HeaderValue::from_static("Basic realm=\"registry\", charset=\"UTF-8\"");
-            Error::new(Code::Unauthorized, text).with_header(header::WWW_AUTHENTICATE, challenge)
-        };
-        let Some(sent) = headers.get(header::AUTHORIZATION) else {
-            return Err(refused("log in to this registry first, with a name and a password"));
-        };
+    /// `UNAUTHORIZED` (401) without a challenge, which is the caller's to choose; `TOOMANYREQUESTS` (429) when too many
+    /// wait.
+    pub(super) async fn verify(&self, sent: &HeaderValue) -> Result<String> {
         let Some((name, password)) = sent.to_str().ok().and_then(basic) else {
-            return Err(refused("Authorization must be Basic with a name and a password; tokens are not offered"));
+            return Err(Error::new(Code::Unauthorized, "Authorization must be Basic with a name and a password"));
         };
         let mark = self.mark(&name, &password);
         if self.remembers(&mark) {
-            return Ok(());
+            return Ok(name);
         }
         let busy = || Error::new(Code::TooManyRequests, "too many logins at once: try again in a moment");
         let _waiting = self.waiting.try_acquire().map_err(|_| busy())?;
         let _working = self.working.acquire().await.map_err(|_| busy())?;
         // Another request with the same password may have been before this one.
         if self.remembers(&mark) {
-            return Ok(());
+            return Ok(name);
         }
+        let user = name.clone();
         let users = Arc::clone(&self.users.read().unwrap_or_else(PoisonError::into_inner));
         let right = tokio::task::spawn_blocking(move || {
-            let known = users.get(&name);
+            let known = users.get(&user);
             let matches = bcrypt::verify(password, known.map_or(NOBODY, String::as_str)).unwrap_or(false);
             matches && known.is_some()
         });
         if !right.await.map_err(|e| Error::io("verify a password")(std::io::Error::other(e)))? {
-            return Err(refused("the name or the password is wrong"));
+            return Err(Error::new(Code::Unauthorized, "the name or the password is wrong"));
         }
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if verified.len() >= REMEMBERED_MAX {
             verified.clear();
         }
         verified.insert(mark, Instant::now());
-        Ok(())
+        Ok(name)
     }
 
     fn mark(&self, name: &str, password: &[u8]) -> [u8; 32] {
@@ -175,9 +169,9 @@ fn users(path: &Path) -> std::result::Result<HashMap<String, String>, StartError
 mod tests {
     use super::*;
 
-    fn headers(text: &str) -> HeaderMap {
+    fn header(text: &str) -> HeaderValue {
         let text = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text));
-        HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(&text).unwrap())])
+        HeaderValue::from_str(&text).unwrap()
     }
 
     #[tokio::test]
@@ -188,26 +182,24 @@ mod tests {
         std::fs::write(&path, format!("# people\n\n{}", line("ann", "se:cret"))).unwrap();
         let passwords = Passwords::read(&path).unwrap();
         for _ in 0..2 {
-            passwords.check(&headers("ann:se:cret")).await.unwrap();
+            assert_eq!(passwords.verify(&header("ann:se:cret")).await.unwrap(), "ann");
             for wrong in ["ann:other", "bob:se:cret", "ann:", ":", "x"] {
-                let error = passwords.check(&headers(wrong)).await.unwrap_err();
+                let error = passwords.verify(&header(wrong)).await.unwrap_err();
                 assert_eq!(error.code(), Code::Unauthorized, "{wrong}");
-                assert!(error.headers().contains_key(header::WWW_AUTHENTICATE));
             }
         }
-        assert_eq!(passwords.check(&HeaderMap::new()).await.unwrap_err().code(), Code::Unauthorized);
-        let bearer = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"))]);
-        assert_eq!(passwords.check(&bearer).await.unwrap_err().code(), Code::Unauthorized);
+        let bearer = HeaderValue::from_static("Bearer x");
+        assert_eq!(passwords.verify(&bearer).await.unwrap_err().code(), Code::Unauthorized);
 
         std::fs::write(&path, line("bob", "new")).unwrap();
         passwords.reload().unwrap();
-        assert!(passwords.check(&headers("ann:se:cret")).await.is_err(), "remembered over a reload");
-        passwords.check(&headers("bob:new")).await.unwrap();
+        assert!(passwords.verify(&header("ann:se:cret")).await.is_err(), "remembered over a reload");
+        passwords.verify(&header("bob:new")).await.unwrap();
         for bad in ["ann", "ann:{SHA}xyz", "ann:$apr1$a$b", ":x"] {
             std::fs::write(&path, bad).unwrap();
             assert!(matches!(passwords.reload(), Err(StartError::Passwords { line: 1, .. })), "{bad}");
         }
-        passwords.check(&headers("bob:new")).await.unwrap();
+        passwords.verify(&header("bob:new")).await.unwrap();
     }
 
     #[test]
