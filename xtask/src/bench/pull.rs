@@ -15,7 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 use super::sample::Sample;
 use super::side::{self, Dhowd, Row, Side, row};
 use crate::binaries::{self, Profile};
-use crate::{fixtures, peers, shell};
+use crate::peers::{self, Peers};
+use crate::{fixtures, shell};
 
 const SMALL_FILES: usize = 30_000;
 const DOCKERFILE: &str = "FROM debian:bookworm
@@ -76,13 +77,13 @@ impl Drop for Registry {
 
 pub fn run(rounds: usize) -> Result<()> {
     shell::require_root("bench")?;
-    shell::require_packages(&[("skopeo", "skopeo"), ("docker-registry", "docker-registry"), ("curl", "curl")])?;
+    shell::require_packages(&[("docker-registry", "docker-registry"), ("curl", "curl")])?;
     let fixtures = fixtures::make()?;
     let programs = binaries::build(Profile::Release)?;
     let peers = peers::up()?;
     let docker = Side { client: peers.docker.clone(), socket: peers.socket.clone() };
     let registry = Registry::start(&shell::target().join("bench/registry"))?;
-    fill(&registry, &docker, &fixtures)?;
+    fill(&registry, &docker, &fixtures, &peers)?;
 
     let mut rows = Vec::new();
     let mut memory = 0;
@@ -153,7 +154,7 @@ fn push(side: &Side, name: &str, pushed: &mut Sample) -> Result<()> {
 }
 
 /// Puts the images into the registry that are not there yet.
-fn fill(registry: &Registry, docker: &Side, fixtures: &Path) -> Result<()> {
+fn fill(registry: &Registry, docker: &Side, fixtures: &Path, peers: &Peers) -> Result<()> {
     if !registry.has("big:1") {
         eprintln!("building the large image");
         let debian = fixtures.join("debian.tar");
@@ -173,10 +174,11 @@ fn fill(registry: &Registry, docker: &Side, fixtures: &Path) -> Result<()> {
     }
     if !registry.has("big:zstd") {
         let (from, to) = (registry.name("big:1"), registry.name("big:zstd"));
-        let flags = ["copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--format", "oci"];
-        let mut copy = shell::command("skopeo", flags);
-        copy.args(["--dest-compress-format", "zstd", "--dest-force-compress-format"]);
-        shell::run(copy.arg(format!("docker://{from}")).arg(format!("docker://{to}")))?;
+        let (from, to) = (format!("docker://{from}"), format!("docker://{to}"));
+        let tls = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+        let format = ["--format", "oci", "--dest-compress-format", "zstd", "--dest-force-compress-format"];
+        // Older ones cannot compress again what is compressed.
+        shell::run(&mut peers.command(&[&["skopeo", "copy"], &tls[..], &format[..], &[&from, &to]].concat()))?;
     }
     if !registry.has("small:1") {
         let dir = tempfile::tempdir()?;

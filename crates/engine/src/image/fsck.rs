@@ -268,7 +268,7 @@ async fn refetch(inner: &Arc<Inner>, part: Part) -> Result<()> {
     for (image, name, platform) in sources {
         match fetch(inner, &image, &name, platform).await {
             Ok(()) => return Ok(()),
-            Err(error) => last = error.context(format!("{}", name.familiar())),
+            Err(error) => last = error.context(name.familiar()),
         }
     }
     Err(last)
