@@ -1,69 +1,12 @@
 //! What the decoder accepts and refuses, one row per rule; archives are built byte by byte so that no
 //! writer's kindness hides a hole.
 
+mod common;
+
+use common::{archive, edited, end, header, member, octal, padded, pax, record};
 use layer::tar::{BLOCK, Decoder, Entry, Error, Kind, Limits, Reader, Step};
 
 type Member = (Entry, Vec<u8>);
-
-fn octal(field: &mut [u8], value: u64) {
-    let text = format!("{value:0width$o}", width = field.len() - 1);
-    field[..text.len()].copy_from_slice(text.as_bytes());
-}
-
-fn seal(block: &mut [u8; BLOCK]) {
-    block[148..156].fill(b' ');
-    let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
-    octal(&mut block[148..155], sum);
-}
-
-fn header(name: &str, kind: u8, size: u64) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    block[..name.len()].copy_from_slice(name.as_bytes());
-    octal(&mut block[100..108], 0o644);
-    octal(&mut block[108..116], 0);
-    octal(&mut block[116..124], 0);
-    octal(&mut block[124..136], size);
-    octal(&mut block[136..148], 1);
-    block[156] = kind;
-    block[257..265].copy_from_slice(b"ustar\x0000");
-    seal(&mut block);
-    block
-}
-
-fn edited(name: &str, kind: u8, size: u64, edit: impl FnOnce(&mut [u8; BLOCK])) -> Vec<u8> {
-    let mut block = header(name, kind, size);
-    edit(&mut block);
-    seal(&mut block);
-    block.to_vec()
-}
-
-fn padded(data: &[u8]) -> Vec<u8> {
-    let mut out = data.to_vec();
-    out.resize(data.len().div_ceil(BLOCK) * BLOCK, 0);
-    out
-}
-
-fn member(name: &str, kind: u8, data: &[u8]) -> Vec<u8> {
-    [header(name, kind, data.len() as u64).to_vec(), padded(data)].concat()
-}
-
-fn record(key: &str, value: &str) -> Vec<u8> {
-    let fixed = key.len() + value.len() + 3;
-    let mut length = fixed + 1;
-    while fixed + length.to_string().len() != length {
-        length = fixed + length.to_string().len();
-    }
-    format!("{length} {key}={value}\n").into_bytes()
-}
-
-fn pax(records: &[(&str, &str)]) -> Vec<u8> {
-    let data: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
-    member("pax", b'x', &data)
-}
-
-fn end() -> Vec<u8> {
-    vec![0; 2 * BLOCK]
-}
 
 fn read(archive: &[u8]) -> Result<Vec<Member>, Error> {
     read_with(archive, Limits::default())
@@ -78,10 +21,6 @@ fn read_with(archive: &[u8], limits: Limits) -> Result<Vec<Member>, Error> {
         out.push((*entry, data));
     }
     Ok(out)
-}
-
-fn archive(parts: &[Vec<u8>]) -> Vec<u8> {
-    [parts.concat(), end()].concat()
 }
 
 fn names(archive: &[u8]) -> Vec<String> {
