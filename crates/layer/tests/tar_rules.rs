@@ -99,7 +99,7 @@ fn malformed_pax() {
     let comment = [member("g", b'g', &record("comment", "0123")), member("ok", b'0', b"")];
     assert_eq!(names(&archive(&comment)), ["ok"]);
     refused("GNU and pax path", &[pax(&[("path", "a")]), member("l", b'L', b"b\0"), member("ok", b'0', b"")]);
-    assert_eq!(names(&archive(&[pax(&[("path", "")]), member("ok", b'0', b"")])), ["ok"], "empty value");
+    refused("empty path", &[pax(&[("path", "")]), member("ok", b'0', b"")]);
 }
 
 #[test]
@@ -145,6 +145,14 @@ fn member_types() {
     for kind in *b"XDMVN89" {
         refused("type", &[member("f", kind, b"")]);
     }
+    refused("device without magic", &[edited("d", b'3', 0, |block| block[257..265].fill(0))]);
+    for (kind, path) in [(b'0', "f/"), (b'7', "f/"), (0, "f")] {
+        refused("file with a slash", &[pax(&[("path", path)]), member("f/", kind, b"")]);
+    }
+    for kind in *b"012346" {
+        refused("slash at the end", &[edited("f/", kind, 0, |block| block[157] = b't')]);
+    }
+    assert_eq!(read(&archive(&[member("d/", 0, b"")])).unwrap()[0].0.kind, Kind::Directory);
     let kinds: Vec<Kind> = [b'0', 0, b'7', b'2', b'5', b'6']
         .iter()
         .map(|kind| {
@@ -166,9 +174,12 @@ fn member_types() {
     assert_eq!((entry.major, entry.minor), (4095, 1_048_575));
     refused("major", &[device(4096, 0)]);
     refused("minor", &[device(0, 1_048_576)]);
-    // A size on a type without data does not move the next member (as GNU tar and Go read it).
-    let sized = edited("dir", b'5', 512, |_| {});
-    assert_eq!(names(&archive(&[sized, member("next", b'0', b"")])), ["dir", "next"]);
+    // A hard link has the size of its file with some writers; it does not move the next member.
+    let sized = edited("link", b'1', 512, |block| block[157] = b't');
+    assert_eq!(names(&archive(&[sized, member("next", b'0', b"")])), ["link", "next"]);
+    for kind in *b"23456" {
+        refused("size without data", &[edited("f", kind, 512, |block| block[157] = b't'), member("next", b'0', b"")]);
+    }
 }
 
 #[test]
@@ -306,7 +317,8 @@ fn floods() {
     let few = Limits { entries: 10, ..Limits::default() };
     let flood = [global.repeat(11), end()].concat();
     assert!(matches!(read_with(&flood, few), Err(Error::Limit { what: "members", .. })));
-    assert!(read_with(&[global.repeat(10), end()].concat(), few).is_ok());
+    assert!(read_with(&[global.repeat(9), member("f", b'0', b""), end()].concat(), few).is_ok());
+    refused("global header at the end", &[global]);
     // What follows the end mark is read for its digest, but not for ever.
     let short = Limits { trailer_bytes: 4096, ..Limits::default() };
     for (size, fits) in [(0, true), (4096, true), (4097, false), (1 << 20, false)] {

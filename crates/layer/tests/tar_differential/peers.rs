@@ -70,11 +70,16 @@ fn line(entry: &Entry, crc: u32) -> String {
         entry.uid,
         entry.gid,
         entry.mode,
-        entry.mtime.secs,
+        time(entry.mtime.secs),
         entry.major,
         entry.minor,
         xattrs.join(",")
     )
+}
+
+/// Python keeps times of pax records as floating-point numbers: far ones are not compared.
+fn time(secs: i64) -> i64 {
+    if secs.unsigned_abs() < 1 << 50 { secs } else { 0 }
 }
 
 fn kind(kind: Kind) -> char {
@@ -137,7 +142,7 @@ impl Peer {
             if let Some(why) = line.strip_prefix("refused ") {
                 return Listing { members, refused: Some(why.to_owned()) };
             }
-            members.push(same_slashes(line));
+            members.push(same_form(line));
         }
     }
 }
@@ -150,11 +155,14 @@ impl Drop for Peer {
     }
 }
 
-fn same_slashes(line: &str) -> String {
+fn same_form(line: &str) -> String {
     let mut fields: Vec<&str> = line.split('\t').collect();
     while let (Some(&"d"), Some(shorter)) = (fields.first(), fields[1].strip_suffix("2f")) {
         fields[1] = shorter;
     }
+    // Beyond what fits is far, too.
+    let secs = time(fields[7].parse().unwrap_or(0)).to_string();
+    fields[7] = &secs;
     fields.join("\t")
 }
 
@@ -238,17 +246,22 @@ impl Drop for Gnu {
 /// `drwxr-xr-x 0/0   0 2001-09-09 01:46:40 name -> target`, compared with what it should be.
 fn differs(line: &str, entry: &Entry) -> Option<String> {
     let (mode, rest) = field(line);
-    let (owner, mut rest) = field(rest);
-    let (size, after) = field(rest);
-    rest = after;
-    let (date, after) = field(rest);
+    let (owner, rest) = field(rest);
+    let (size, rest) = field(rest);
+    let (date, rest) = field(rest);
+    // Years of four digits: other times are shown in several ways.
+    let near = (0..253_402_300_800).contains(&entry.mtime.secs);
     // Times with fractions make the column wider, so that a name's own spaces at its beginning cannot be told.
-    let (time, tail) = field(after);
+    let (time, tail) = if near { field(rest) } else { ("", line) };
     let mut tail = tail.trim_start_matches(' ').to_owned();
     if entry.kind == Kind::Directory {
         tail.truncate(tail.trim_end_matches('/').len());
     }
-    let expected = (permissions(entry), format!("{}/{}", entry.uid, entry.gid), names(entry).trim_start_matches(' ').to_owned());
+    let expected = (permissions(entry), format!("{}/{}", entry.uid, entry.gid), names(entry));
+    let expected = (expected.0, expected.1, expected.2.trim_start_matches(' ').to_owned());
+    if !near && tail.ends_with(&format!(" {}", expected.2)) {
+        tail.clone_from(&expected.2);
+    }
     // A contiguous file is a regular one.
     let mode = mode.strip_prefix('C').map_or_else(|| mode.to_owned(), |rest| format!("-{rest}"));
     if (mode.as_str(), owner, tail.as_str()) != (expected.0.as_str(), expected.1.as_str(), expected.2.as_str()) {
@@ -263,9 +276,8 @@ fn differs(line: &str, entry: &Entry) -> Option<String> {
     if !right {
         return Some(format!("{line:?} is not of size {} or device {device}", entry.size));
     }
-    // Years of four digits: others are shown in several ways.
     let shown = format!("{date} {}", time.split('.').next().unwrap_or_default());
-    if (0..253_402_300_800).contains(&entry.mtime.secs) && shown != civil(entry.mtime.secs) {
+    if near && shown != civil(entry.mtime.secs) {
         return Some(format!("{line:?} is not of {}", civil(entry.mtime.secs)));
     }
     None
