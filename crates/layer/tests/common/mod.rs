@@ -70,4 +70,3 @@ pub fn end() -> Vec<u8> {
 pub fn archive(parts: &[Vec<u8>]) -> Vec<u8> {
     [parts.concat(), end()].concat()
 }
-

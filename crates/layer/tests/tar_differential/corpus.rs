@@ -6,7 +6,7 @@ use std::process::Command;
 
 use layer::tar::{Entry, Kind, Writer};
 
-use crate::common::{archive, edited, end, header, member, octal, padded, pax, record};
+use crate::common::{BLOCK, archive, edited, end, header, member, octal, padded, pax, record, seal};
 
 /// All of them.
 pub fn seeds() -> Vec<Vec<u8>> {
@@ -210,10 +210,28 @@ fn gnu_tar() -> Vec<Vec<u8>> {
         let mut tar = Command::new("tar");
         tar.args(["--create", "--sort=name", "--mtime=@1000000000", "--owner=0", "--group=0", "--blocking-factor=1"]);
         // Names too long for a format are left out with an error.
+        if format.contains(&"--format=posix") {
+            tar.arg("--pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f");
+        }
         tar.args(*format).arg("--directory").arg(dir.path()).arg("tree").stderr(std::process::Stdio::null());
-        tar.output().ok().map(|output| output.stdout).filter(|bytes| !bytes.is_empty())
+        tar.output().ok().map(|output| without_pid(output.stdout)).filter(|bytes| !bytes.is_empty())
     });
     written.collect()
+}
+
+/// GNU tar names sparse members after its process: the archives are to be the same in every run.
+fn without_pid(mut bytes: Vec<u8>) -> Vec<u8> {
+    const BEFORE: &[u8] = b"/GNUSparseFile.";
+    for block in bytes.chunks_exact_mut(BLOCK) {
+        let Some(at) = block.windows(BEFORE.len()).position(|part| part == BEFORE) else { continue };
+        for byte in block[at + BEFORE.len()..].iter_mut().take_while(|byte| byte.is_ascii_digit()) {
+            *byte = b'0';
+        }
+        if let Ok(block) = block.try_into() {
+            seal(block);
+        }
+    }
+    bytes
 }
 
 fn fill(tree: &Path) {

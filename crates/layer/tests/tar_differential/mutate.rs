@@ -260,8 +260,11 @@ fn change(random: &mut Random, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
 /// Where headers begin: blocks whose checksum is right.
 fn heads(bytes: &[u8]) -> Vec<usize> {
     let right = |block: &[u8]| {
-        let sum: u32 =
-            block.iter().enumerate().map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte })).sum();
+        let sum: u32 = block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| u32::from(if (148..156).contains(&at) { b' ' } else { *byte }))
+            .sum();
         let stored = std::str::from_utf8(&block[148..154]).ok().and_then(|text| u32::from_str_radix(text, 8).ok());
         stored == Some(sum)
     };
@@ -306,7 +309,8 @@ fn some_records(random: &mut Random) -> Vec<u8> {
 }
 
 fn extension(random: &mut Random) -> Vec<u8> {
-    let name = [random.pick(&[&b"name"[..], b"a/b", b"a/", b"x\0y", b"", b"\xff"]), random.pick(&[&b"\0"[..], b"\0", b""])];
+    let name =
+        [random.pick(&[&b"name"[..], b"a/b", b"a/", b"x\0y", b"", b"\xff"]), random.pick(&[&b"\0"[..], b"\0", b""])];
     match random.below(8) {
         0..=3 => with_data(b'x', &some_records(random), random),
         4 => with_data(b'g', &some_records(random), random),

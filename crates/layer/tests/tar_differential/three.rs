@@ -54,7 +54,9 @@ impl Peers {
                 out.push(format!("{name} refuses: {why}"));
             } else if theirs != *list {
                 let at = theirs.members.iter().zip(&list.members).position(|(theirs, ours)| theirs != ours);
-                let shown = |list: &Listing| at.map_or(format!("{} members", list.members.len()), |at| list.members[at].clone());
+                let shown = |list: &Listing| {
+                    at.map_or(format!("{} members", list.members.len()), |at| list.members[at].clone())
+                };
                 out.push(format!("{name}: {} not {}", shown(&theirs), shown(list)));
             }
         }
