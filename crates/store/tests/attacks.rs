@@ -14,9 +14,9 @@ use std::sync::{Arc, Barrier};
 use common::{layer_path, open, picture, root, scratch, sha256, tar};
 use layer::tar::{Entry, Kind};
 use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
+use store::Error;
 use store::image::load;
 use store::tree::{ChangeKind, ExtractOptions, archive_path, changes, export, extract, usage};
-use store::Error;
 use sys::path::Root;
 use types::{DiffId, Platform};
 

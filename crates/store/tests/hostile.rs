@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Canary, Tar, names, open, root, tar};
 use layer::tar::Kind;
-use store::tree::{ExtractOptions, archive_path, copy_tree, extract, stat_path};
 use store::Error;
+use store::tree::{ExtractOptions, archive_path, copy_tree, extract, stat_path};
 use sys::path::Root;
 use types::Kind as ErrorKind;
 

@@ -56,12 +56,24 @@ fn attributes_of_the_host() {
 #[test]
 fn capabilities_and_lists() {
     layers("attributes::capabilities_and_lists", |_| {
-        let is = |key: &'static str, value: Vec<u8>| move |tree: &Tree| assert_eq!(tree.xattrs("d"), [(key.to_owned(), value.clone())]);
+        let is = |key: &'static str, value: Vec<u8>| {
+            move |tree: &Tree| assert_eq!(tree.xattrs("d"), [(key.to_owned(), value.clone())])
+        };
         let key = "security.capability";
         let acl = |perm: u16| -> Vec<u8> {
-            let entry = |tag: u16, perm: u16, id: u32| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat();
+            let entry = |tag: u16, perm: u16, id: u32| {
+                [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+            };
             let none = u32::MAX;
-            [2_u32.to_le_bytes().to_vec(), entry(1, 7, none), entry(2, perm, 7), entry(4, 5, none), entry(16, 7, none), entry(32, 5, none)].concat()
+            [
+                2_u32.to_le_bytes().to_vec(),
+                entry(1, 7, none),
+                entry(2, perm, 7),
+                entry(4, 5, none),
+                entry(16, 7, none),
+                entry(32, 5, none),
+            ]
+            .concat()
         };
         let mut broken = acl(7);
         broken.truncate(13);
@@ -69,11 +81,23 @@ fn capabilities_and_lists() {
             hold("a capability", with(Kind::File, &[(key, &capability(None))]), is(key, capability(None))),
             refuse("a capability of no form", "invalid argument", with(Kind::File, &[(key, b"all")])),
             refuse("an oversized capability", "invalid argument", with(Kind::File, &[(key, &[1; 400])])),
-            hold("a list", with(Kind::File, &[("system.posix_acl_access", &acl(6))]), is("system.posix_acl_access", acl(6))),
+            hold(
+                "a list",
+                with(Kind::File, &[("system.posix_acl_access", &acl(6))]),
+                is("system.posix_acl_access", acl(6)),
+            ),
             refuse("a list of no form", "invalid argument", with(Kind::File, &[("system.posix_acl_access", &broken)])),
-            refuse("a default list on a file", "permission denied", with(Kind::File, &[("system.posix_acl_default", &acl(6))])),
+            refuse(
+                "a default list on a file",
+                "permission denied",
+                with(Kind::File, &[("system.posix_acl_default", &acl(6))]),
+            ),
             hold("a user's", with(Kind::File, &[("user.a", b"b")]), is("user.a", b"b".to_vec())),
-            refuse("more bytes than a member may have", "extended attributes", with(Kind::File, &[("user.a", &vec![1; 300 << 10])])),
+            refuse(
+                "more bytes than a member may have",
+                "extended attributes",
+                with(Kind::File, &[("user.a", &vec![1; 300 << 10])]),
+            ),
             refuse("a name of 300 bytes", "", with(Kind::File, &[(&format!("user.{}", "n".repeat(300)), b"")])),
             refuse("no name", "without a name", archive(&[pax(&[("SCHILY.xattr.", "x")]), member("f", b'0', b"")])),
         ]
@@ -85,24 +109,38 @@ fn modes_and_owners() {
     layers("attributes::modes_and_owners", |_| {
         let mut setuid = Entry::new("su", Kind::File, 0o6777);
         (setuid.uid, setuid.gid) = (4_294_967_294, 1);
-        let base256 = |from: usize, bytes: [u8; 8]| archive(&[edited("f", b'0', 0, |block| block[from..from + 8].copy_from_slice(&bytes))]);
+        let base256 = |from: usize, bytes: [u8; 8]| {
+            archive(&[edited("f", b'0', 0, |block| block[from..from + 8].copy_from_slice(&bytes))])
+        };
         let records = |key: &str, value: &str| archive(&[pax(&[(key, value)]), member("f", b'0', b"")]);
         let mut rows = vec![
             hold("set-user-id and writable for all", tar().entry(setuid), |tree| {
                 let meta = tree.meta("su");
                 assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o6777, 4_294_967_294, 1));
             }),
-            hold("type bits in the mode", archive(&[edited("f", b'0', 0, |block| block[100..108].copy_from_slice(b"0120755\0"))]), |tree| {
-                assert!(tree.meta("f").is_file() && tree.meta("f").mode() & 0o7777 == 0o755);
-            }),
+            hold(
+                "type bits in the mode",
+                archive(&[edited("f", b'0', 0, |block| block[100..108].copy_from_slice(b"0120755\0"))]),
+                |tree| {
+                    assert!(tree.meta("f").is_file() && tree.meta("f").mode() & 0o7777 == 0o755);
+                },
+            ),
         ];
         for (what, from) in [("uid", 108), ("gid", 116)] {
             rows.push(refuse(format!("{what} 2^32"), "out of range", base256(from, [0x80, 0, 0, 1, 0, 0, 0, 0])));
-            rows.push(refuse(format!("{what} 2^32 - 1"), "out of range", base256(from, [0x80, 0, 0, 0, 255, 255, 255, 255])));
+            rows.push(refuse(
+                format!("{what} 2^32 - 1"),
+                "out of range",
+                base256(from, [0x80, 0, 0, 0, 255, 255, 255, 255]),
+            ));
             rows.push(refuse(format!("{what} -1"), "negative", base256(from, [255; 8])));
             rows.push(refuse(format!("{what} 2^62"), "out of range", base256(from, [0xc0, 0, 0, 0, 0, 0, 0, 0])));
             rows.push(refuse(format!("{what} 2^32 in a record"), "out of range", records(what, "4294967296")));
-            rows.push(refuse(format!("{what} 2^64 in a record"), "out of range", records(what, "18446744073709551616")));
+            rows.push(refuse(
+                format!("{what} 2^64 in a record"),
+                "out of range",
+                records(what, "18446744073709551616"),
+            ));
             rows.push(refuse(format!("{what} -1 in a record"), "no decimal number", records(what, "-1")));
             rows.push(refuse(format!("{what} as text"), "no decimal number", records(what, "root")));
         }

@@ -28,7 +28,7 @@ fn refused() {
         ("a NUL in the user", r#"{"User":"\u0000"}"#, "NUL"),
         ("a NUL in the directory", r#"{"WorkingDir":"/\u0000"}"#, "NUL"),
         ("10 MiB of environment", big.as_str(), "larger than"),
-        ("a lone surrogate", r#"{"Cmd":["\ud800"]}"#, "surrogate"),
+        ("a lone surrogate", r#"{"Cmd":["\ud800"]}"#, "hex escape"),
         ("a user as a number", r#"{"User":0}"#, "invalid type"),
         ("volumes as a list", r#"{"Volumes":["/"]}"#, "invalid type"),
         ("ports as a list", r#"{"ExposedPorts":[80]}"#, "invalid type"),
@@ -47,7 +47,10 @@ fn refused() {
     ];
     for (what, config, words) in rows {
         let reason = reason(parse(config)).unwrap_or_else(|| panic!("{what} was accepted"));
-        assert!(reason.to_lowercase().contains(&words.to_lowercase()), "{what} was refused for another reason: {reason}");
+        assert!(
+            reason.to_lowercase().contains(&words.to_lowercase()),
+            "{what} was refused for another reason: {reason}"
+        );
         assert!(reason.len() < 1024, "{what}: {} bytes of error", reason.len());
     }
     let whole = [
@@ -76,10 +79,14 @@ fn taken_as_they_are() {
     }
     let labels = parse(r#"{"Labels":{"user":"a","User":"b","com.docker.x":"\u001b]8;;x\u0007","":"\u202e"}}"#).unwrap();
     assert_eq!(labels.config.labels.unwrap().len(), 4, "labels are free, and mean nothing");
-    let ports = parse(r#"{"ExposedPorts":{"0":{},"65536":{},"80-1":{},"x/y":{}},"Volumes":{"/":{},"/proc":{},"../x":{}}}"#);
+    let ports =
+        parse(r#"{"ExposedPorts":{"0":{},"65536":{},"80-1":{},"x/y":{}},"Volumes":{"/":{},"/proc":{},"../x":{}}}"#);
     let config = ports.unwrap().config;
     assert_eq!((config.exposed_ports.unwrap().len(), config.volumes.unwrap().len()), (4, 3));
     let odd = r#"{"StopSignal":"KILL; x","Healthcheck":{"Interval":-1,"Retries":-1},"Shell":[],"Entrypoint":[]}"#;
     let config = parse(odd).unwrap().config;
-    assert_eq!((config.stop_signal.as_str(), config.shell, config.healthcheck.unwrap().retries), ("KILL; x", Some(vec![]), -1));
+    assert_eq!(
+        (config.stop_signal.as_str(), config.shell, config.healthcheck.unwrap().retries),
+        ("KILL; x", Some(vec![]), -1)
+    );
 }

@@ -16,7 +16,7 @@ fn bounds() {
         let global = member("g", b'g', b"9 a=bcde\n").repeat(300);
         vec![
             refuse("one member too many", "more than 199 members", many.clone()).limits(with(199, 1 << 20)),
-            refuse("one byte too many", "bytes in all members", many.clone()).limits(with(200, 1999)),
+            refuse("one byte too many", "more than", many.clone()).limits(with(200, 1999)),
             hold("as many as may be", many, |tree| assert_eq!(tree.names().len(), 200)).limits(with(200, 1 << 20)),
             refuse("global headers", "more than 200 members", [global, end()].concat()).limits(with(200, 1 << 20)),
             refuse("empty headers", "", archive(&[member("l", b'L', b"").repeat(3), member("f", b'0', b"")])),
@@ -40,7 +40,8 @@ fn very_many_members() {
     layers_within("floods::very_many_members", budget, |_| {
         let small = (0..20_000).fold(tar(), |tar, index| tar.file(&format!("{}/{index}", index % 100), b"x")).bytes();
         let same = tar().dir("d").bytes()[..512].repeat(300_000);
-        let links = (0..5000).fold(tar().file("f", b"x"), |tar, index| tar.link(&format!("l{index}"), Kind::HardLink, "f"));
+        let links =
+            (0..5000).fold(tar().file("f", b"x"), |tar, index| tar.link(&format!("l{index}"), Kind::HardLink, "f"));
         vec![
             hold("small files", small, |tree| assert_eq!(tree.names().len(), 100)),
             hold("one directory again and again", same, |tree| assert_eq!(tree.names(), ["d"])),

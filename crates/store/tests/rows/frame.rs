@@ -107,7 +107,8 @@ impl Tree {
     /// Names at the top, sorted.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.path).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -143,7 +144,10 @@ fn run(scratch: &Scratch, row: &Row, format: Format, what: &str) {
         (Must::Refuse(reason), Err(error)) => {
             drop(ingest);
             let text = error.to_string();
-            assert!(text.to_lowercase().contains(&reason.to_lowercase()), "{what} was refused for another reason: {text}");
+            assert!(
+                text.to_lowercase().contains(&reason.to_lowercase()),
+                "{what} was refused for another reason: {text}"
+            );
             assert!(error.kind() != Kind::Internal, "{what} is no fault of ours: {error}");
             assert!(text.len() < 8192, "{what}: {} bytes of error", text.len());
             assert_eq!(contents(store), before, "{what} left something");

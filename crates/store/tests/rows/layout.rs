@@ -103,7 +103,10 @@ fn run(scratch: &Scratch, what: &str, bytes: &[u8], must: &Must) {
     match (must, load(&ingest, bytes, &Platform::host())) {
         (Must::Refuse(reason), Err(error)) => {
             let text = error.to_string();
-            assert!(text.to_lowercase().contains(&reason.to_lowercase()), "{what} was refused for another reason: {text}");
+            assert!(
+                text.to_lowercase().contains(&reason.to_lowercase()),
+                "{what} was refused for another reason: {text}"
+            );
             assert!(error.kind() != types::Kind::Internal, "{what} is no fault of ours: {error}");
             assert!(text.len() < 8192, "{what}: {} bytes of error", text.len());
         }

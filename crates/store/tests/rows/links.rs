@@ -13,9 +13,12 @@ fn symlinks_on_the_way() {
         let outside = canary.path().to_owned();
         let mut rows: Vec<Row> = Vec::new();
         // Written through a link: lands below the layer's own root, where the link leads in there.
-        for target in [outside.clone(), format!("../../../../../../../../../..{outside}"), format!("/proc/self/root{outside}")] {
+        for target in
+            [outside.clone(), format!("../../../../../../../../../..{outside}"), format!("/proc/self/root{outside}")]
+        {
             let within = target.trim_start_matches("../").trim_start_matches('/').to_owned();
-            let layer = tar().dir(&within).link("d", Kind::Symlink, &target).file("d/new", b"x").file("d/.wh.file", b"");
+            let layer =
+                tar().dir(&within).link("d", Kind::Symlink, &target).file("d/new", b"x").file("d/.wh.file", b"");
             rows.push(hold(format!("written through a link to {target}"), layer, move |tree| {
                 assert!(tree.text(&format!("{within}/new")) == "x" && tree.is_whiteout(&format!("{within}/file")));
             }));
@@ -28,7 +31,9 @@ fn symlinks_on_the_way() {
             let start = tar().dir("d0");
             (0..length).fold(start, |tar, at| tar.link(&format!("d{}", at + 1), Kind::Symlink, &format!("d{at}")))
         };
-        rows.push(hold("forty links on the way", chain(40).file("d40/f", b"x"), |tree| assert_eq!(tree.text("d0/f"), "x")));
+        rows.push(hold("forty links on the way", chain(40).file("d40/f", b"x"), |tree| {
+            assert_eq!(tree.text("d0/f"), "x")
+        }));
         rows.push(refuse("forty-one links", "too many levels of symbolic links", chain(41).file("d41/f", b"x")));
         let looped = tar().link("a", Kind::Symlink, "b").link("b", Kind::Symlink, "a").file("a/x", b"x");
         rows.push(refuse("a loop", "too many levels of symbolic links", looped));
@@ -51,7 +56,9 @@ fn symlinks_of_another_layer() {
     // Layers are apart until they are stacked: a link of one is nothing to the next.
     layers("links::symlinks_of_another_layer", |canary| {
         vec![
-            hold("the link", tar().link("d", Kind::Symlink, canary.path()), |tree| assert!(tree.meta("d").is_symlink())),
+            hold("the link", tar().link("d", Kind::Symlink, canary.path()), |tree| {
+                assert!(tree.meta("d").is_symlink())
+            }),
             hold("written where it was", tar().file("d/file", b"x"), |tree| assert!(tree.is_dir("d"))),
             refuse("a hard link to what it had", "does not exist", tar().link("l", Kind::HardLink, "d/file")),
         ]
@@ -76,9 +83,13 @@ fn members_over_links() {
                 assert!(tree.is_dir("link") && tree.meta("link").mode() & 0o7777 == 0o777);
             }),
             hold("file, link, file", again, |tree| assert_eq!(tree.text("f"), "last")),
-            hold("a link over a directory", tar().dir("d").file("d/x", b"x").link("d", Kind::Symlink, &outside), |tree| {
-                assert!(tree.meta("d").is_symlink());
-            }),
+            hold(
+                "a link over a directory",
+                tar().dir("d").file("d/x", b"x").link("d", Kind::Symlink, &outside),
+                |tree| {
+                    assert!(tree.meta("d").is_symlink());
+                },
+            ),
             hold("attributes of a link", tar().entry(link), |tree| assert_eq!(tree.meta("s").uid(), 1234)),
             hold("members over names of one file", twin, |tree| {
                 assert_eq!((tree.text("f"), tree.text("g")), ("two".to_owned(), "three".to_owned()));
@@ -100,9 +111,17 @@ fn hard_links() {
         let made = tar().link("l", Kind::HardLink, "s").file("s", b"x");
         let gone = tar().dir("d").file("d/f", b"x").link("d", Kind::HardLink, "d/f");
         vec![
-            refuse("out of the layer", "leads out", tar().link("l", Kind::HardLink, &format!("{}{file}", "../".repeat(9)))),
+            refuse(
+                "out of the layer",
+                "leads out",
+                tar().link("l", Kind::HardLink, &format!("{}{file}", "../".repeat(9))),
+            ),
             refuse("to an absolute path of the host", "does not exist", tar().link("l", Kind::HardLink, &file)),
-            refuse("to a path of the working directory", "does not exist", tar().link("l", Kind::HardLink, "Cargo.toml")),
+            refuse(
+                "to a path of the working directory",
+                "does not exist",
+                tar().link("l", Kind::HardLink, "Cargo.toml"),
+            ),
             refuse("through a link", "", through),
             refuse("to a missing file", "does not exist", tar().link("l", Kind::HardLink, "missing")),
             refuse("to a later link", "does not exist", later),
@@ -111,9 +130,13 @@ fn hard_links() {
             refuse("to the root", "", tar().link("l", Kind::HardLink, "/")),
             refuse("to itself", "hard link to itself", tar().file("f", b"x").link("f", Kind::HardLink, "./f")),
             refuse("over the directory of its target", "no such file", gone),
-            hold("to a link, which stays one", tar().link("s", Kind::Symlink, &file).link("l", Kind::HardLink, "s"), |tree| {
-                assert!(tree.meta("l").is_symlink() && tree.meta("l").nlink() == 2);
-            }),
+            hold(
+                "to a link, which stays one",
+                tar().link("s", Kind::Symlink, &file).link("l", Kind::HardLink, "s"),
+                |tree| {
+                    assert!(tree.meta("l").is_symlink() && tree.meta("l").nlink() == 2);
+                },
+            ),
         ]
     });
 }

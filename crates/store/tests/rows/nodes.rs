@@ -26,11 +26,15 @@ fn nodes() {
         };
         let linked = tar().file(".wh.f", b"").link("g", Kind::HardLink, "f");
         vec![
-            hold("devices and a pipe", tar().entry(node(Kind::CharDevice, (1, 3))).dir("d").entry(Entry::new("pipe", Kind::Fifo, 0o600)), |tree| {
-                let meta = tree.meta("node");
-                assert!(meta.file_type().is_char_device() && meta.rdev() == rustix::fs::makedev(1, 3));
-                assert!(tree.meta("pipe").file_type().is_fifo());
-            }),
+            hold(
+                "devices and a pipe",
+                tar().entry(node(Kind::CharDevice, (1, 3))).dir("d").entry(Entry::new("pipe", Kind::Fifo, 0o600)),
+                |tree| {
+                    let meta = tree.meta("node");
+                    assert!(meta.file_type().is_char_device() && meta.rdev() == rustix::fs::makedev(1, 3));
+                    assert!(tree.meta("pipe").file_type().is_fifo());
+                },
+            ),
             hold("the disk of the host", tar().entry(node(Kind::BlockDevice, (8, 0))), |tree| {
                 assert!(tree.meta("node").file_type().is_block_device());
                 // Where it can be opened by name, only root gets to it.
@@ -50,7 +54,11 @@ fn nodes() {
             refuse("a hard link to a whiteout", "hard link to a whiteout", linked),
             refuse("a socket", "unsupported member type", archive(&[member("s", b's', b"")])),
             refuse("a member of many volumes", "unsupported member type", archive(&[member("f", b'M', b"")])),
-            refuse("a size where no data is", "a size where there is no data", archive(&[edited("p", b'6', 512, |_| {}), member("hidden", b'0', b"")])),
+            refuse(
+                "a size where no data is",
+                "a size where there is no data",
+                archive(&[edited("p", b'6', 512, |_| {}), member("hidden", b'0', b"")]),
+            ),
         ]
     });
 }

@@ -35,16 +35,24 @@ fn absolute_paths() {
         let file = format!("{}/file", canary.path());
         let (new, inside) = (format!("{}/new", canary.path()), file.clone());
         vec![
-            hold("files at absolute paths", tar().file("/etc/x", b"in").file(&file, b"in").file(&new, b"in"), move |tree| {
-                assert_eq!((tree.text("etc/x"), tree.text(&inside)), ("in".to_owned(), "in".to_owned()));
-            }),
+            hold(
+                "files at absolute paths",
+                tar().file("/etc/x", b"in").file(&file, b"in").file(&new, b"in"),
+                move |tree| {
+                    assert_eq!((tree.text("etc/x"), tree.text(&inside)), ("in".to_owned(), "in".to_owned()));
+                },
+            ),
             hold("slashes and dots", tar().file("///a//./b", b"in").dir("./"), |tree| {
                 assert_eq!(tree.text("a/b"), "in");
             }),
-            hold("an absolute hard link", tar().file("f", b"x").link("d/g", Kind::HardLink, "f").link("h", Kind::HardLink, "/f"), |tree| {
-                use std::os::unix::fs::MetadataExt;
-                assert_eq!((tree.meta("d/g").nlink(), tree.text("h")), (3, "x".to_owned()));
-            }),
+            hold(
+                "an absolute hard link",
+                tar().file("f", b"x").link("d/g", Kind::HardLink, "f").link("h", Kind::HardLink, "/f"),
+                |tree| {
+                    use std::os::unix::fs::MetadataExt;
+                    assert_eq!((tree.meta("d/g").nlink(), tree.text("h")), (3, "x".to_owned()));
+                },
+            ),
         ]
     });
 }

@@ -15,7 +15,18 @@ fn reserved_names() {
     layers("whiteouts::reserved_names", |canary| {
         let reserved = "reserved for whiteouts";
         let mut rows: Vec<Row> = Vec::new();
-        for name in [".wh...", ".wh..", ".wh.", ".wh..wh.x", ".wh...wh", ".wh...wh.x", ".wh.../x", ".wh./x", ".wh.d/x", ".wh..wh..opq/x"] {
+        for name in [
+            ".wh...",
+            ".wh..",
+            ".wh.",
+            ".wh..wh.x",
+            ".wh...wh",
+            ".wh...wh.x",
+            ".wh.../x",
+            ".wh./x",
+            ".wh.d/x",
+            ".wh..wh..opq/x",
+        ] {
             rows.push(refuse(name, reserved, tar().file(name, b"")));
             rows.push(refuse(format!("d/{name}"), reserved, tar().file(&format!("d/{name}"), b"")));
         }
