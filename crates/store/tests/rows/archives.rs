@@ -161,7 +161,11 @@ fn members_that_are_no_files() {
             ),
             refuse("the index is a list", "array", table().file("index.json", "[".repeat(1 << 20).as_bytes()).bytes()),
             refuse("the index is huge", "size mismatch", table().file("index.json", &vec![b' '; 5 << 20]).bytes()),
-            refuse("a path is long", "longer than a path", archive().file(&format!("{}x", "p/".repeat(300)), b"x").bytes()),
+            refuse(
+                "a path is long",
+                "longer than a path",
+                archive().file(&format!("{}x", "p/".repeat(300)), b"x").bytes(),
+            ),
             refuse(
                 "a path is no text",
                 "not UTF-8",

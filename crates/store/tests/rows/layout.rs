@@ -67,8 +67,11 @@ pub enum Must {
     /// Refused, for a reason with these words, whatever their case.
     Refuse(&'static str),
     /// Loaded, with images that pass.
-    Load(Box<dyn Fn(&[Loaded])>),
+    Load(Look),
 }
+
+/// A look at the images of an archive.
+pub type Look = Box<dyn Fn(&[Loaded])>;
 
 pub type Row = (String, Vec<u8>, Must);
 
