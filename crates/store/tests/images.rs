@@ -79,7 +79,7 @@ fn import_mount_change_commit() {
     let diff_ids = base.image.rootfs.diff_ids.clone();
 
     // What was unpacked.
-    let layer = layer_path(&store, &diff_ids[0]);
+    let layer = layer_path(store, &diff_ids[0]);
     let su = std::fs::metadata(layer.join("bin/su")).unwrap();
     assert_eq!((su.mode() & 0o7777, su.gid()), (0o4755, 7));
     let attributes = store.layers().root(&diff_ids[0]).unwrap().open_dir("bin").unwrap().xattrs("su".as_ref()).unwrap();
