@@ -280,6 +280,9 @@ fn sparse_formats() {
     refused("backwards", &[old(&[(4000, 3), (1000, 2)], 5000), padded(b"abcde")]);
     refused("past the end", &[old(&[(1000, 3), (4999, 2)], 5000), padded(b"abcde")]);
     refused("too little data", &[old(&[(1000, 3)], 5000), padded(b"abcde")]);
+    let slash = [("GNU.sparse.size", "5"), ("GNU.sparse.numblocks", "1"), ("GNU.sparse.name", "f/")];
+    let slash = [&slash[..], &[("GNU.sparse.map", "0,5")]].concat();
+    refused("name with a slash", &[pax(&slash), member("x", b'0', b"abcde")]);
     refused("map 0.1 odd", &[v01("1000,3,4000", "5000")]);
     refused("map 0.1 text", &[v01("1000,3,x,2", "5000")]);
     refused("map 1.0 lies", &[v1("3\n1000\n3\n4000\n2\n", "5000")]);

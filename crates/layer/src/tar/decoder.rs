@@ -308,9 +308,6 @@ impl Decoder {
         entry.link = extension.long_link.or(pax.link).unwrap_or_else(|| header::text(&block[header::LINK]).to_vec());
         let stored = pax.size.unwrap_or(field_size);
         entry.kind = member_kind(kind, header::text(&block[header::NAME]), &entry.path)?;
-        if entry.kind != Kind::Directory && entry.path.ends_with(b"/") {
-            return Err(Error::Header("a slash at the end of a name that is no directory's"));
-        }
         // Some writers give a hard link the size of its file, and a directory one of its own; no reader looks for data
         // behind these. Behind the others GNU tar does.
         let said = matches!(kind, b'1' | b'5') && pax.size.is_none();
@@ -398,6 +395,9 @@ impl Decoder {
             return Err(Error::Limit { what: "bytes in all members", limit: self.limits.total_bytes });
         }
         entry.validate(&self.limits)?;
+        if entry.kind != Kind::Directory && entry.path.ends_with(b"/") {
+            return Err(Error::Header("a slash at the end of a name that is no directory's"));
+        }
         self.state = State::Data { regions, index: 0, done: 0, left, pad };
         Ok(Step::Entry(entry))
     }

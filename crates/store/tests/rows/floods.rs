@@ -29,8 +29,8 @@ fn bounds() {
 fn implied_directories() {
     layers("floods::implied_directories", |_| {
         let deep = |index: usize| format!("{index}/{}f", "d/".repeat(1900));
-        let some = (0..20).fold(tar(), |tar, index| tar.file(&deep(index), b"")).bytes();
-        vec![hold("forty thousand of them", some, |tree| assert_eq!(tree.names().len(), 20))]
+        let some = (0..3).fold(tar(), |tar, index| tar.file(&deep(index), b"")).bytes();
+        vec![hold("six thousand of them", some, |tree| assert_eq!(tree.names().len(), 3))]
     });
 }
 
