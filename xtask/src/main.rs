@@ -1,4 +1,5 @@
-//! Every task of the project under one command: `cargo xtask check | test | vm-test | demo | bench | tidy | dist | peers`.
+//! Every task of the project under one command: `cargo xtask check | test | vm-test | fuzz | demo | bench | tidy | dist |
+//! peers`.
 //!
 //! A task does all of its own set-up, or says in one sentence what it lacks. No shell scripts beside it.
 
@@ -9,6 +10,7 @@ mod binaries;
 mod check;
 mod demo;
 mod fixtures;
+mod fuzz;
 mod peers;
 mod shell;
 mod test;
@@ -25,6 +27,8 @@ usage: cargo xtask TASK [OPTIONS]
                    install what the tests need, then run every test; --quick leaves out the long ones
   vm-test [--kernel old|stable|new|all] [--guest plain|systemd] [--verbose] [--long] [FILTER]
                    boot Debian kernels with pure cgroup v2 in QEMU and run tests inside them
+  fuzz TARGET [SECONDS]
+                   run libFuzzer on one of the parsers of fuzz/; without a target it lists them
   demo             build release binaries, make two images, run containers, say what to try next
   bench run [-n N] measure beside a real dockerd in the same run and print ratios
   bench oci [-n N] [--runtime PROGRAM] [--record]
@@ -50,6 +54,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         Some("demo") => demo::run(),
         Some("bench") => bench::run(rest),
         Some("vm-test") => vm::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("tidy") => tidy::run(),
         Some("dist") => binaries::build(binaries::Profile::Release).map(|dir| println!("{}", dir.display())),
         Some("peers") => peers::run(rest),

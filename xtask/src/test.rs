@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::binaries::{self, Profile};
-use crate::{check, fixtures, peers, shell, vm};
+use crate::{check, fixtures, fuzz, peers, shell, vm};
 
 pub fn run(args: &[String]) -> Result<()> {
     let quick = args.iter().any(|arg| arg == "--quick");
@@ -17,6 +17,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("skopeo", "skopeo"),
         ("docker-registry", "docker-registry"),
         ("python3", "python3"),
+        ("pip3", "python3-pip"),
         ("psql", "postgresql-client"),
         ("curl", "curl"),
         ("mkfs.ext4", "e2fsprogs"),
@@ -30,6 +31,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("/usr/include/seccomp.h", "libseccomp-dev"),
     ])?;
     let fixtures = fixtures::make()?;
+    let go = fixtures::go()?;
     if !quick {
         check::run()?;
     }
@@ -44,6 +46,7 @@ pub fn run(args: &[String]) -> Result<()> {
     cargo
         .env("DHOW_TEST_PROGRAMS", programs)
         .env("DHOW_TEST_FIXTURES", fixtures)
+        .env("DHOW_TEST_GO", go)
         .env("DHOW_TEST_DOCKERD", peers.socket)
         .env("DHOW_TEST_DOCKER", peers.docker)
         .env("DHOW_TEST_PEERS", peers.home)
@@ -55,7 +58,11 @@ pub fn run(args: &[String]) -> Result<()> {
         again.arg("--").args(&filter);
     }
     let here = here.and(shell::run(again.env("DHOW_TEST_LAYERS", "directories")));
-    if quick || !filter.is_empty() {
+    if !filter.is_empty() {
+        return here;
+    }
+    let here = here.and(fuzz::seeds_pass());
+    if quick {
         return here;
     }
     // Both verdicts count, and a failure here is no reason not to know the other.

@@ -156,7 +156,7 @@ fn reach<'a>(start: &str, edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTree
 fn sources(faults: &mut Vec<String>) -> Result<()> {
     let root = shell::root();
     let mut files = Vec::new();
-    for top in ["bin", "crates", "tests", "xtask"] {
+    for top in ["bin", "crates", "fuzz", "tests", "xtask"] {
         rust_files(&root.join(top), &mut files)?;
     }
     for path in files {

@@ -93,7 +93,6 @@ impl Error {
             Self::Member { .. } | Self::Limit { .. } | Self::Truncated { .. } => Kind::Invalid,
             Self::Refused { reason, .. } => match reason {
                 Refusal::NotFound => Kind::NotFound,
-                Refusal::Range | Refusal::Access => Kind::Internal,
                 _ => Kind::Invalid,
             },
             Self::Unsupported(_) => Kind::Unsupported,

@@ -1,69 +1,12 @@
 //! What the decoder accepts and refuses, one row per rule; archives are built byte by byte so that no
 //! writer's kindness hides a hole.
 
+mod common;
+
+use common::{archive, edited, end, header, member, octal, padded, pax, record};
 use layer::tar::{BLOCK, Decoder, Entry, Error, Kind, Limits, Reader, Step};
 
 type Member = (Entry, Vec<u8>);
-
-fn octal(field: &mut [u8], value: u64) {
-    let text = format!("{value:0width$o}", width = field.len() - 1);
-    field[..text.len()].copy_from_slice(text.as_bytes());
-}
-
-fn seal(block: &mut [u8; BLOCK]) {
-    block[148..156].fill(b' ');
-    let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
-    octal(&mut block[148..155], sum);
-}
-
-fn header(name: &str, kind: u8, size: u64) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    block[..name.len()].copy_from_slice(name.as_bytes());
-    octal(&mut block[100..108], 0o644);
-    octal(&mut block[108..116], 0);
-    octal(&mut block[116..124], 0);
-    octal(&mut block[124..136], size);
-    octal(&mut block[136..148], 1);
-    block[156] = kind;
-    block[257..265].copy_from_slice(b"ustar\x0000");
-    seal(&mut block);
-    block
-}
-
-fn edited(name: &str, kind: u8, size: u64, edit: impl FnOnce(&mut [u8; BLOCK])) -> Vec<u8> {
-    let mut block = header(name, kind, size);
-    edit(&mut block);
-    seal(&mut block);
-    block.to_vec()
-}
-
-fn padded(data: &[u8]) -> Vec<u8> {
-    let mut out = data.to_vec();
-    out.resize(data.len().div_ceil(BLOCK) * BLOCK, 0);
-    out
-}
-
-fn member(name: &str, kind: u8, data: &[u8]) -> Vec<u8> {
-    [header(name, kind, data.len() as u64).to_vec(), padded(data)].concat()
-}
-
-fn record(key: &str, value: &str) -> Vec<u8> {
-    let fixed = key.len() + value.len() + 3;
-    let mut length = fixed + 1;
-    while fixed + length.to_string().len() != length {
-        length = fixed + length.to_string().len();
-    }
-    format!("{length} {key}={value}\n").into_bytes()
-}
-
-fn pax(records: &[(&str, &str)]) -> Vec<u8> {
-    let data: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
-    member("pax", b'x', &data)
-}
-
-fn end() -> Vec<u8> {
-    vec![0; 2 * BLOCK]
-}
 
 fn read(archive: &[u8]) -> Result<Vec<Member>, Error> {
     read_with(archive, Limits::default())
@@ -78,10 +21,6 @@ fn read_with(archive: &[u8], limits: Limits) -> Result<Vec<Member>, Error> {
         out.push((*entry, data));
     }
     Ok(out)
-}
-
-fn archive(parts: &[Vec<u8>]) -> Vec<u8> {
-    [parts.concat(), end()].concat()
 }
 
 fn names(archive: &[u8]) -> Vec<String> {
@@ -160,7 +99,7 @@ fn malformed_pax() {
     let comment = [member("g", b'g', &record("comment", "0123")), member("ok", b'0', b"")];
     assert_eq!(names(&archive(&comment)), ["ok"]);
     refused("GNU and pax path", &[pax(&[("path", "a")]), member("l", b'L', b"b\0"), member("ok", b'0', b"")]);
-    assert_eq!(names(&archive(&[pax(&[("path", "")]), member("ok", b'0', b"")])), ["ok"], "empty value");
+    refused("empty path", &[pax(&[("path", "")]), member("ok", b'0', b"")]);
 }
 
 #[test]
@@ -206,6 +145,14 @@ fn member_types() {
     for kind in *b"XDMVN89" {
         refused("type", &[member("f", kind, b"")]);
     }
+    refused("device without magic", &[edited("d", b'3', 0, |block| block[257..265].fill(0))]);
+    for (kind, path) in [(b'0', "f/"), (b'7', "f/"), (0, "f")] {
+        refused("file with a slash", &[pax(&[("path", path)]), member("f/", kind, b"")]);
+    }
+    for kind in *b"012346" {
+        refused("slash at the end", &[edited("f/", kind, 0, |block| block[157] = b't')]);
+    }
+    assert_eq!(read(&archive(&[member("d/", 0, b"")])).unwrap()[0].0.kind, Kind::Directory);
     let kinds: Vec<Kind> = [b'0', 0, b'7', b'2', b'5', b'6']
         .iter()
         .map(|kind| {
@@ -227,9 +174,16 @@ fn member_types() {
     assert_eq!((entry.major, entry.minor), (4095, 1_048_575));
     refused("major", &[device(4096, 0)]);
     refused("minor", &[device(0, 1_048_576)]);
-    // A size on a type without data does not move the next member (as GNU tar and Go read it).
-    let sized = edited("dir", b'5', 512, |_| {});
-    assert_eq!(names(&archive(&[sized, member("next", b'0', b"")])), ["dir", "next"]);
+    // Some writers give hard links and directories a size; it does not move the next member. Behind the others
+    // GNU tar looks for data.
+    for kind in *b"15" {
+        let sized = edited("f", kind, 512, |block| block[157] = b't');
+        assert_eq!(names(&archive(&[sized.clone(), member("next", b'0', b"")])), ["f", "next"]);
+        refused("a size in a record", &[pax(&[("size", "512")]), sized]);
+    }
+    for kind in *b"2346" {
+        refused("size without data", &[edited("f", kind, 512, |block| block[157] = b't'), member("next", b'0', b"")]);
+    }
 }
 
 #[test]
@@ -326,6 +280,9 @@ fn sparse_formats() {
     refused("backwards", &[old(&[(4000, 3), (1000, 2)], 5000), padded(b"abcde")]);
     refused("past the end", &[old(&[(1000, 3), (4999, 2)], 5000), padded(b"abcde")]);
     refused("too little data", &[old(&[(1000, 3)], 5000), padded(b"abcde")]);
+    let slash = [("GNU.sparse.size", "5"), ("GNU.sparse.numblocks", "1"), ("GNU.sparse.name", "f/")];
+    let slash = [&slash[..], &[("GNU.sparse.map", "0,5")]].concat();
+    refused("name with a slash", &[pax(&slash), member("x", b'0', b"abcde")]);
     refused("map 0.1 odd", &[v01("1000,3,4000", "5000")]);
     refused("map 0.1 text", &[v01("1000,3,x,2", "5000")]);
     refused("map 1.0 lies", &[v1("3\n1000\n3\n4000\n2\n", "5000")]);
@@ -367,7 +324,8 @@ fn floods() {
     let few = Limits { entries: 10, ..Limits::default() };
     let flood = [global.repeat(11), end()].concat();
     assert!(matches!(read_with(&flood, few), Err(Error::Limit { what: "members", .. })));
-    assert!(read_with(&[global.repeat(10), end()].concat(), few).is_ok());
+    assert!(read_with(&[global.repeat(9), member("f", b'0', b""), end()].concat(), few).is_ok());
+    refused("global header at the end", &[global]);
     // What follows the end mark is read for its digest, but not for ever.
     let short = Limits { trailer_bytes: 4096, ..Limits::default() };
     for (size, fits) in [(0, true), (4096, true), (4097, false), (1 << 20, false)] {

@@ -150,7 +150,17 @@ fn is_content(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
         || matches!(
             Errno::from_io_error(error),
-            Some(Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::TOOBIG | Errno::MLINK)
+            // EACCES: what root is refused is a default access list on something that is no directory.
+            Some(
+                Errno::LOOP
+                    | Errno::NOTDIR
+                    | Errno::NAMETOOLONG
+                    | Errno::INVAL
+                    | Errno::TOOBIG
+                    | Errno::MLINK
+                    | Errno::RANGE
+                    | Errno::ACCESS
+            )
         )
 }
 

@@ -3,23 +3,22 @@
 
 mod common;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 
-use common::{Tar, layer_path, open, root, scratch, sha256, tar};
+use common::{layer_path, open, picture, root, scratch, sha256, tar};
 use layer::tar::{Entry, Kind};
 use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
-use store::image::{load, resolve};
-use store::model::{Descriptor, Image, Index, Manifest, RootFs, media_type};
+use store::Error;
+use store::image::load;
 use store::tree::{ChangeKind, ExtractOptions, archive_path, changes, export, extract, usage};
-use store::{Error, Store};
 use sys::path::Root;
-use types::{DiffId, Digest, Kind as ErrorKind, Platform};
+use types::{DiffId, Platform};
 
 /// Exchanges two names as fast as it can until it is dropped.
 struct Swapper {
@@ -47,21 +46,6 @@ impl Drop for Swapper {
             let _ = thread.join();
         }
     }
-}
-
-/// Everything in a directory with its content and metadata, to be compared later.
-fn picture(dir: &Path) -> Vec<(PathBuf, u32, u64, i64, Vec<u8>)> {
-    let mut out = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-        let meta = entry.metadata().unwrap();
-        let data = if meta.is_file() { std::fs::read(entry.path()).unwrap() } else { Vec::new() };
-        out.push((entry.path(), meta.mode(), meta.nlink(), meta.mtime(), data));
-        if meta.is_dir() {
-            out.extend(picture(&entry.path()));
-        }
-    }
-    out.sort();
-    out
 }
 
 /// Descriptors of this process that are open below `path`.
@@ -297,91 +281,6 @@ fn attributes_cannot_spoil_an_archive() {
 }
 
 #[test]
-fn layers_cut_anywhere_leave_nothing() {
-    if !root() {
-        return;
-    }
-    let scratch = scratch();
-    let mut long = Entry::new(format!("d/{}", "n".repeat(200)), Kind::File, 0o644);
-    long.xattrs.push((b"user.x".to_vec(), vec![7; 600]));
-    let whole = tar()
-        .dir("d")
-        .file("d/f", &vec![1; 1500])
-        .entry(long)
-        .link("d/h", Kind::HardLink, "d/f")
-        .file("d/.wh.gone", b"")
-        .file("d/.wh..wh..opq", b"")
-        .bytes();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&whole).unwrap();
-    let diff_id = DiffId(sha256(&whole));
-    for bytes in [whole.clone(), gzip.finish().unwrap(), zstd::encode_all(&whole[..], 1).unwrap()] {
-        let (digest, size) = (sha256(&bytes), bytes.len() as u64);
-        let step = if bytes.len() > 2048 { 256 } else { 7 };
-        for cut in (0..bytes.len()).step_by(step) {
-            let ingest = scratch.store.ingest();
-            assert!(ingest.layer(&bytes[..cut], Some((&digest, size)), Some(&diff_id)).is_err(), "cut at {cut}");
-            // Nor without knowing what to expect, except between members.
-            if cut % 512 != 0 {
-                assert!(ingest.layer(&bytes[..cut], None, Some(&diff_id)).is_err(), "cut at {cut}");
-            }
-        }
-        let more = [&bytes[..], b"\0"].concat();
-        assert!(scratch.store.ingest().layer(&more[..], Some((&digest, size)), None).is_err(), "one byte more");
-    }
-    assert_eq!(std::fs::read_dir(scratch.store.path().join("layers")).unwrap().count(), 1);
-    assert_eq!(std::fs::read_dir(scratch.store.path().join("content/ingest")).unwrap().count(), 0);
-}
-
-#[test]
-fn links_to_the_root_and_odd_names() {
-    if !root() {
-        return;
-    }
-    let scratch = scratch();
-    let put = |tar: &Tar| {
-        let ingest = scratch.store.ingest();
-        let info = ingest.layer(&tar.bytes()[..], None, None)?;
-        ingest.commit()?;
-        Ok::<_, Error>(layer_path(&scratch.store, &info.diff_id))
-    };
-    // Whiteouts and markers through links that lead to the root or above it stay in the root.
-    for target in [".", "..", "/", "../../../../../..", "/.."] {
-        let path = put(&tar().link("l", Kind::Symlink, target).file("l/.wh.etc", b"").file("l/f", b"x")).unwrap();
-        assert!(std::fs::symlink_metadata(path.join("etc")).unwrap().file_type().is_char_device(), "{target}");
-        assert!(path.join("f").exists());
-        put(&tar().link("l", Kind::Symlink, target).file("l/.wh..wh..opq", b"")).unwrap();
-    }
-    // The directory that holds the tree, with its marker files, is not part of it.
-    let archive = tar().link("l", Kind::Symlink, "..").file("l/opaque", b"x").file("l/size", b"9");
-    let path = put(&archive).unwrap();
-    let top = scratch.store.path().join("layers").join(sha256(&archive.bytes()).hex());
-    assert!(path.join("opaque").exists() && !top.join("opaque").exists());
-    assert_eq!(std::fs::read_to_string(top.join("size")).unwrap(), "2\n");
-    // Forty links and more on the way.
-    let chain = (0..60)
-        .fold(tar().dir("d0"), |tar, index| tar.link(&format!("d{}", index + 1), Kind::Symlink, &format!("d{index}")));
-    let error = put(&chain.file("d60/f", b"x")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    let error = put(&tar().file("f", b"").file("f/g", b"")).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    // Names that only look like others.
-    let odd = ["A", "a", "\u{202e}gpj.sh", "new\nline", "-rf", "%2e%2e", "..\\..\\x", "...", ".. ", "\u{1b}[2J"];
-    let path = put(&odd.iter().fold(tar(), |tar, name| tar.file(name, b"x"))).unwrap();
-    assert_eq!(std::fs::read_dir(path).unwrap().count(), odd.len());
-    // Attributes of overlayfs, plain and escaped, and those of the host's security modules.
-    let mut entry = Entry::new("d", Kind::Directory, 0o6777);
-    for key in ["trusted.overlay.opaque", "user.overlay.whiteout", "trusted.overlay.overlay.opaque", "trusted.x"] {
-        entry.xattrs.push((key.as_bytes().to_vec(), b"y".to_vec()));
-    }
-    for key in ["security.selinux", "security.ima", "security.evm", "security.apparmor", "system.nfs4_acl"] {
-        entry.xattrs.push((key.as_bytes().to_vec(), b"x".to_vec()));
-    }
-    let path = put(&tar().entry(entry)).unwrap();
-    assert_eq!(sys::path::xattrs(std::fs::File::open(path.join("d")).unwrap()).unwrap(), []);
-}
-
-#[test]
 fn times_of_very_many_directories() {
     if !root() {
         return;
@@ -397,205 +296,6 @@ fn times_of_very_many_directories() {
     for index in ["0", "5000", "9499"] {
         assert_eq!(below.lstat(index.as_ref()).unwrap().st_mtime, 1_000_000_000, "{index}");
     }
-}
-
-fn image_of(layers: &[Digest]) -> Vec<u8> {
-    let host = Platform::host();
-    let rootfs = RootFs { diff_ids: layers.iter().copied().map(DiffId).collect(), ..RootFs::default() };
-    Image { os: host.os, architecture: host.arch, rootfs, ..Image::default() }.to_bytes().unwrap()
-}
-
-/// An OCI layout being put together.
-#[derive(Default)]
-struct Layout(HashMap<String, Vec<u8>>);
-
-impl Layout {
-    fn blob(&mut self, media_type: &str, bytes: &[u8]) -> Descriptor {
-        let digest = sha256(bytes);
-        self.0.insert(format!("blobs/sha256/{}", digest.hex()), bytes.to_vec());
-        Descriptor::new(media_type, digest, bytes.len() as u64)
-    }
-
-    fn index(&mut self, manifests: Vec<Descriptor>) -> Descriptor {
-        let bytes = index_bytes(manifests);
-        self.blob(media_type::OCI_INDEX, &bytes)
-    }
-
-    fn archive(&self, index: &[u8]) -> Tar {
-        let tar = tar().file("oci-layout", b"{}").file("index.json", index);
-        self.0.iter().fold(tar, |tar, (name, bytes)| tar.file(name, bytes))
-    }
-
-    fn load(&self, store: &Arc<Store>, top: Vec<Descriptor>) -> Result<usize, Error> {
-        load(&store.ingest(), &self.archive(&index_bytes(top)).bytes()[..], &Platform::host()).map(|list| list.len())
-    }
-}
-
-fn index_bytes(manifests: Vec<Descriptor>) -> Vec<u8> {
-    let media_type = Some(media_type::OCI_INDEX.to_owned());
-    serde_json::to_vec(&Index { schema_version: 2, media_type, manifests, annotations: None }).unwrap()
-}
-
-/// A layout with one image of one layer; the answer has its manifest, and descriptors of what is in it.
-fn layout() -> (Layout, Descriptor, Descriptor, Descriptor) {
-    let mut layout = Layout::default();
-    let bytes = tar().file("f", b"x").bytes();
-    let layer = layout.blob(media_type::OCI_LAYER, &bytes);
-    let config = layout.blob(media_type::OCI_CONFIG, &image_of(&[layer.digest]));
-    let manifest = Manifest::new(config.clone(), vec![layer.clone()]).to_bytes().unwrap();
-    let manifest = layout.blob(media_type::OCI_MANIFEST, &manifest);
-    (layout, manifest, config, layer)
-}
-
-#[test]
-fn indexes_that_multiply() {
-    if !root() {
-        return;
-    }
-    let scratch = scratch();
-    let (mut layout, manifest, ..) = layout();
-    // Four levels of a thousand entries, all the same: 10^12 documents for who counts them one by one.
-    // None is for this machine, so that all would be looked at.
-    let other = Some(Platform::new("linux", "s390x", ""));
-    let mut entry = Descriptor { platform: other, ..manifest.clone() };
-    for _ in 0..3 {
-        entry = layout.index(vec![entry; 1000]);
-    }
-    assert_eq!(layout.load(&scratch.store, vec![entry.clone()]).unwrap(), 1);
-    let ingest = scratch.store.ingest();
-    let archive = layout.archive(&index_bytes(vec![entry.clone()])).bytes();
-    load(&ingest, &archive[..], &Platform::host()).unwrap();
-    ingest.commit().unwrap();
-    let error = resolve(&*scratch.store, &entry, &Platform::host()).unwrap_err();
-    assert!(matches!(error, Error::NoPlatform(_)), "{error}");
-    // One level more than is followed.
-    let deeper = (0..3).fold(entry, |entry, _| layout.index(vec![entry]));
-    assert!(layout.load(&scratch.store, vec![deeper]).is_err());
-    assert!(layout.load(&scratch.store, vec![manifest; 1001]).is_err(), "images without end");
-}
-
-#[test]
-fn names_that_multiply() {
-    if !root() {
-        return;
-    }
-    let scratch = scratch();
-    let (mut layout, first, config, layer) = layout();
-    let mut second = Manifest::new(config.clone(), vec![layer.clone()]);
-    second.annotations = Some([("another".to_owned(), "document".to_owned())].into());
-    let second = layout.blob(media_type::OCI_MANIFEST, &second.to_bytes().unwrap());
-    let both = layout.index(vec![first.clone(), second]);
-    let table = |tags: usize| {
-        let tags: Vec<String> = (0..tags).map(|tag| format!(r#""name:{tag}""#)).collect();
-        let (config, layer, tags) = (config.digest.hex(), layer.digest.hex(), tags.join(","));
-        format!(r#"[{{"Config":"blobs/sha256/{config}","RepoTags":[{tags}],"Layers":["blobs/sha256/{layer}"]}}]"#)
-    };
-    let loaded = |tags: usize, top: Vec<Descriptor>| {
-        let archive = layout.archive(&index_bytes(top)).file("manifest.json", table(tags).as_bytes());
-        load(&scratch.store.ingest(), &archive.bytes()[..], &Platform::host()).map(|list| list.len())
-    };
-    assert_eq!(loaded(3, vec![both.clone()]).unwrap(), 3, "once for each name, not for each manifest");
-    assert!(loaded(10_001, vec![both]).is_err());
-    assert!(loaded(5_000, vec![first; 3]).is_err());
-}
-
-#[test]
-fn layouts_that_lie() {
-    if !root() {
-        return;
-    }
-    let scratch = scratch();
-    let (good, manifest, config, layer) = layout();
-    assert_eq!(good.load(&scratch.store, vec![manifest.clone()]).unwrap(), 1);
-    // Sizes: added up and shown, so that a wrong one must not get in.
-    for wrong in [0, layer.size - 1, layer.size + 1, u64::MAX] {
-        let (mut bad, ..) = layout();
-        let lie = Descriptor { size: wrong, ..layer.clone() };
-        let lying = Manifest::new(config.clone(), vec![lie]).to_bytes().unwrap();
-        let lying = bad.blob(media_type::OCI_MANIFEST, &lying);
-        assert!(bad.load(&scratch.store, vec![lying.clone()]).is_err(), "layer of {wrong}");
-        // Not for this machine, so never unpacked.
-        let other = Descriptor { platform: Some(Platform::new("linux", "s390x", "")), ..lying };
-        let index = bad.index(vec![manifest.clone(), other]);
-        assert!(bad.load(&scratch.store, vec![index]).is_err(), "another platform's layer of {wrong}");
-        let top = Descriptor { size: wrong, ..manifest.clone() };
-        assert!(good.load(&scratch.store, vec![top]).is_err(), "manifest of {wrong}");
-    }
-    // What is no regular file, or not what its name says.
-    let index = index_bytes(vec![manifest]);
-    let without = |name: &str| {
-        let kept: Vec<_> =
-            good.archive(&index).0.into_iter().filter(|(entry, _)| entry.path != name.as_bytes()).collect();
-        Tar(kept)
-    };
-    let blob = format!("blobs/sha256/{}", layer.digest.hex());
-    let rows: Vec<(&str, Tar)> = vec![
-        ("index is a pipe", without("index.json").entry(Entry::new("index.json", Kind::Fifo, 0o644))),
-        ("index is a link", without("index.json").link("index.json", Kind::Symlink, "/etc/passwd")),
-        ("index is an inner link", without("index.json").file("x", &index).link("index.json", Kind::Symlink, "x")),
-        ("blob is a link", without(&blob).link(&blob, Kind::Symlink, "/etc/shadow")),
-        ("blob is a hard link", without(&blob).link(&blob, Kind::HardLink, "index.json")),
-        ("blob is a pipe", without(&blob).entry(Entry::new(blob.as_str(), Kind::Fifo, 0o644))),
-        ("blob is another", without(&blob).file(&blob, b"other")),
-        ("blob is missing", without(&blob)),
-        ("name is no digest", good.archive(&index).file("blobs/sha256/x", b"x")),
-        ("name is upper case", good.archive(&index).file(&blob.to_uppercase().replace("BLOBS/SHA", "blobs/sha"), b"x")),
-        ("index twice", good.archive(&index).file("./index.json", &index)),
-        ("index deep", without("index.json").file("index.json", "[".repeat(1 << 20).as_bytes())),
-        ("index huge", without("index.json").file("index.json", &vec![b' '; 5 << 20])),
-        ("path long", good.archive(&index).file(&"p/".repeat(300), b"x")),
-    ];
-    for (what, archive) in rows {
-        let ingest = scratch.store.ingest();
-        // A missing layer is no lie: the image is kept without it.
-        let loaded = load(&ingest, &archive.bytes()[..], &Platform::host());
-        assert!(loaded.as_ref().is_err() || what == "blob is missing" && !loaded.unwrap()[0].unpacked, "{what}");
-    }
-    assert_eq!(scratch.store.blobs().list().unwrap(), []);
-    assert_eq!(std::fs::read_dir(scratch.store.path().join("content/ingest")).unwrap().count(), 0);
-}
-
-/// The header of a sparse member in GNU's old form: one byte of data at the beginning of `size`.
-fn sparse(name: &str, size: u64) -> Vec<u8> {
-    let mut block = [0_u8; 512];
-    let mut octal = |at: usize, len: usize, value: u64| {
-        block[at..at + len - 1].copy_from_slice(format!("{value:0width$o}", width = len - 1).as_bytes());
-    };
-    octal(100, 8, 0o644);
-    octal(124, 12, 1);
-    octal(136, 12, 1);
-    octal(386, 12, 0);
-    octal(398, 12, 1);
-    octal(483, 12, size);
-    block[..name.len()].copy_from_slice(name.as_bytes());
-    block[156] = b'S';
-    block[257..265].copy_from_slice(b"ustar  \0");
-    block[148..156].fill(b' ');
-    let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
-    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    let mut data = [0; 512];
-    data[0] = b'x';
-    [block, data].concat()
-}
-
-#[test]
-fn holes_do_not_fill_the_disk() {
-    if !root() {
-        return;
-    }
-    let scratch = scratch();
-    let (layout, manifest, ..) = layout();
-    let archive = layout.archive(&index_bytes(vec![manifest])).bytes();
-    let with = [&sparse("hole", 64 << 20)[..], &archive].concat();
-    let error = load(&scratch.store.ingest(), &with[..], &Platform::host()).unwrap_err();
-    assert!(error.to_string().contains("sparse"), "{error}");
-    // In a layer a hole stays one.
-    let bytes = [&sparse("hole", 1 << 30)[..], &[0; 1024]].concat();
-    let ingest = scratch.store.ingest();
-    let info = ingest.layer(&bytes[..], None, None).unwrap();
-    ingest.commit().unwrap();
-    let meta = std::fs::metadata(layer_path(&scratch.store, &info.diff_id).join("hole")).unwrap();
-    assert_eq!((meta.len(), meta.blocks() < 1000, info.size), (1 << 30, true, 1));
 }
 
 /// Looks at the process' descriptors while an archive is read.

@@ -121,10 +121,14 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return self.name();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(rest) if !rest.contains('/') => rest.to_owned(),
-            _ => self.path.clone(),
-        }
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(rest) if !rest.contains('/') => rest,
+            _ => &self.path,
+        };
+        // A path that begins like a host, or looks like an id, would be read as that.
+        let (domain, path) = split_domain(short);
+        let same = domain == DEFAULT_DOMAIN && path == self.path && crate::id::decode_hex32(short).is_none();
+        if same { short.to_owned() } else { self.name() }
     }
 
     /// The whole reference as people write it: `busybox:latest`, `user/app@sha256:…`.
@@ -299,6 +303,9 @@ mod tests {
             ("[::1]:5000/a", "[::1]:5000/a", "[::1]:5000/a"),
             ("ghcr.io/Owner".to_lowercase().leak(), "ghcr.io/owner", "ghcr.io/owner"),
             ("a__b/c---d.e:T_1", "docker.io/a__b/c---d.e:T_1", "a__b/c---d.e:T_1"),
+            // Shorter, it would name another registry.
+            ("docker.io/host.example/app:x", "docker.io/host.example/app:x", "docker.io/host.example/app:x"),
+            ("docker.io/localhost/app", "docker.io/localhost/app", "docker.io/localhost/app"),
             (by_digest.as_str(), &format!("docker.io/library/busybox@{digest}"), &by_digest),
         ];
         for (text, full, familiar) in cases {

@@ -2,8 +2,10 @@
 //! over standard input and output). The value for `X-Registry-Auth` is made here.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     process::{Command, Stdio},
+    sync::mpsc::sync_channel,
+    time::Duration,
 };
 
 use base64::{
@@ -19,7 +21,10 @@ use crate::{Error, Result};
 pub(crate) const HUB: &str = "https://index.docker.io/v1/";
 
 /// Largest answer of a helper read, in bytes.
-const MAX_ANSWER: usize = 1024 * 1024;
+const MAX_ANSWER: u64 = 1024 * 1024;
+
+/// How long a helper may take: it may have to ask its user.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is sent to log in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,9 +177,13 @@ fn call(name: &str, verb: &str, input: &str) -> Result<Option<String>> {
     if name.contains('/') || name.is_empty() {
         return Err(Error::new(format!("credential helper {name:?} is not a plain name")));
     }
-    let program = format!("docker-credential-{name}");
+    run(&format!("docker-credential-{name}"), verb, input, PATIENCE)
+}
+
+/// Runs the program of a helper, for so long.
+fn run(program: &str, verb: &str, input: &str, patience: Duration) -> Result<Option<String>> {
     let fail = |text: String| Error::new(format!("error getting credentials - {program} {verb}: {text}"));
-    let mut child = Command::new(&program)
+    let mut child = Command::new(program)
         .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -184,16 +193,35 @@ fn call(name: &str, verb: &str, input: &str) -> Result<Option<String>> {
             fail(crate::error::os_text(&error))
                 .hint(format!("Install {program}, or remove it from the client configuration."))
         })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A helper that refuses at once need not read its input.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    if output.stdout.len() > MAX_ANSWER {
-        return Err(fail("answer is too large".into()));
-    }
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    match output.status.success() {
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let (input, (answered, answer)) = (input.to_owned(), sync_channel(1));
+    // On threads that nobody waits for: what the helper leaves behind may hold the pipes open for ever.
+    std::thread::spawn(move || {
+        if let Some(mut stdin) = stdin {
+            // A helper that refuses at once need not read its input.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+    });
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = stdout.map_or(Ok(0), |stdout| stdout.take(MAX_ANSWER + 1).read_to_end(&mut text));
+        let _ = answered.send(read.map(|_| text));
+    });
+    let text = match answer.recv_timeout(patience) {
+        Ok(Ok(text)) if text.len() as u64 <= MAX_ANSWER => text,
+        other => {
+            let _ = child.kill();
+            child.wait()?;
+            return Err(fail(match other {
+                Ok(Ok(_)) => "answer is too large".to_owned(),
+                Ok(Err(error)) => crate::error::os_text(&error),
+                Err(_) => format!("no answer within {} seconds", patience.as_secs()),
+            }));
+        }
+    };
+    let status = child.wait()?;
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    match status.success() {
         true => Ok(Some(text)),
         false if text.contains("credentials not found") => Ok(None),
         false => Err(fail(text)),
@@ -239,6 +267,32 @@ mod tests {
 
     #[test]
     fn a_helper_is_a_plain_name() {
-        assert!(call("../../bin/sh", "get", "").is_err());
+        for name in ["../../bin/sh", "/bin/sh", "x/y", ""] {
+            let error = call(name, "get", "").unwrap_err().to_string();
+            assert!(error.contains("plain name"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_helper_that_floods_or_hangs_is_ended() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let helper = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let long = Duration::from_secs(60);
+        let flood = run(&helper("flood", "exec cat /dev/zero"), "get", "", long).unwrap_err().to_string();
+        assert!(flood.contains("too large"), "{flood}");
+        let hang =
+            run(&helper("hang", "exec sleep 1000"), "get", "", Duration::from_millis(300)).unwrap_err().to_string();
+        assert!(hang.contains("no answer"), "{hang}");
+        let none = helper("none", "echo credentials not found in native keychain; exit 1");
+        assert_eq!(run(&none, "get", "x", long).unwrap(), None);
+        // Input larger than a pipe holds, which the helper does not read before it answers.
+        let echo = helper("echo", "cat /dev/null; head -c 300000 /dev/zero | tr '\\0' x; cat > /dev/null");
+        assert_eq!(run(&echo, "store", &"i".repeat(1 << 20), long).unwrap().map(|text| text.len()), Some(300_000));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     env, fs, io,
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -22,6 +22,22 @@ pub(crate) struct ConfigFile {
     root: Map<String, Value>,
 }
 
+/// A regular file's bytes: a pipe would be waited for, and a device read without end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let refuse = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(refuse("it is no regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_SIZE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_SIZE {
+        return Err(refuse("it is too large"));
+    }
+    Ok(text)
+}
+
 impl ConfigFile {
     /// Reads `config.json` of `--config`, `DOCKER_CONFIG` or `~/.docker`; an absent one is empty.
     pub(crate) fn load(dir: Option<&str>) -> Result<Self> {
@@ -30,13 +46,9 @@ impl ConfigFile {
             None => env::home_dir().unwrap_or_else(|| PathBuf::from("/")).join(".docker"),
         };
         let path = dir.join("config.json");
-        let root = match fs::metadata(&path) {
-            Ok(meta) if meta.len() > MAX_SIZE => return Err(Error::new(format!("{} is too large", path.display()))),
-            Ok(_) => {
-                let text = fs::read(&path).map_err(Error::file("cannot read", &path))?;
-                serde_json::from_slice(&text)
-                    .map_err(|error| Error::new(format!("loading config file: {}: {error}", path.display())))?
-            }
+        let root = match read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|error| Error::new(format!("loading config file: {}: {error}", path.display())))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
             Err(error) => return Err(Error::file("cannot read", &path)(error)),
         };
@@ -100,5 +112,49 @@ impl ConfigFile {
             let _ = fs::remove_file(&staged);
             Error::file("cannot write", &path)(error)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn load(dir: &Path) -> Result<ConfigFile> {
+        ConfigFile::load(Some(dir.to_str().unwrap()))
+    }
+
+    #[test]
+    fn what_is_no_file_of_a_sane_size_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let refused = |reason: &str| {
+            let error = load(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+            fs::remove_file(&path).unwrap();
+        };
+        let kind = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind.0, kind.1, 0).unwrap();
+        refused("no regular file");
+        symlink("/dev/zero", &path).unwrap();
+        refused("no regular file");
+        fs::File::create(&path).unwrap().set_len(MAX_SIZE + 1).unwrap();
+        refused("too large");
+        fs::write(&path, "[".repeat(100_000)).unwrap();
+        refused("loading config file");
+    }
+
+    #[test]
+    fn a_file_that_all_may_read_is_closed_when_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, real) = (dir.path().join("config.json"), dir.path().join("real.json"));
+        fs::write(&real, "{\"a\":\"b\"}").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o666)).unwrap();
+        symlink("real.json", &path).unwrap();
+        let config = load(dir.path()).unwrap();
+        assert_eq!(config.text("a"), Some("b"));
+        config.save().unwrap();
+        assert!(path.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

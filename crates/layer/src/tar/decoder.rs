@@ -38,6 +38,8 @@ pub struct Decoder {
     block: [u8; BLOCK],
     filled: usize,
     extension: Extension,
+    /// The last header was a global one.
+    after_global: bool,
     entries: u64,
     total: u64,
     /// Bytes taken past the end mark.
@@ -77,8 +79,8 @@ struct Pax {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
+    uid: Option<u32>,
+    gid: Option<u32>,
     mtime: Option<super::Mtime>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     sparse: SparseRecords,
@@ -89,10 +91,25 @@ struct SparseRecords {
     major: Option<u64>,
     minor: Option<u64>,
     name: Option<Vec<u8>>,
+    /// `size` of the formats 0.0 and 0.1.
+    size: Option<u64>,
+    /// `realsize` of the format 1.0.
     real_size: Option<u64>,
-    map: Option<Map>,
+    blocks: Option<u64>,
+    /// The list of format 0.1.
+    list: Option<Map>,
+    /// The pairs of format 0.0.
+    pairs: Option<Map>,
     /// An offset of format 0.0 waiting for its length.
     offset: Option<u64>,
+}
+
+/// A sparse member by its records.
+enum SparseFormat {
+    /// The map is in the records; the size of the file.
+    Listed(Map, u64),
+    /// The map is at the front of the data; the size of the file.
+    Front(u64),
 }
 
 impl Decoder {
@@ -105,6 +122,7 @@ impl Decoder {
             block: [0; BLOCK],
             filled: 0,
             extension: Extension::default(),
+            after_global: false,
             entries: 0,
             total: 0,
             trailer: 0,
@@ -128,7 +146,7 @@ impl Decoder {
                 }
                 if self.block.iter().all(|byte| *byte == 0) {
                     if zero {
-                        if self.extension.bytes > 0 {
+                        if self.extension.bytes > 0 || self.after_global {
                             return Err(Error::Header("an extension header without a member"));
                         }
                         self.ended = true;
@@ -220,7 +238,7 @@ impl Decoder {
         match self.state {
             State::Trailer if self.ended => Ok(()),
             // Archives without an end mark exist; they end between members.
-            State::Header { .. } if self.filled == 0 && self.extension.bytes == 0 => Ok(()),
+            State::Header { .. } if self.filled == 0 && self.extension.bytes == 0 && !self.after_global => Ok(()),
             _ => Err(Error::UnexpectedEof),
         }
     }
@@ -242,12 +260,17 @@ impl Decoder {
             return Err(Error::Header("wrong checksum"));
         }
         let format = header::format(block);
+        header::check(block, format)?;
         let kind = block[header::TYPE];
         let field_size = header::unsigned(&block[header::SIZE])?;
         match kind {
             // Readers disagree on whether these types mean anything without the magic.
             b'x' | b'g' | b'L' | b'K' if format == Format::V7 => {
                 return Err(Error::Header("an extension header without ustar magic"));
+            }
+            b'g' if self.extension.bytes > 0 => {
+                // It would take the place of the member's own header with some, and of nothing with others.
+                return Err(Error::Header("a global header between an extension header and its member"));
             }
             b'x' | b'g' | b'L' | b'K' => {
                 let room = self.limits.extension_bytes.saturating_sub(self.extension.bytes);
@@ -265,6 +288,10 @@ impl Decoder {
         }
         self.count()?;
         let block = &self.block;
+        if self.extension.bytes > 0 && format == Format::V7 {
+            return Err(Error::Header("an extension header for a member without ustar magic"));
+        }
+        self.after_global = false;
         let extension = std::mem::take(&mut self.extension);
         let pax = extension.pax.unwrap_or_default();
         let mut entry = Entry::new(base_path(block, format), Kind::File, 0);
@@ -274,31 +301,45 @@ impl Decoder {
         if extension.long_link.is_some() && pax.link.is_some() {
             return Err(Error::Header("a link target in both a pax and a GNU header"));
         }
+        let named = extension.long_name.is_some() || pax.path.is_some();
         if let Some(path) = extension.long_name.or(pax.path) {
             entry.path = path;
         }
         entry.link = extension.long_link.or(pax.link).unwrap_or_else(|| header::text(&block[header::LINK]).to_vec());
         let stored = pax.size.unwrap_or(field_size);
-        entry.kind = member_kind(kind, &entry.path, stored)?;
+        entry.kind = member_kind(kind, header::text(&block[header::NAME]), &entry.path)?;
+        // Some writers give a hard link the size of its file, and a directory one of its own; no reader looks for data
+        // behind these. Behind the others GNU tar does.
+        let said = matches!(kind, b'1' | b'5') && pax.size.is_none();
+        if entry.kind != Kind::File && !said && stored != 0 {
+            return Err(Error::Header("a size where there is no data"));
+        }
         entry.mode = (header::number(&block[header::MODE])? & 0o7777) as u32;
-        entry.uid = id(pax.uid.map_or_else(|| header::unsigned(&block[header::UID]), Ok)?)?;
-        entry.gid = id(pax.gid.map_or_else(|| header::unsigned(&block[header::GID]), Ok)?)?;
+        let owner = |range| header::unsigned(&block[range]).and_then(id);
+        entry.uid = pax.uid.map_or_else(|| owner(header::UID), Ok)?;
+        entry.gid = pax.gid.map_or_else(|| owner(header::GID), Ok)?;
         entry.mtime = match pax.mtime {
             Some(mtime) => mtime,
             None => super::Mtime { secs: header::number(&block[header::MTIME])?, nanos: 0 },
         };
         entry.xattrs = pax.xattrs;
-        if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) && format != Format::V7 {
+        if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) {
+            if format == Format::V7 {
+                return Err(Error::Header("a device node without ustar magic"));
+            }
             entry.major = device(&block[header::MAJOR])?;
             entry.minor = device(&block[header::MINOR])?;
         }
         if !matches!(entry.kind, Kind::Symlink | Kind::HardLink) {
             entry.link.clear();
         }
-        let records = pax.sparse;
+        let (name, sparse) = pax.sparse.format()?;
         if kind == b'S' {
             if format != Format::Gnu {
                 return Err(Error::Sparse("a GNU sparse member without GNU magic"));
+            }
+            if sparse.is_some() || pax.size.is_some() {
+                return Err(Error::Sparse("records of a pax header for a GNU header with a map"));
             }
             let (map, extended, real) = sparse::old_header(block, &self.limits)?;
             entry.size = real;
@@ -308,20 +349,32 @@ impl Decoder {
             }
             return self.sparse_entry(Box::new(entry), map, stored, padding(stored));
         }
-        if entry.kind == Kind::File && records.is_sparse() {
-            if let Some(name) = records.name {
+        if let Some(sparse) = sparse {
+            if entry.kind != Kind::File {
+                return Err(Error::Sparse("on a member that is no file"));
+            }
+            // One that is needed only beyond 8 GiB of data, which readers take for the size of the file.
+            if pax.size.is_some() {
+                return Err(Error::Sparse("a size in a pax record beside the map"));
+            }
+            if let Some(name) = name {
+                if named {
+                    return Err(Error::Sparse("a name beside the member's"));
+                }
                 entry.path = name;
             }
-            entry.size = records.real_size.ok_or(Error::Sparse("no real size"))?;
-            if records.major == Some(1) {
-                let entry = Box::new(entry);
-                self.state = State::FrontSparse { entry, front: Front::default(), stored };
-                return Ok(Step::More);
+            match sparse {
+                SparseFormat::Front(size) => {
+                    entry.size = size;
+                    self.state = State::FrontSparse { entry: Box::new(entry), front: Front::default(), stored };
+                    return Ok(Step::More);
+                }
+                SparseFormat::Listed(map, size) => {
+                    entry.size = size;
+                    return self.sparse_entry(Box::new(entry), map, stored, padding(stored));
+                }
             }
-            let map = records.map.ok_or(Error::Sparse("no map"))?;
-            return self.sparse_entry(Box::new(entry), map, stored, padding(stored));
         }
-        // Types without data: a size in their header says nothing about the stream (as GNU tar and Go read it).
         let stored = if entry.kind == Kind::File { stored } else { 0 };
         entry.size = stored;
         self.begin(Box::new(entry), vec![(0, stored)], stored, padding(stored))
@@ -342,6 +395,9 @@ impl Decoder {
             return Err(Error::Limit { what: "bytes in all members", limit: self.limits.total_bytes });
         }
         entry.validate(&self.limits)?;
+        if entry.kind != Kind::Directory && entry.path.ends_with(b"/") {
+            return Err(Error::Header("a slash at the end of a name that is no directory's"));
+        }
         self.state = State::Data { regions, index: 0, done: 0, left, pad };
         Ok(Step::Entry(entry))
     }
@@ -363,21 +419,16 @@ impl Decoder {
                 }
             }
             _ => {
-                // Readers disagree on global records (GNU tar applies them, Go does not), so those that
-                // would change which file is written are refused and the others have no effect.
+                self.extension.bytes = 0;
+                self.after_global = true;
+                // GNU tar applies global records and Python too, Go does not: those that would change a member are
+                // refused, and the others have no effect.
                 for (key, _) in pax::parse(data, &self.limits)? {
-                    if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
-                        return Err(Error::Pax("a global record that renames or resizes members"));
+                    if pax::describes_members(key) {
+                        return Err(Error::Pax("a global record that changes members"));
                     }
                 }
-                // Not part of a member: the next one has its own allowance, the count of headers is that of entries.
-                self.extension.bytes = 0;
-                if let Some(pax) = &self.extension.pax {
-                    self.extension.bytes = 1 + pax.xattrs.len();
-                }
-                if self.extension.long_name.is_some() || self.extension.long_link.is_some() {
-                    self.extension.bytes += 1;
-                }
+                // The count of headers is that of entries.
                 self.count()?;
             }
         }
@@ -413,26 +464,22 @@ impl Decoder {
                 out.sparse.record(key, value, &self.limits)?;
                 continue;
             }
-            if value.is_empty() {
-                // An empty value takes an earlier record back.
-                match key {
-                    b"path" => out.path = None,
-                    b"linkpath" => out.link = None,
-                    b"size" => out.size = None,
-                    b"uid" => out.uid = None,
-                    b"gid" => out.gid = None,
-                    b"mtime" => out.mtime = None,
-                    _ => {}
-                }
-                continue;
-            }
             match key {
+                // POSIX has it take an earlier record back; readers take it for a value or refuse it.
+                b"path" | b"linkpath" if value.is_empty() => return Err(Error::Pax("an empty path or link target")),
+                b"hdrcharset" if !matches!(value, b"BINARY" | b"ISO-IR 10646 2000 UTF-8") => {
+                    return Err(Error::Pax("an unknown character set"));
+                }
                 b"path" => out.path = Some(value.to_vec()),
                 b"linkpath" => out.link = Some(value.to_vec()),
-                b"size" => out.size = Some(pax::decimal(value)?),
-                b"uid" => out.uid = Some(pax::decimal(value)?),
-                b"gid" => out.gid = Some(pax::decimal(value)?),
+                // Checked here too: a later record would hide one that others refuse.
+                b"size" => out.size = Some(pax::size(value)?),
+                b"uid" => out.uid = Some(id(pax::decimal(value)?)?),
+                b"gid" => out.gid = Some(id(pax::decimal(value)?)?),
                 b"mtime" => out.mtime = Some(pax::time(value)?),
+                b"atime" | b"ctime" => {
+                    pax::time(value)?;
+                }
                 _ => {}
             }
         }
@@ -446,33 +493,55 @@ impl Decoder {
 }
 
 impl SparseRecords {
-    fn is_sparse(&self) -> bool {
-        self.major.is_some() || self.map.is_some() || self.real_size.is_some()
+    /// The name of the file and the format, when the records are exactly those of one format: readers look for
+    /// different ones to tell the formats apart.
+    fn format(self) -> Result<(Option<Vec<u8>>, Option<SparseFormat>), Error> {
+        if self.offset.is_some() {
+            return Err(Error::Sparse("an offset without a length"));
+        }
+        let one = match (self.major, self.minor) {
+            (None, None) => false,
+            (Some(1), Some(0)) => true,
+            _ => return Err(Error::Sparse("an unknown version")),
+        };
+        let format = match (one, self.size, self.real_size, self.blocks, self.list, self.pairs) {
+            (false, None, None, None, None, None) if self.name.is_none() => None,
+            (true, None, Some(size), None, None, None) => Some(SparseFormat::Front(size)),
+            (false, Some(size), None, Some(blocks), Some(map), None)
+            | (false, Some(size), None, Some(blocks), None, Some(map)) => {
+                if map.count() != blocks {
+                    return Err(Error::Sparse("a count that is not that of the regions"));
+                }
+                Some(SparseFormat::Listed(map, size))
+            }
+            _ => return Err(Error::Sparse("records of no format, or of several")),
+        };
+        Ok((self.name, format))
     }
 
     fn record(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<(), Error> {
-        match key {
-            b"major" => self.major = Some(pax::decimal(value)?),
-            b"minor" => self.minor = Some(pax::decimal(value)?),
-            b"name" => self.name = Some(value.to_vec()),
-            b"size" | b"realsize" => self.real_size = Some(pax::decimal(value)?),
-            b"numblocks" => {
-                pax::decimal(value)?;
-            }
-            b"map" => self.map = Some(sparse::list(value, limits)?),
-            b"offset" => {
-                if self.offset.replace(pax::decimal(value)?).is_some() {
-                    return Err(Error::Sparse("an offset without a length"));
-                }
-            }
+        let number = || pax::decimal(value);
+        let twice = match key {
+            b"major" => self.major.replace(number()?).is_some(),
+            b"minor" => self.minor.replace(number()?).is_some(),
+            b"name" if value.is_empty() => return Err(Error::Sparse("an empty name")),
+            b"name" => self.name.replace(value.to_vec()).is_some(),
+            b"size" => self.size.replace(number()?).is_some(),
+            b"realsize" => self.real_size.replace(number()?).is_some(),
+            b"numblocks" => self.blocks.replace(number()?).is_some(),
+            // Some readers make room for the regions when they come upon their count.
+            b"map" | b"offset" if self.blocks.is_none() => return Err(Error::Sparse("regions before their count")),
+            b"map" => self.list.replace(sparse::list(value, limits)?).is_some(),
+            b"offset" => self.offset.replace(number()?).is_some(),
             b"numbytes" => {
                 let offset = self.offset.take().ok_or(Error::Sparse("a length without an offset"))?;
-                self.map.get_or_insert_default().push(offset, pax::decimal(value)?, limits)?;
+                self.pairs.get_or_insert_default().push(offset, number()?, limits)?;
+                false
             }
             _ => return Err(Error::Sparse("a record of an unknown format")),
-        }
-        if !matches!((self.major, self.minor), (None | Some(0), _) | (Some(1), None | Some(0))) {
-            return Err(Error::Sparse("an unknown version"));
+        };
+        if twice {
+            return Err(Error::Sparse("a record that comes twice"));
         }
         Ok(())
     }
@@ -484,7 +553,7 @@ fn base_path(block: &[u8; BLOCK], format: Format) -> Vec<u8> {
         return name.to_vec();
     }
     // star shares the magic and marks itself at the end; its prefix is shorter.
-    let range = if &block[508..512] == b"tar\0" { 345..476 } else { header::PREFIX };
+    let range = if header::is_star(block) { header::STAR_PREFIX } else { header::PREFIX };
     let prefix = header::text(&block[range]);
     if prefix.is_empty() {
         return name.to_vec();
@@ -492,15 +561,14 @@ fn base_path(block: &[u8; BLOCK], format: Format) -> Vec<u8> {
     [prefix, b"/", name].concat()
 }
 
-fn member_kind(byte: u8, path: &[u8], stored: u64) -> Result<Kind, Error> {
+/// The type of a member called `name` in its header and `path` in truth.
+fn member_kind(byte: u8, name: &[u8], path: &[u8]) -> Result<Kind, Error> {
+    let slash = |text: &[u8]| text.ends_with(b"/");
     Ok(match byte {
-        b'0' | b'\0' | b'7' if path.ends_with(b"/") => {
-            // Before POSIX a directory was a file whose name ends in a slash.
-            if stored != 0 {
-                return Err(Error::Header("data in a directory"));
-            }
-            Kind::Directory
-        }
+        // Before POSIX a directory was a file whose name ends in a slash.
+        b'\0' if slash(name) && slash(path) => Kind::Directory,
+        // Go by the one name or the other and it is a directory or a file.
+        b'\0' if slash(name) != slash(path) => return Err(Error::Header("a file and a directory at once")),
         b'0' | b'\0' | b'7' | b'S' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::Symlink,

@@ -17,6 +17,10 @@ pub(super) const MAGIC: std::ops::Range<usize> = 257..265;
 pub(super) const MAJOR: std::ops::Range<usize> = 329..337;
 pub(super) const MINOR: std::ops::Range<usize> = 337..345;
 pub(super) const PREFIX: std::ops::Range<usize> = 345..500;
+/// star: a shorter prefix, then two times, and a mark at the end.
+pub(super) const STAR_PREFIX: std::ops::Range<usize> = 345..476;
+const STAR_TIMES: [std::ops::Range<usize>; 2] = [476..488, 488..500];
+const STAR_MARK: std::ops::Range<usize> = 508..512;
 /// GNU: four sparse regions, the "is extended" flag and the real size share the place of the prefix.
 pub(super) const GNU_SPARSE: std::ops::Range<usize> = 386..482;
 pub(super) const GNU_EXTENDED: usize = 482;
@@ -49,10 +53,49 @@ pub(super) fn text(field: &[u8]) -> &[u8] {
     &field[..end]
 }
 
+/// Whether a header with ustar's magic is one of star's.
+pub(super) fn is_star(block: &[u8; BLOCK]) -> bool {
+    &block[STAR_MARK] == b"tar\0"
+}
+
+/// Checks the fields that readers look at whatever the type: one that cannot be read is skipped by some, ends the
+/// archive for others and fails for the rest.
+pub(super) fn check(block: &[u8; BLOCK], format: Format) -> Result<(), Error> {
+    for field in [MODE, SIZE, MTIME, MAJOR, MINOR] {
+        number(&block[field])?;
+    }
+    for field in [UID, GID] {
+        let value = unsigned(&block[field])?;
+        u32::try_from(value).map_err(|_| Error::Header("an owner id out of range"))?;
+    }
+    match format {
+        Format::Ustar if is_star(block) => {
+            // Without room for a NUL, readers that do not know star take what follows for more of the prefix.
+            if block[STAR_PREFIX.end - 1] != 0 {
+                return Err(Error::Header("a prefix that readers end at different places"));
+            }
+            for field in STAR_TIMES {
+                number(&block[field])?;
+            }
+        }
+        Format::Ustar => {}
+        // Times of GNU's incremental archives, or nothing; some readers take it for a prefix all the same.
+        Format::Gnu | Format::V7 if block[PREFIX.start] != 0 => {
+            return Err(Error::Header("something in the place of a prefix, in a format without one"));
+        }
+        Format::Gnu | Format::V7 => {}
+    }
+    Ok(())
+}
+
 /// A numeric field: octal digits padded with spaces and NULs, or GNU base-256.
 pub(super) fn number(field: &[u8]) -> Result<i64, Error> {
     let Some(first) = field.first() else { return Ok(0) };
     if first & 0x80 != 0 {
+        // Bits of the number in the first byte: not all readers look at them.
+        if !matches!(first, 0x80 | 0xff) {
+            return Err(Error::Header("number out of range"));
+        }
         // Two's complement, big endian, the top bit of the first byte being the marker.
         let negative = first & 0x40 != 0;
         let mut value: i64 = if negative { -1 } else { 0 };
@@ -66,7 +109,10 @@ pub(super) fn number(field: &[u8]) -> Result<i64, Error> {
         }
         return Ok(value);
     }
-    let trimmed = field.trim_ascii_start();
+    let Some(start) = field.iter().position(|byte| *byte != b' ') else {
+        return Err(Error::Header("a number that is blank"));
+    };
+    let trimmed = &field[start..];
     let end = trimmed.iter().position(|byte| *byte == 0 || *byte == b' ').unwrap_or(trimmed.len());
     let (digits, rest) = trimmed.split_at(end);
     if rest.iter().any(|byte| *byte != 0 && *byte != b' ') {

@@ -45,6 +45,24 @@ pub(super) fn parse<'a>(mut data: &'a [u8], limits: &Limits) -> Result<Records<'
     Ok(out)
 }
 
+/// Whether some reader would change a member for this record.
+pub(super) fn describes_members(key: &[u8]) -> bool {
+    const KEYS: [&[u8]; 11] = [
+        b"path",
+        b"linkpath",
+        b"size",
+        b"uid",
+        b"gid",
+        b"uname",
+        b"gname",
+        b"mtime",
+        b"atime",
+        b"ctime",
+        b"hdrcharset",
+    ];
+    KEYS.contains(&key) || key.starts_with(b"GNU.") || key.starts_with(b"SCHILY.")
+}
+
 /// Appends one record.
 pub(super) fn append(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     // The length counts its own digits.
@@ -72,7 +90,12 @@ pub(super) fn decimal(value: &[u8]) -> Result<u64, Error> {
         .ok_or(Error::Pax("a number out of range"))
 }
 
-/// A time in decimal seconds, `-12.5` being half a second after -13. Seconds out of range are clamped.
+/// A size in bytes, which fits a signed number.
+pub(super) fn size(value: &[u8]) -> Result<u64, Error> {
+    decimal(value).and_then(|size| i64::try_from(size).map(|_| size).map_err(|_| Error::Pax("a number out of range")))
+}
+
+/// A time in decimal seconds, `-12.5` being half a second after -13.
 pub(super) fn time(value: &[u8]) -> Result<Mtime, Error> {
     let (negative, digits) = match value.strip_prefix(b"-") {
         Some(rest) => (true, rest),
@@ -85,16 +108,21 @@ pub(super) fn time(value: &[u8]) -> Result<Mtime, Error> {
     if whole.is_empty() || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
         return Err(Error::Pax("a time that is no decimal number"));
     }
-    let secs = whole.iter().fold(0_i64, |sum, digit| sum.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+    // Counted below 0, where there is room for one more.
+    let secs = whole
+        .iter()
+        .try_fold(0_i64, |sum, digit| sum.checked_mul(10)?.checked_sub(i64::from(digit - b'0')))
+        .ok_or(Error::Pax("a time out of range"))?;
     let mut nanos = 0_u32;
     for index in 0..9 {
         nanos = nanos * 10 + fraction.get(index).map_or(0, |digit| u32::from(digit - b'0'));
     }
-    Ok(match (negative, nanos) {
-        (false, _) => Mtime { secs, nanos },
-        (true, 0) => Mtime { secs: -secs, nanos: 0 },
-        (true, _) => Mtime { secs: (-secs).saturating_sub(1), nanos: 1_000_000_000 - nanos },
-    })
+    let (secs, nanos) = match (negative, nanos) {
+        (false, _) => (secs.checked_neg(), nanos),
+        (true, 0) => (Some(secs), 0),
+        (true, _) => (secs.checked_sub(1), 1_000_000_000 - nanos),
+    };
+    Ok(Mtime { secs: secs.ok_or(Error::Pax("a time out of range"))?, nanos })
 }
 
 #[cfg(test)]
@@ -145,8 +173,21 @@ mod tests {
         assert_eq!(time(b"-1.5").unwrap(), Mtime { secs: -2, nanos: 500_000_000 });
         assert_eq!(time(b"-3").unwrap(), Mtime { secs: -3, nanos: 0 });
         assert_eq!(time(b"1.1234567899").unwrap().nanos, 123_456_789);
-        assert_eq!(time(b"99999999999999999999999").unwrap().secs, i64::MAX);
-        for bad in [&b""[..], b"NaN", b"1e3", b"--1", b"+1", b".5", b"1.5.5", b"inf"] {
+        assert_eq!(time(b"9223372036854775807").unwrap().secs, i64::MAX);
+        assert_eq!(time(b"-9223372036854775808").unwrap().secs, i64::MIN);
+        for bad in [
+            &b"9223372036854775808"[..],
+            b"-9223372036854775808.1",
+            b"99999999999999999999999",
+            b"",
+            b"NaN",
+            b"1e3",
+            b"--1",
+            b"+1",
+            b".5",
+            b"1.5.5",
+            b"inf",
+        ] {
             assert!(time(bad).is_err(), "{bad:?}");
         }
         assert_eq!(Mtime { secs: i64::MIN, nanos: 5 }.clamped(), Mtime::default());

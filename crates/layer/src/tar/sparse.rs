@@ -30,6 +30,11 @@ impl Map {
         Ok(())
     }
 
+    /// Regions, those without data included.
+    pub(super) fn count(&self) -> u64 {
+        self.regions.len() as u64
+    }
+
     /// The regions with data, once they agree with `real` (size of the file) and `stored` (bytes in the archive).
     pub(super) fn finish(self, real: u64, stored: u64) -> Result<Vec<(u64, u64)>, Error> {
         if let Some((offset, length)) = self.regions.last()
@@ -48,25 +53,29 @@ impl Map {
 /// The regions of an old GNU header: (map so far, whether extension blocks follow, real size).
 pub(super) fn old_header(block: &[u8; BLOCK], limits: &Limits) -> Result<(Map, bool, u64), Error> {
     let mut map = Map::default();
-    old_regions(&block[GNU_SPARSE], &mut map, limits)?;
-    Ok((map, block[GNU_EXTENDED] != 0, unsigned(&block[GNU_REAL_SIZE])?))
+    let extended = old_regions(&block[GNU_SPARSE], block[GNU_EXTENDED], &mut map, limits)?;
+    Ok((map, extended, unsigned(&block[GNU_REAL_SIZE])?))
 }
 
 /// One extension block of the old GNU format; the answer says whether another follows.
 pub(super) fn old_extension(block: &[u8; BLOCK], map: &mut Map, limits: &Limits) -> Result<bool, Error> {
-    old_regions(&block[..504], map, limits)?;
-    Ok(block[504] != 0)
+    old_regions(&block[..504], block[504], map, limits)
 }
 
-fn old_regions(slots: &[u8], map: &mut Map, limits: &Limits) -> Result<(), Error> {
-    for slot in slots.chunks_exact(24) {
-        // The list ends with an empty slot.
+/// Takes the regions of one block; the answer says whether another block follows, which `extended` claims.
+fn old_regions(slots: &[u8], extended: u8, map: &mut Map, limits: &Limits) -> Result<bool, Error> {
+    let mut slots = slots.chunks_exact(24);
+    while let Some(slot) = slots.next() {
+        // The list ends with an empty slot; what some readers would still find behind it is refused.
         if slot[0] == 0 || slot[12] == 0 {
-            break;
+            if extended != 0 || slot.iter().chain(slots.flatten()).any(|byte| *byte != 0) {
+                return Err(Error::Sparse("a region behind the end of the list"));
+            }
+            return Ok(false);
         }
         map.push(unsigned(&slot[..12])?, unsigned(&slot[12..])?, limits)?;
     }
-    Ok(())
+    Ok(extended != 0)
 }
 
 /// Parser of the decimal map that pax format 1.0 stores at the front of the data, padded to a block.
@@ -127,9 +136,6 @@ impl Front {
 /// The map of pax format 0.1: `offset,length,offset,length…`.
 pub(super) fn list(value: &[u8], limits: &Limits) -> Result<Map, Error> {
     let mut map = Map::default();
-    if value.is_empty() {
-        return Ok(map);
-    }
     let mut numbers = value.split(|byte| *byte == b',').map(super::pax::decimal);
     while let Some(offset) = numbers.next() {
         let length = numbers.next().ok_or(Error::Sparse("an odd count of numbers"))?;

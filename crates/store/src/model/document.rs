@@ -168,34 +168,4 @@ mod tests {
         assert!(matches!(parse(&index, ""), Ok(Document::Index(_))));
         assert!(parse(&index, media_type::OCI_MANIFEST).is_err(), "declared type differs");
     }
-
-    #[test]
-    fn ambiguity_is_refused() {
-        let big = format!(r#"{{"schemaVersion":2,"manifests":[],"x":"{}"}}"#, "y".repeat(5 << 20));
-        let deep =
-            format!(r#"{{"schemaVersion":2,"manifests":[],"x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-        let rows = [
-            format!(r#"{{"schemaVersion":2,"config":{DESCRIPTOR},"layers":[],"manifests":[]}}"#),
-            r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#.to_owned(),
-            r#"{"schemaVersion":2,"manifests":[],"Manifests":[]}"#.to_owned(),
-            r#"{"schemaVersion":2,"manifests":[],"annotations":{"a":"1","a":"2"}}"#.to_owned(),
-            r#"{"schemaVersion":2,"manifests":[]} x"#.to_owned(),
-            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, DESCRIPTOR.replace("\"size\"", "\"Digest\":\"x\",\"size\"")),
-            format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, DESCRIPTOR.replace("\"size\"", "\"SIZE\":3,\"size\"")),
-            "\u{feff}{\"schemaVersion\":2,\"manifests\":[]}".to_owned(),
-            r#"{"schemaVersion":1,"fsLayers":[]}"#.to_owned(),
-            r#"{"schemaVersion":2}"#.to_owned(),
-            r#"{"schemaVersion":2,"manifests":[{"mediaType":"a","size":-1,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}]}"#.to_owned(),
-            r#"{"schemaVersion":2,"manifests":[{"mediaType":"a","size":1,"digest":"sha256:../../x"}]}"#.to_owned(),
-            r#"{"schemaVersion":2,"manifests":[{"mediaType":"a","size":1e400,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}]}"#.to_owned(),
-            big,
-            deep,
-        ];
-        for row in rows {
-            let shown = row.get(..200).unwrap_or(&row);
-            assert!(parse(&row, "").is_err(), "{shown}");
-        }
-        let layers = vec![DESCRIPTOR; MAX_LAYERS + 1].join(",");
-        assert!(parse(&format!(r#"{{"schemaVersion":2,"config":{DESCRIPTOR},"layers":[{layers}]}}"#), "").is_err());
-    }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,10 +33,25 @@ pub fn scratch() -> Scratch {
     Scratch { dir, store }
 }
 
+/// A store that keeps new layers in this format.
+pub fn scratch_with(format: Format) -> Scratch {
+    let dir = tempfile::Builder::new().prefix("dhow-store-").tempdir().unwrap();
+    let store = Store::open_with(dir.path().join("data"), format).unwrap();
+    Scratch { dir, store }
+}
+
+/// Both formats; unpacked directories alone when they were asked for, as another run has the rest.
+pub fn formats() -> Vec<Format> {
+    if directories() { vec![Format::Directories] } else { vec![Format::Automatic, Format::Directories] }
+}
+
+fn directories() -> bool {
+    std::env::var("DHOW_TEST_LAYERS").is_ok_and(|value| value == "directories")
+}
+
 /// Opens a store; `DHOW_TEST_LAYERS=directories` has layers unpacked where they would be indexed.
 pub fn open(path: impl AsRef<Path>) -> Result<Arc<Store>, store::Error> {
-    let directories = std::env::var("DHOW_TEST_LAYERS").is_ok_and(|value| value == "directories");
-    Store::open_with(path, if directories { Format::Directories } else { Format::Automatic })
+    Store::open_with(path, if directories() { Format::Directories } else { Format::Automatic })
 }
 
 /// Where a layer's files can be looked at.
@@ -48,6 +64,48 @@ pub fn lower_path(lower: &Lower) -> PathBuf {
     match lower {
         Lower::Dir(path) => path.clone(),
         Lower::Mount(mount) => PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())),
+    }
+}
+
+/// Everything in a directory with its content and metadata, to be compared later.
+pub fn picture(dir: &Path) -> Vec<(PathBuf, u32, u64, i64, Vec<u8>)> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let meta = entry.metadata().unwrap();
+        let data = if meta.is_file() { std::fs::read(entry.path()).unwrap() } else { Vec::new() };
+        out.push((entry.path(), meta.mode(), meta.nlink(), meta.mtime(), data));
+        if meta.is_dir() {
+            out.extend(picture(&entry.path()));
+        }
+    }
+    out.sort();
+    out
+}
+
+/// A directory outside of every tree that must not change: what attacks are aimed at.
+pub struct Canary {
+    dir: TempDir,
+    before: Vec<(PathBuf, u32, u64, i64, Vec<u8>)>,
+}
+
+impl Canary {
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("dhow-canary-").tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "untouched").unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        std::fs::write(dir.path().join("sub/secret"), "secret").unwrap();
+        let before = picture(dir.path());
+        Self { dir, before }
+    }
+
+    pub fn path(&self) -> &str {
+        self.dir.path().to_str().unwrap()
+    }
+
+    pub fn check(&self, what: &str) {
+        assert_eq!(picture(self.dir.path()), self.before, "{what}: something outside has changed");
+        let owner = |name: &str| std::fs::metadata(self.dir.path().join(name)).unwrap().uid();
+        assert_eq!([owner(""), owner("file"), owner("sub"), owner("sub/secret")], [0; 4], "{what}");
     }
 }
 

@@ -1,6 +1,14 @@
-//! Our reader against an independent one on valid and mutated archives, and our writer against both.
+//! Our reader against independent ones on valid and mutated archives, and our writer against them.
 //!
-//! The law: an archive we accept is read by the other reader as the same members, or refused by it.
+//! The law: an archive we accept is read by the others as the same members. Of the tar crate alone it is also enough
+//! that it refuses.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod corpus;
+mod mutate;
+mod peers;
+mod three;
 
 use std::io::Read;
 

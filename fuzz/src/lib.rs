@@ -1,0 +1,33 @@
+//! What is fuzzed: one function for each parser of what comes from outside. Each takes any bytes, must end, and panics
+//! when a promise of the parser is broken: a crash is a bug.
+//!
+//! The programs in `targets` hand these to libFuzzer (`cargo xtask fuzz TARGET`); the test in `tests` runs the seeds
+//! through them on stable.
+
+mod documents;
+mod indexes;
+mod names;
+mod streams;
+mod tars;
+
+pub use documents::{image_config, manifest};
+pub use indexes::erofs_index;
+pub use names::{reference, whiteout};
+pub use streams::{gzip, zstd};
+pub use tars::{pax, tar};
+
+/// A target by its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them; the directories of seeds have these names.
+pub const TARGETS: [Target; 9] = [
+    ("tar", tar),
+    ("pax", pax),
+    ("gzip", gzip),
+    ("zstd", zstd),
+    ("manifest", manifest),
+    ("image_config", image_config),
+    ("reference", reference),
+    ("whiteout", whiteout),
+    ("erofs_index", erofs_index),
+];
