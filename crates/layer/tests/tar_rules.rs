@@ -341,3 +341,49 @@ fn floods() {
     let expected = [(b"user.b".to_vec(), b"2".to_vec()), (b"user.a".to_vec(), b"3".to_vec())];
     assert_eq!(entries[0].0.xattrs, expected);
 }
+
+/// What GNU tar, Go and Python read in different ways; the differential test found each of these.
+#[test]
+fn readers_disagree() {
+    let file = member("f", b'0', b"");
+    let magic = |name: &str, kind: u8, magic: &[u8; 8], edit: fn(&mut [u8; BLOCK])| {
+        edited(name, kind, 0, |block| {
+            block[257..265].copy_from_slice(magic);
+            edit(block);
+        })
+    };
+    let prefix = |block: &mut [u8; BLOCK]| block[345..351].copy_from_slice(b"prefix");
+    refused("a prefix in GNU's format", &[magic("f", b'0', b"ustar  \0", prefix)]);
+    refused("a prefix without magic", &[magic("f", b'0', &[0; 8], prefix)]);
+    assert_eq!(names(&archive(&[magic("f", b'0', b"ustar\x0000", prefix)])), ["prefix/f"]);
+    let star = |block: &mut [u8; BLOCK]| {
+        block[345..476].fill(b'p');
+        block[508..512].copy_from_slice(b"tar\0");
+    };
+    refused("a prefix as long as star's", &[magic("f", b'0', b"ustar\x0000", star)]);
+    let records = [("mtime", "1")];
+    refused("a pax header for a member without magic", &[pax(&records), magic("f", b'0', &[0; 8], |_| {})]);
+    let global = member("g", b'g', &record("comment", "x"));
+    refused("a global header in between", &[pax(&records), global.clone(), file.clone()]);
+    assert_eq!(names(&archive(&[global, pax(&records), file.clone()])), ["f"]);
+    for key in ["uid", "gid", "uname", "mtime", "atime", "hdrcharset", "SCHILY.xattr.user.a", "GNU.dumpdir"] {
+        refused(key, &[member("g", b'g', &record(key, "1")), file.clone()]);
+    }
+    let fields: [(&str, usize, &[u8]); 8] = [
+        ("a device number of text", 329, b"text\0\0\0\0"),
+        ("a blank device number", 337, b"        "),
+        ("a blank owner", 108, b"        "),
+        ("base 256 beyond its marker", 108, b"\x81\0\0\0\0\0\0\x01"),
+        ("a tab before a number", 100, b"\t644\0\0\0\0"),
+        ("a time of text", 136, b"yesterday\0\0\0"),
+        ("a mode of text", 100, b"rw-r--r--"),
+        ("an owner that a record hides", 116, b"\x80\0\0\x01\0\0\0\0"),
+    ];
+    for (what, at, value) in fields {
+        let odd = edited("f", b'0', 0, |block| block[at..at + value.len()].copy_from_slice(value));
+        refused(what, &[pax(&[("gid", "1")]), odd]);
+    }
+    for (key, value) in [("linkpath", ""), ("uid", ""), ("atime", "x"), ("ctime", ""), ("hdrcharset", "KOI8-R")] {
+        refused(key, &[pax(&[(key, value)]), file.clone()]);
+    }
+}
