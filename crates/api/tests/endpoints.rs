@@ -75,9 +75,9 @@ impl Daemon {
     }
 }
 
-/// The operations of API 1.55 but `/debug` and OPTIONS.
+/// The operations of API 1.55 but `/debug` and OPTIONS. Names that a registry would be asked about are none.
 const OPERATIONS: &str = "GET /_ping|HEAD /_ping|GET /version|GET /info|GET /events?until=1|GET /system/df|POST /auth|\
-GET /distribution/n/json|GET /containers/json|POST /containers/create|GET /containers/n/json|POST /containers/n/start|\
+GET /distribution/N/json|GET /containers/json|POST /containers/create|GET /containers/n/json|POST /containers/n/start|\
 POST /containers/n/stop|POST /containers/n/restart|POST /containers/n/kill|POST /containers/n/pause|POST /containers/n/unpause|\
 POST /containers/n/wait|POST /containers/n/resize?h=1&w=1|POST /containers/n/rename?name=m|POST /containers/n/update|GET /containers/n/top|\
 GET /containers/n/changes|GET /containers/n/export|GET /containers/n/stats|GET /containers/n/logs?stdout=1|POST /containers/n/attach|\
