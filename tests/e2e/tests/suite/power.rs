@@ -76,6 +76,10 @@ fn work(client: &Client, registry: &str, told: &Mutex<Told>, stop: &AtomicBool, 
     let mut random = Random(seed);
     let pulled = format!("{registry}/pulled:1");
     while !stop.load(Ordering::Relaxed) {
+        // Images that lost their tag would fill the disk.
+        if random.below(8) == 0 {
+            client.run(&["image", "prune", "-f"]);
+        }
         let name = format!("n{}:1", random.below(4));
         let known = told.lock().unwrap().names.clone();
         let at = |name: &str| known.get(name).cloned().flatten();

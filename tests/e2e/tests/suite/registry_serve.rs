@@ -316,7 +316,7 @@ fn clients_get_tokens_for_what_the_access_file_allows() {
     let inspect = |name: &str| programs.try_run(&["skopeo", "inspect", "--no-creds", insecure, &target(name)]);
     inspect("public/app:1").expect_code(0);
     inspect("public/copy:1").expect_code(0);
-    inspect("private/app:1").expect_error(1, "unauthorized");
+    inspect("private/app:1").expect_error(1, "denied");
     // docker: without a login, with one, and pushing.
     let config = registry.dir.path().join("docker");
     let docker = Client { program: peers.docker.clone(), host: peers.dockerd.clone(), config };
