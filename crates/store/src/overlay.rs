@@ -113,7 +113,8 @@ impl Overlay {
         }
         match self.mount_new() {
             Err(Step("lowerdir+", Errno::INVAL) | Step(_, Errno::NOSYS)) => {}
-            Err(Step("create", Errno::INVAL)) if options_come_late() => {}
+            // A page holds all of them, and the one that no longer fits is refused, whichever it is.
+            Err(Step(_, Errno::INVAL)) if options_come_late() => {}
             other => return other.map_err(Error::from),
         }
         self.mount_old(scratch).map_err(Error::from)
