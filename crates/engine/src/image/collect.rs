@@ -44,7 +44,8 @@ impl Images {
         }
     }
 
-    fn referenced(&self, inner: &Inner) -> (HashSet<Digest>, HashSet<DiffId>) {
+    /// Everything that images, whoever holds one, and containers need.
+    pub(super) fn referenced(&self, inner: &Inner) -> (HashSet<Digest>, HashSet<DiffId>) {
         let (mut blobs, mut layers) = (HashSet::new(), HashSet::new());
         // Holders before containers: a creation lets go of its image only when its container is there.
         let held: Vec<_> = {

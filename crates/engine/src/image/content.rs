@@ -101,6 +101,22 @@ impl Image {
         self.choose(None).map(|(_, body)| body)
     }
 
+    /// The blob a layer came in.
+    pub(crate) fn blob_of(&self, diff_id: &DiffId) -> Option<Digest> {
+        let mut pairs =
+            self.bodies().flat_map(|(_, body)| body.config.rootfs.diff_ids.iter().zip(&body.manifest.layers));
+        pairs.find(|(layer, _)| *layer == diff_id).map(|(_, blob)| blob.digest)
+    }
+
+    /// Whether a blob is an index, manifest or configuration of the image, rather than a layer.
+    pub(crate) fn is_document(&self, digest: &Digest) -> bool {
+        self.id() == *digest
+            || self.variants.iter().any(|variant| {
+                let config = variant.body.as_ref().map(|body| body.manifest.config.digest);
+                variant.descriptor.digest == *digest || config == Some(*digest)
+            })
+    }
+
     /// Every digest of content the image holds, present or not.
     pub(crate) fn references(&self, blobs: &mut HashSet<Digest>, layers: &mut HashSet<DiffId>) {
         blobs.insert(self.target.digest);

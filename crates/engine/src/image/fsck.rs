@@ -6,15 +6,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use distribution::PullRequest;
 use docker_types::message::JsonMessage;
 use serde_json::json;
 use store::Verdict;
-use store::model::Descriptor;
 use types::{DiffId, Digest, Platform, Reference};
 
 use super::content::{Body, Image};
-use super::sink::Sink;
+use super::fetch::{Wanted, fetch};
 use super::telling::{Teller, telling};
 use super::{Images, parse_layers};
 use crate::AnyStream;
@@ -93,6 +91,28 @@ impl Images {
         }
         users.sort();
         users
+    }
+
+    /// Whether neither an image nor a container needs the blob.
+    fn is_free(&self, inner: &Inner, digest: &Digest) -> bool {
+        !self.referenced(inner).0.contains(digest)
+    }
+
+    /// Images with the part, the names to ask registries for them by, and the platform.
+    fn sources(&self, part: Part) -> Vec<(Arc<Image>, Reference, Platform)> {
+        let index = self.index();
+        let mut sources = Vec::new();
+        for image in index.images() {
+            for (variant, body) in image.bodies() {
+                let whole =
+                    matches!(part, Part::Blob(digest) if digest == image.id() || digest == variant.descriptor.digest);
+                if whole || part.is_of(body) {
+                    let names = index.names_of(&image.id()).references;
+                    sources.extend(names.into_iter().map(|name| (Arc::clone(&image), name, body.config.platform())));
+                }
+            }
+        }
+        sources
     }
 
     /// Layers that images or containers need and that are not here.
@@ -184,29 +204,50 @@ async fn fsck(inner: &Arc<Inner>, repair: bool, teller: Teller) -> Result<()> {
     Ok(())
 }
 
-/// Make one part what it was; says how.
+/// Make one part what it was; says how. What is damaged stays until there is something in its place.
 async fn mend(inner: &Arc<Inner>, part: Part) -> Result<&'static str> {
     let images = &inner.images;
-    if images.users(part).is_empty() && matches!(part, Part::Blob(_)) {
-        // Content of containers whose image is gone is pinned by nobody's name: it stays what it is.
-        let (store, changing) = (Arc::clone(&images.store), images.changing.lock().await);
-        if let Part::Blob(digest) = part {
+    match part {
+        Part::Layer(diff_id) if from_blob(inner, diff_id).await? => return Ok("made anew from its blob"),
+        Part::Blob(digest) if images.is_free(inner, &digest) => {
+            let (store, changing) = (Arc::clone(&images.store), images.changing.lock().await);
             inner.blocking("remove a damaged blob", move || Ok(store.discard_blob(&digest)?)).await?;
+            drop(changing);
+            return Ok("removed, as nothing needs it");
         }
-        drop(changing);
-        return Ok("removed, as nothing needs it");
+        _ => {}
     }
-    if let Part::Layer(diff_id) = part
-        && from_blob(inner, diff_id).await?
-    {
-        return Ok("made anew from its blob");
+    let mut last = fail!(NotFound, "no image with it is named after a registry: load or build it again");
+    for (image, name, platform) in images.sources(part) {
+        let ingest = Arc::new(images.store.ingest());
+        let (blob, layer) = match part {
+            Part::Blob(digest) => (Some(digest), None),
+            // A layer that has no sound blob is fetched with it.
+            Part::Layer(diff_id) => (image.blob_of(&diff_id), Some(diff_id)),
+        };
+        if let Some(digest) = blob.filter(|digest| image.is_document(digest)) {
+            // Of no use to anybody, and kept by the store as long as one of its name is there.
+            let store = Arc::clone(&images.store);
+            inner.blocking("remove a damaged document", move || Ok(store.discard_blob(&digest)?)).await?;
+        }
+        let wanted = Wanted {
+            reference: &name,
+            target: &image.target,
+            platform: Some(platform),
+            credentials: None,
+            blob,
+            layer,
+        };
+        match fetch(inner, &ingest, wanted).await {
+            Ok(read) => {
+                images.hold(&read);
+                images.index().refresh(&read);
+                return Ok("fetched again");
+            }
+            Err(error) => last = error.context(name.familiar()),
+        }
     }
-    if let Part::Blob(digest) = part {
-        let store = Arc::clone(&images.store);
-        inner.blocking("remove a damaged blob", move || Ok(store.discard_blob(&digest)?)).await?;
-    }
-    refetch(inner, part).await?;
-    Ok("fetched again")
+    Err(last)
 }
 
 /// Make a layer anew out of a blob that is sound; false when there is none.
@@ -240,62 +281,4 @@ async fn from_blob(inner: &Arc<Inner>, diff_id: DiffId) -> Result<bool> {
             Ok(false)
         })
         .await
-}
-
-/// Fetch what is missing of an image with the part.
-async fn refetch(inner: &Arc<Inner>, part: Part) -> Result<()> {
-    let images = &inner.images;
-    let mut sources: Vec<(Arc<Image>, Reference, Platform)> = Vec::new();
-    {
-        let index = images.index();
-        for image in index.images() {
-            for (_, body) in image.bodies().filter(|(_, body)| part.is_of(body)) {
-                for name in index.names_of(&image.id()).references {
-                    sources.push((Arc::clone(&image), name, body.config.platform()));
-                }
-            }
-        }
-    }
-    if let Part::Layer(diff_id) = part {
-        // A layer that has no sound blob is fetched with it.
-        let store = Arc::clone(&images.store);
-        let present = store.layers().has(&diff_id);
-        if present && !sources.is_empty() {
-            inner.blocking("remove a damaged layer", move || Ok(store.discard_layer(&diff_id)?)).await?;
-        }
-    }
-    let mut last = fail!(NotFound, "no image with it is named after a registry: load or build it again");
-    for (image, name, platform) in sources {
-        match fetch(inner, &image, &name, platform).await {
-            Ok(()) => return Ok(()),
-            Err(error) => last = error.context(name.familiar()),
-        }
-    }
-    Err(last)
-}
-
-/// Pull by digest, without giving the image a name.
-async fn fetch(inner: &Arc<Inner>, image: &Arc<Image>, name: &Reference, platform: Platform) -> Result<()> {
-    let images = &inner.images;
-    let ingest = Arc::new(images.store.ingest());
-    let sink = Arc::new(Sink::new(Arc::clone(&ingest), Arc::clone(&images.verified)));
-    let request = PullRequest {
-        reference: name.clone().with_digest(image.id()),
-        platform: Some(platform),
-        credentials: None,
-        current: Some(image.id()),
-    };
-    let pulled = images.client.pull(&request, Arc::clone(&sink), |_| ()).await?;
-    let target: Descriptor = image.target.clone();
-    let store = Arc::clone(&images.store);
-    let read = inner
-        .blocking("store an image", move || {
-            sink.check(&pulled.layers)?;
-            ingest.commit()?;
-            Ok(Arc::new(Image::read(&store, target)?))
-        })
-        .await?;
-    images.hold(&read);
-    images.index().refresh(&read);
-    Ok(())
 }

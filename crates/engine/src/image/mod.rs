@@ -10,6 +10,7 @@ mod collect;
 mod commit;
 mod compare;
 mod content;
+mod fetch;
 mod fsck;
 mod history;
 mod import;

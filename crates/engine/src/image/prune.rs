@@ -46,7 +46,12 @@ impl Images {
                 deleted.extend(self.delete(inner, image).await?);
             }
         }
-        let space_reclaimed = self.collect(inner, &changing).await?;
+        let mut space_reclaimed = self.collect(inner, &changing).await?;
+        if !dangling {
+            // What broken pulls left is nobody's either, and the next pull can do without.
+            let store = Arc::clone(&self.store);
+            space_reclaimed += inner.blocking("remove unfinished blobs", move || Ok(store.remove_partials()?)).await?;
+        }
         inner.events.publish("image", "prune", "", [("reclaimed".to_owned(), space_reclaimed.to_string())].into());
         Ok(ImagePruneReport { images_deleted: Some(deleted).filter(|list| !list.is_empty()), space_reclaimed })
     }

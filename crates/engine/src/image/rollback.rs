@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use distribution::PullRequest;
 use docker_types::auth::AuthConfig;
 use docker_types::image::ImageVersion;
 use docker_types::message::JsonMessage;
@@ -12,9 +11,9 @@ use types::Reference;
 
 use super::Images;
 use super::content::{Image, signed};
+use super::fetch::{Wanted, fetch};
 use super::index::no_such_image;
 use super::pull::credentials;
-use super::sink::Sink;
 use super::telling::{Teller, telling};
 use super::versions;
 use crate::AnyStream;
@@ -109,7 +108,15 @@ async fn rollback(
         Some(image) => image,
         None => {
             teller.say(JsonMessage::status(format!("Fetching {} of {}", target.digest, reference.familiar_name())));
-            fetch(inner, &ingest, reference, &target, auth).await?
+            let wanted = Wanted {
+                reference,
+                target: &target,
+                platform: None,
+                credentials: auth.map(credentials),
+                blob: None,
+                layer: None,
+            };
+            fetch(inner, &ingest, wanted).await?
         }
     };
     let changing = images.changing.lock().await;
@@ -128,31 +135,4 @@ async fn rollback(
     teller.say(JsonMessage::status(format!("{familiar}: {before} -> {}", image.id().short())));
     teller.say(JsonMessage::aux(json!({"Name": familiar, "From": from, "Id": id})));
     Ok(())
-}
-
-/// Fetch a version by its digest.
-async fn fetch(
-    inner: &Arc<Inner>,
-    ingest: &Arc<store::Ingest>,
-    reference: &Reference,
-    target: &Descriptor,
-    auth: Option<AuthConfig>,
-) -> Result<Arc<Image>> {
-    let images = &inner.images;
-    let sink = Arc::new(Sink::new(Arc::clone(ingest), Arc::clone(&images.verified)));
-    let request = PullRequest {
-        reference: reference.clone().with_digest(target.digest),
-        platform: None,
-        credentials: auth.map(credentials),
-        current: None,
-    };
-    let pulled = images.client.pull(&request, Arc::clone(&sink), |_| ()).await?;
-    let (store, taking, target) = (Arc::clone(&images.store), Arc::clone(ingest), target.clone());
-    inner
-        .blocking("store an image", move || {
-            sink.check(&pulled.layers)?;
-            taking.commit()?;
-            Ok(Arc::new(Image::read(&store, target)?))
-        })
-        .await
 }

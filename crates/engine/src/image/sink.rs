@@ -26,16 +26,25 @@ pub(super) struct Sink {
     pub verified: Arc<Verified>,
     /// Stored blobs that are to be unpacked, and with the second try fetched.
     reused: Mutex<HashSet<Digest>>,
+    /// Blobs and layers that are here and not what they should be.
+    distrusted: HashSet<Digest>,
 }
 
 impl Sink {
     pub(super) fn new(ingest: Arc<Ingest>, verified: Arc<Verified>) -> Self {
-        Self { ingest, verified, reused: Mutex::default() }
+        Self { ingest, verified, reused: Mutex::default(), distrusted: HashSet::new() }
+    }
+
+    /// Takes a blob or layer for absent, whatever the store has.
+    pub(super) fn distrust(mut self, digest: Digest) -> Self {
+        self.distrusted.insert(digest);
+        self
     }
 
     /// Whether the blob is stored and was not tried before in this pull.
     fn reuse(&self, descriptor: &Descriptor) -> bool {
         let same = self.ingest.has_blob(&descriptor.digest)
+            && !self.distrusted.contains(&descriptor.digest)
             && self.ingest.blob_size(&descriptor.digest).is_ok_and(|size| size == descriptor.size);
         same && self.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest)
     }
@@ -64,7 +73,9 @@ impl ContentSink for Sink {
     fn has_layer(&self, descriptor: &Descriptor, diff_id: &DiffId) -> bool {
         // Both are pinned by asking, present or not.
         let (blob, layer) = (self.ingest.has_blob(&descriptor.digest), self.ingest.has_layer(diff_id));
+        let trusted = [&descriptor.digest, &diff_id.0].iter().all(|digest| !self.distrusted.contains(digest));
         blob && layer
+            && trusted
             && self.ingest.blob_size(&descriptor.digest).is_ok_and(|size| size == descriptor.size)
             && self.verified.check(&self.ingest, &descriptor.digest, diff_id).is_ok()
     }

@@ -332,12 +332,18 @@ fn damage_is_found_and_repaired_by_fetching_only_it() {
     let size = fs::metadata(&blob).unwrap().len();
     let sent = proxy.sent() - before;
     assert!(sent >= size && sent < size + 100_000, "{sent} bytes for a blob of {size}");
+    // The manifest itself, which the image is called after.
+    let id = daemon.docker().json(&["image", "inspect", &name])[0]["Id"].as_str().unwrap().to_owned();
+    flip(&daemon.data_root().join("content/blobs/sha256").join(&id["sha256:".len()..]));
+    let repaired = daemon.dhow().run(&["system", "fsck", "--repair"]);
+    assert!(repaired.contains("fetched again") && repaired.contains(" 1 damaged, 1 repaired"), "{repaired}");
     // Both, while the registry is away: named, and left to the user.
     flip(&blob);
     flip(&largest("layers", "layer.tar"));
     drop(registry);
     let found = daemon.dhow().try_run(&["system", "fsck", "--repair"]);
     found.expect_code(1);
-    assert!(found.stdout.contains("Not repaired: "), "{found:?}");
+    assert_eq!(found.stdout.matches("Not repaired: ").count(), 2, "{found:?}");
+    assert!(blob.exists() && layer.exists(), "what is damaged stays until there is something in its place");
     assert_eq!(daemon.docker().run(&["run", "--rm", "busybox", "echo", "alive"]), "alive");
 }
