@@ -79,7 +79,7 @@ impl<'a> Download<'a> {
             let before = self.received;
             let error = match self.attempt(tell).await {
                 Ok(()) => break,
-                Err(Failure::Registry(error)) if error.is_transient() => error,
+                Err(Failure::Registry(error)) if error.is_interruption() => error,
                 Err(other) => return Err(other),
             };
             breaks += 1;

@@ -256,6 +256,11 @@ impl Error {
         }
     }
 
+    /// As [`Error::is_transient`], of a registry that was reached a moment ago: it may be starting again.
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.is_transient() || matches!(self, Error::Connect { .. })
+    }
+
     /// How long the registry asked to wait.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -47,9 +47,7 @@ impl<S: ContentSource> Upload<'_, S> {
         if self.exists().await? {
             return Ok(PushStatus::Exists);
         }
-        let mut attempt = 1;
-        let mut breaks = 0;
-        // A session that an earlier push left behind.
+        // A session that an earlier push left behind is better than a mount that may not come about.
         let mut session = self.known().await?;
         for origin in &self.origins {
             if session.is_some() {
@@ -62,19 +60,23 @@ impl<S: ContentSource> Upload<'_, S> {
                 Err(error) => tracing::debug!(%error, origin, "the registry does not mount"),
             }
         }
+        let mut attempt = 1;
+        let mut breaks = 0;
+        // Once: content that is wrong here is wrong each time.
+        let mut lost = false;
         let moved = Arc::new(AtomicU64::new(0));
         loop {
             let before = moved.load(Ordering::Relaxed);
-            let resumed = session.is_some();
             let error = match self.attempt(session.take(), &moved).await {
                 Ok(()) => {
                     self.sessions.forget(&self.repository.origin, &self.repository.path, &self.descriptor.digest);
                     return Ok(PushStatus::Pushed);
                 }
-                Err(error) if error.is_transient() => error,
+                Err(error) if error.is_interruption() => error,
                 // The registry has lost the session, or what it had of the blob was something else.
-                Err(error @ Error::Status { status: 400 | 404 | 416, .. }) if resumed => {
+                Err(error @ Error::Status { status: 400 | 404 | 416, .. }) if !lost => {
                     self.sessions.forget(&self.repository.origin, &self.repository.path, &self.descriptor.digest);
+                    lost = true;
                     error
                 }
                 Err(error) => return Err(error),
@@ -89,7 +91,6 @@ impl<S: ContentSource> Upload<'_, S> {
             let seconds = u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
             (self.tell)(PushStatus::Retrying { seconds });
             tokio::time::sleep(wait).await;
-            session = self.known().await?;
         }
     }
 
@@ -112,7 +113,7 @@ impl<S: ContentSource> Upload<'_, S> {
                 let session = self.session(&answer)?;
                 Ok(offset.map(|offset| Session { offset, ..session }))
             }
-            Err(error) if error.is_transient() => Err(error),
+            Err(error) if error.is_interruption() => Err(error),
             Err(error) => {
                 tracing::debug!(%error, "the upload's session has gone");
                 self.sessions.forget(origin, path, &self.descriptor.digest);
@@ -144,7 +145,12 @@ impl<S: ContentSource> Upload<'_, S> {
         Ok(Some(session))
     }
 
+    /// One try: with `session`, or else the one the last try left, or else a new one.
     async fn attempt(&self, session: Option<Session>, moved: &Arc<AtomicU64>) -> Result<(), Error> {
+        let session = match session {
+            Some(session) => Some(session),
+            None => self.known().await?,
+        };
         let session = match session {
             Some(session) => session,
             None => match self.begin(None).await? {

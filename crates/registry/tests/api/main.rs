@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests talk to whoever runs them")]
 
 mod access;
+mod client;
 mod collection;
 mod crash;
 mod deletion;

@@ -191,7 +191,8 @@ impl Ingest {
         let found = unpacked.uncompressed.unwrap_or(DiffId(blob.digest));
         check_diff_id(found, diff_id)?;
         blob.keep();
-        let (pending, size) = unpacked.complete(self.store.layers(), self.limits, found, blob.place())?;
+        let (dir, name) = blob.place();
+        let (pending, size) = unpacked.complete(self.store.layers(), self.limits, found, (&dir, &name))?;
         let info = LayerInfo { diff_id: found, size, blob: blob.digest, blob_size: blob.size, codec };
         // Formats a manifest has no name for are kept uncompressed.
         if matches!(codec, Codec::Bzip2 | Codec::Xz) {
@@ -221,14 +222,12 @@ impl Ingest {
         let found = unpacked.uncompressed.unwrap_or(DiffId(*digest));
         check_diff_id(found, diff_id)?;
         let (layers, limits) = (self.store.layers(), self.limits);
-        let (pending, size) = {
-            let pending = self.lock();
-            match pending.blobs.get(digest) {
-                Some(blob) => unpacked.complete(layers, limits, found, blob.place())?,
-                None => {
-                    drop(pending);
-                    unpacked.complete(layers, limits, found, (&self.store.blobs().dir, &super::blobs::name(digest)))?
-                }
+        let on_its_way = self.lock().blobs.get(digest).map(PendingBlob::place);
+        let (pending, size) = match on_its_way {
+            Some((dir, name)) => unpacked.complete(layers, limits, found, (&dir, &name))?,
+            None => {
+                let place = (&self.store.blobs().dir, super::blobs::name(digest));
+                unpacked.complete(layers, limits, found, (place.0, &place.1))?
             }
         };
         self.add_layer(pending);

@@ -159,8 +159,8 @@ impl PendingBlob {
     }
 
     /// Where its bytes are.
-    pub(super) fn place(&self) -> (&Dir, &OsStr) {
-        (&self.temporary.dir, &self.temporary.name)
+    pub(super) fn place(&self) -> (Arc<Dir>, OsString) {
+        (Arc::clone(&self.temporary.dir), self.temporary.name.clone())
     }
 
     /// The blob is the one that was asked for: if the image it belongs to does not come about, it is left

@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use e2e::daemon::Options;
-use e2e::{Client, Daemon};
+use e2e::{Client, Daemon, Environment};
 
 use crate::registry::Registry;
+use crate::registry_serve::serve;
 
 /// A file system in a file, mounted for as long as it lives.
 struct Disk {
@@ -50,11 +51,33 @@ impl Drop for Disk {
 }
 
 /// What clients were told, and the name that was being changed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Told {
     names: BTreeMap<String, Option<String>>,
+    /// Tags of a repository of the registry on the same disk.
+    pushed: BTreeMap<String, String>,
     changing: Option<String>,
     done: u64,
+}
+
+/// Our registry, over a directory of the disk.
+struct OnDisk {
+    child: Child,
+    address: String,
+}
+
+impl OnDisk {
+    fn over(environment: &Environment, disk: &Disk) -> Self {
+        let (child, address) = serve(environment, "dhowd", &disk.mount.join("registry"), &[]);
+        Self { child, address }
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A generator of numbers; the seed is printed, so that a failure can be repeated.
@@ -72,7 +95,7 @@ fn id(client: &Client, name: &str) -> String {
 }
 
 /// Changes images until told to stop, and writes down what is acknowledged.
-fn work(client: &Client, registry: &str, told: &Mutex<Told>, stop: &AtomicBool, seed: u64) {
+fn work(client: &Client, registry: &str, own: &str, told: &Mutex<Told>, stop: &AtomicBool, seed: u64) {
     let mut random = Random(seed);
     let pulled = format!("{registry}/pulled:1");
     while !stop.load(Ordering::Relaxed) {
@@ -90,7 +113,19 @@ fn work(client: &Client, registry: &str, told: &Mutex<Told>, stop: &AtomicBool, 
             told.changing = None;
             told.done += 1;
         };
-        match random.below(4) {
+        match random.below(5) {
+            4 if at(&name).is_some() => {
+                let target = format!("{own}/pushed:{}", random.below(3));
+                begin(&target);
+                client.run(&["tag", &name, &target]);
+                client.run(&["push", "-q", &target]);
+                client.run(&["rmi", &target]);
+                let mut told = told.lock().unwrap();
+                let tag = target.rsplit(':').next().unwrap_or_default().to_owned();
+                told.pushed.extend(known.get(&name).cloned().flatten().map(|id| (tag, id)));
+                told.changing = None;
+                told.done += 1;
+            }
             0 => {
                 begin(&pulled);
                 client.run(&["pull", "-q", &pulled]);
@@ -155,8 +190,18 @@ fn check(disk: &Disk, told: &Told, cut: usize) {
     let checked = client.try_run(&["system", "fsck"]);
     assert_eq!(checked.code, 0, "cut {cut}: {checked:?}");
     let mut empty = Vec::new();
-    ["content/blobs", "layers"].iter().for_each(|dir| empty_files(&disk.mount.join(dir), &mut empty));
+    ["content/blobs", "layers", "registry/blobs"].iter().for_each(|dir| empty_files(&disk.mount.join(dir), &mut empty));
     assert!(empty.is_empty(), "cut {cut}: {empty:?}");
+    let registry = OnDisk::over(daemon.environment, disk);
+    for (tag, id) in &told.pushed {
+        if told.changing.as_ref().is_some_and(|name| name.ends_with(&format!("/pushed:{tag}"))) {
+            continue;
+        }
+        // Every byte of it: the client checks what it pulls.
+        let name = format!("{}/pushed:{tag}", registry.address);
+        client.run(&["pull", "-q", &name]);
+        assert_eq!(self::id(&client, &name), *id, "cut {cut}: the push of {tag} was acknowledged");
+    }
     let some = told.names.iter().find(|(name, id)| id.is_some() && told.changing.as_ref() != Some(*name));
     if let Some((name, _)) = some {
         assert_eq!(client.run(&["run", "--rm", name, "echo", "runs"]), "runs", "cut {cut}: {name}");
@@ -192,14 +237,15 @@ fn nothing_acknowledged_is_lost_by_a_power_cut() {
     let told = Arc::new(Mutex::new(Told::default()));
     told.lock().unwrap().names.insert("busybox:latest".to_owned(), Some(id(&daemon.dhow(), "busybox")));
     let stop = Arc::new(AtomicBool::new(false));
+    let own = OnDisk::over(daemon.environment, &disk);
     let signal = |name: &str| {
-        let pid = daemon.pid().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        let pids = [daemon.pid().to_string(), own.child.id().to_string()];
+        assert!(Command::new("kill").arg(name).args(pids).status().unwrap().success());
     };
     std::thread::scope(|scope| {
-        let (client, address) = (daemon.dhow(), registry.address.clone());
+        let (client, address, own) = (daemon.dhow(), registry.address.clone(), own.address.clone());
         let (writing, stopping) = (Arc::clone(&told), Arc::clone(&stop));
-        let worker = scope.spawn(move || work(&client, &address, &writing, &stopping, seed));
+        let worker = scope.spawn(move || work(&client, &address, &own, &writing, &stopping, seed));
         // The worker must end with this thread, whatever happens here.
         struct Stop<'a>(&'a AtomicBool);
         impl Drop for Stop<'_> {
@@ -212,10 +258,7 @@ fn nothing_acknowledged_is_lost_by_a_power_cut() {
         for cut in 0..cuts {
             std::thread::sleep(Duration::from_millis(20 + random.below(400)));
             signal("-STOP");
-            let state = {
-                let told = told.lock().unwrap();
-                Told { names: told.names.clone(), changing: told.changing.clone(), done: told.done }
-            };
+            let state = told.lock().unwrap().clone();
             // Writes that were on their way to the disk arrive.
             std::thread::sleep(Duration::from_millis(30));
             let copied = run("cp", &["--sparse=always", disk.image.to_str().unwrap(), copy.to_str().unwrap()]);

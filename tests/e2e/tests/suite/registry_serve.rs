@@ -29,14 +29,7 @@ impl Registry {
     }
 
     fn over(environment: &Environment, dir: tempfile::TempDir, flags: &[&str]) -> Self {
-        let mut command = Command::new(environment.programs.join("dhow"));
-        command.args(["registry", "serve", "--addr", "127.0.0.1:0", "--log-level", "warn", "--root"]);
-        command.arg(dir.path().join("registry")).args(flags).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("dhow runs");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit('/').next().unwrap().to_owned();
-        assert!(line.starts_with("listening on http"), "{line:?}");
+        let (child, address) = serve(environment, "dhow", &dir.path().join("registry"), flags);
         Self { child, address, dir }
     }
 
@@ -63,6 +56,19 @@ impl Registry {
         let header = text.lines().find_map(|line| line.strip_prefix("docker-content-digest: "));
         header.unwrap_or_else(|| panic!("no digest of {repository}:{tag}: {text}")).to_owned()
     }
+}
+
+/// Starts the server by one of our programs; gives its process and where it listens.
+pub fn serve(environment: &Environment, program: &str, root: &Path, flags: &[&str]) -> (Child, String) {
+    let mut command = Command::new(environment.programs.join(program));
+    command.args(["registry", "serve", "--addr", "127.0.0.1:0", "--log-level", "warn", "--root"]);
+    command.arg(root).args(flags).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the registry starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit('/').next().unwrap().to_owned();
+    assert!(line.starts_with("listening on http"), "{line:?}");
+    (child, address)
 }
 
 impl Drop for Registry {
@@ -378,4 +384,39 @@ fn client_and_server_have_the_same_flags() {
     let ours = flags(&environment.programs.join("dhow"));
     assert!(ours.len() >= 12, "{ours:?}");
     assert_eq!(ours, flags(&environment.programs.join("dhowd")));
+}
+
+#[test]
+fn archives_go_to_podman_and_back() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let Some(registry) = Registry::start(&[]) else { return };
+    let peers = daemon.environment.peers.as_ref().unwrap();
+    let programs = Programs::new(peers, &registry);
+    let (ours, theirs) = (registry.path("ours.tar"), registry.path("theirs.tar"));
+    for (client, name) in daemon.clients().into_iter().zip(["one", "two"]) {
+        client.run(&["run", "--name", name, "busybox", "sh", "-c", &format!("echo {name} >/mark")]);
+        client.run(&["commit", "-c", &format!("LABEL mark={name}"), name, &format!("app:{name}")]);
+        let image = format!("app:{name}");
+        let before = client.json(&["image", "inspect", &image])[0].clone();
+        client.run(&["save", "-o", &ours, &image]);
+        client.run(&["rmi", "-f", &image]);
+        programs.stored("podman", &["load", "-q", "-i", &ours]);
+        for format in ["docker-archive", "oci-archive"] {
+            let _ = fs::remove_file(&theirs);
+            programs.stored("podman", &["save", "-q", "--format", format, "-o", &theirs, &image]);
+            client.run(&["load", "-i", &theirs]);
+            // podman calls what it loaded without a registry `localhost/…`, except when it was an OCI archive.
+            let named = [format!("localhost/{image}"), image.clone(), format!("docker.io/library/{image}")];
+            let found = named.iter().find(|name| client.try_run(&["image", "inspect", name]).code == 0);
+            let found = found.unwrap_or_else(|| panic!("{}", client.run(&["images"])));
+            let after = client.json(&["image", "inspect", found])[0].clone();
+            // Layers are told by the digests of their uncompressed archives: every byte of them came back.
+            assert_eq!(after["RootFS"], before["RootFS"], "{format}");
+            assert_eq!(after["Config"]["Labels"], before["Config"]["Labels"], "{format}");
+            assert_eq!(client.run(&["run", "--rm", found, "cat", "/mark"]), name, "{format}");
+            client.run(&["rmi", "-f", found]);
+        }
+        client.run(&["rm", name]);
+    }
 }
