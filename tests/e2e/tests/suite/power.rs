@@ -68,7 +68,9 @@ struct OnDisk {
 
 impl OnDisk {
     fn over(environment: &Environment, disk: &Disk) -> Self {
-        let (child, address) = serve(environment, "dhowd", &disk.mount.join("registry"), &[]);
+        // Collections run meanwhile; the disk would be full without them.
+        let flags = ["--gc-interval", "5s", "--gc-grace", "20s"];
+        let (child, address) = serve(environment, "dhowd", &disk.mount.join("registry"), &flags);
         Self { child, address }
     }
 }
@@ -94,10 +96,17 @@ fn id(client: &Client, name: &str) -> String {
     client.json(&["image", "inspect", name])[0]["Id"].as_str().unwrap().to_owned()
 }
 
+/// Removes a manifest that no tag leads to any more, which a registry keeps unless told otherwise.
+fn unpush(own: &str, digest: &str) {
+    let url = format!("http://{own}/v2/pushed/manifests/{digest}");
+    run("curl", &["-sf", "-X", "DELETE", &url]).expect("an old manifest is removed");
+}
+
 /// Changes images until told to stop, and writes down what is acknowledged.
 fn work(client: &Client, registry: &str, own: &str, told: &Mutex<Told>, stop: &AtomicBool, seed: u64) {
     let mut random = Random(seed);
     let pulled = format!("{registry}/pulled:1");
+    let mut digests = BTreeMap::<String, String>::new();
     while !stop.load(Ordering::Relaxed) {
         // Images that lost their tag would fill the disk.
         if random.below(8) == 0 {
@@ -118,8 +127,13 @@ fn work(client: &Client, registry: &str, own: &str, told: &Mutex<Told>, stop: &A
                 let target = format!("{own}/pushed:{}", random.below(3));
                 begin(&target);
                 client.run(&["tag", &name, &target]);
-                client.run(&["push", "-q", &target]);
+                let pushed = client.run(&["push", &target]);
+                let digest = pushed.split_whitespace().find(|word| word.starts_with("sha256:")).expect(&pushed);
                 client.run(&["rmi", &target]);
+                let before = digests.insert(target.clone(), digest.to_owned());
+                if let Some(before) = before.filter(|before| digests.values().all(|digest| digest != before)) {
+                    unpush(own, &before);
+                }
                 let mut told = told.lock().unwrap();
                 let tag = target.rsplit(':').next().unwrap_or_default().to_owned();
                 told.pushed.extend(known.get(&name).cloned().flatten().map(|id| (tag, id)));
@@ -212,7 +226,7 @@ fn check(disk: &Disk, told: &Told, cut: usize) {
 fn nothing_acknowledged_is_lost_by_a_power_cut() {
     let dir = tempfile::Builder::new().prefix("dhow-power-").tempdir().unwrap();
     let (image, copy) = (dir.path().join("disk.img"), dir.path().join("cut.img"));
-    fs::File::create(&image).unwrap().set_len(512 << 20).unwrap();
+    fs::File::create(&image).unwrap().set_len(1 << 30).unwrap();
     run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]).expect("mkfs.ext4 runs");
     let Some(disk) = Disk::attach(&image, &dir.path().join("data")) else {
         eprintln!("skipped: no loop devices");
