@@ -3,6 +3,7 @@
 
 mod oci;
 mod pull;
+mod registry;
 mod run;
 mod sample;
 mod side;
@@ -20,11 +21,12 @@ pub fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("run") => run::run(count),
         Some("pull") => pull::run(count.min(5)),
+        Some("registry") => registry::run(value("--programs").map(Path::new), count.min(10)),
         Some("oci") => oci::run(count, value("--runtime").map(Path::new), args.iter().any(|arg| arg == "--record")),
         // The second half of `oci`, in a namespace.
         Some("oci-inside") => oci::inside(&args[1..]),
         _ => bail!(
-            "usage: cargo xtask bench run [-n ROUNDS]\n       cargo xtask bench pull [-n ROUNDS, at most 5]\n       cargo xtask bench oci [-n ROUNDS] [--runtime PROGRAM] [--record]"
+            "usage: cargo xtask bench run [-n ROUNDS]\n       cargo xtask bench pull [-n ROUNDS, at most 5]\n       cargo xtask bench registry [-n ROUNDS, at most 10] [--programs DIRECTORY]\n       cargo xtask bench oci [-n ROUNDS] [--runtime PROGRAM] [--record]"
         ),
     }
 }

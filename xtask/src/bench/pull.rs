@@ -27,13 +27,13 @@ RUN apt-get update && apt-get install -y --no-install-recommends nodejs npm ngin
 ";
 
 /// Debian's registry over a directory, on a port of its own.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Registry {
-    fn start(root: &Path) -> Result<Self> {
+    pub fn start(root: &Path) -> Result<Self> {
         fs::create_dir_all(root)?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let config = root.join("config.yml");
@@ -131,7 +131,7 @@ pub fn run(rounds: usize) -> Result<()> {
     }
     docker.run(&["rmi", "-f", &name])?;
     rows.push(row("push of the large image to an empty registry", 3.0, &peer, &ours));
-    side::table(&rows);
+    side::table("dockerd", &rows);
     Ok(())
 }
 

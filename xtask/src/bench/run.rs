@@ -91,7 +91,7 @@ pub fn run(rounds: usize) -> Result<()> {
     rows.push(row(&format!("{LOG_LINES} log lines of 100 bytes written ({few} rounds)"), 4.0, &peer_write, &our_write));
     rows.push(row(&format!("the same read back with `logs` ({few} rounds)"), 10.0, &peer_read, &our_read));
 
-    side::table(&rows);
+    side::table("dockerd", &rows);
     Ok(())
 }
 

@@ -107,9 +107,14 @@ impl Drop for Dhowd {
 }
 
 pub fn row(work: &str, goal: f64, peer: &Sample, ours: &Sample) -> Row {
+    row_beside("dockerd", work, goal, peer, ours)
+}
+
+/// A row that also says on the way what came out.
+pub fn row_beside(name: &str, work: &str, goal: f64, peer: &Sample, ours: &Sample) -> Row {
     let ratio = ratio(peer, ours);
     let verdict = if ratio >= goal { "met" } else { "not met" };
-    eprintln!("  {work}: dockerd {}, dhow {}, {ratio:.1}×", peer.shown(), ours.shown());
+    eprintln!("  {work}: {name} {}, dhow {}, {ratio:.1}×", peer.shown(), ours.shown());
     Row {
         work: work.to_owned(),
         goal: format!("{goal}×"),
@@ -120,9 +125,9 @@ pub fn row(work: &str, goal: f64, peer: &Sample, ours: &Sample) -> Row {
 }
 
 /// The table, as SPECIFICATION.md has it.
-pub fn table(rows: &[Row]) {
+pub fn table(name: &str, rows: &[Row]) {
     println!(
-        "\n| work | goal | dockerd, median (middle half) | dhow, median (middle half) | ratio |\n|---|---|---|---|---|"
+        "\n| work | goal | {name}, median (middle half) | dhow, median (middle half) | ratio |\n|---|---|---|---|---|"
     );
     for row in rows {
         println!("| {} | {} | {} | {} | {} |", row.work, row.goal, row.peer, row.ours, row.ratio);
