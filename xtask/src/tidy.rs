@@ -15,6 +15,7 @@ use crate::shell;
 const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("docker-types", &["types"]),
+    ("deflate", &[]),
     ("layer", &[]),
     ("erofs", &["layer", "types"]),
     ("launch", &[]),
@@ -65,10 +66,10 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// container; the pure crates promise that they do no I/O.
 const FORBIDDEN: &[(&[&str], &[&str])] = &[
     (
-        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch", "erofs"],
+        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch", "erofs", "deflate"],
         &["tokio", "anyhow", "serde_json", "clap", "regex"],
     ),
-    (&["types", "docker-types", "layer", "launch", "erofs"], &["rustix", "tokio"]),
+    (&["types", "docker-types", "layer", "launch", "erofs", "deflate"], &["rustix", "tokio"]),
     (&["engine"], &["axum", "api"]),
 ];
 
