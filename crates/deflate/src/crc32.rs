@@ -7,7 +7,7 @@ const TABLES: [[u32; 256]; 8] = {
         let mut value = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            value = value >> 1 ^ (value & 1) * 0xedb8_8320;
+            value = (value >> 1) ^ ((value & 1) * 0xedb8_8320);
             bit += 1;
         }
         tables[0][byte] = value;
@@ -18,7 +18,7 @@ const TABLES: [[u32; 256]; 8] = {
         let mut byte = 0;
         while byte < 256 {
             let value = tables[table - 1][byte];
-            tables[table][byte] = value >> 8 ^ tables[0][(value & 255) as usize];
+            tables[table][byte] = (value >> 8) ^ tables[0][(value & 255) as usize];
             byte += 1;
         }
         table += 1;
@@ -38,7 +38,7 @@ pub fn update(crc: u32, bytes: &[u8]) -> u32 {
         }
     }
     for byte in rest {
-        crc = crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)];
+        crc = (crc >> 8) ^ TABLES[0][usize::from(crc as u8 ^ byte)];
     }
     !crc
 }

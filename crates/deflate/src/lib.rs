@@ -47,9 +47,9 @@ pub struct Unsupported {
 pub struct Encoder(Kind);
 
 enum Kind {
-    Fast(fast::Fast),
-    Go127(chain::Go127),
-    Classic(chain::Classic),
+    Fast(Box<fast::Fast>),
+    Go127(Box<chain::Go127>),
+    Classic(Box<chain::Classic>),
 }
 
 impl Encoder {
@@ -60,14 +60,14 @@ impl Encoder {
     /// There is no encoder for the pair.
     pub fn new(dialect: Dialect, level: u8) -> Result<Self, Unsupported> {
         let go127 = |sums| match level {
-            ..7 => fast::Fast::go127(level, sums).map(Kind::Fast),
-            7.. => chain::Go127::new(level, sums).map(Kind::Go127),
+            ..7 => fast::Fast::go127(level, sums).map(Box::new).map(Kind::Fast),
+            7.. => chain::Go127::new(level, sums).map(Box::new).map(Kind::Go127),
         };
         let kind = match dialect {
             Dialect::Go127 => go127(Sums::Rounded),
             Dialect::Go127Arm64 => go127(Sums::Fused),
-            Dialect::GoClassic if level == 1 => Some(Kind::Fast(fast::Fast::classic())),
-            Dialect::GoClassic => chain::Classic::new(level).map(Kind::Classic),
+            Dialect::GoClassic if level == 1 => Some(Kind::Fast(Box::new(fast::Fast::classic()))),
+            Dialect::GoClassic => chain::Classic::new(level).map(Box::new).map(Kind::Classic),
         };
         kind.map(Self).ok_or(Unsupported { dialect, level })
     }

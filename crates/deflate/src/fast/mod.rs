@@ -131,8 +131,8 @@ pub trait Search {
 
 /// How blocks are written.
 enum Blocks {
-    Go127(Go127),
-    Classic(Classic),
+    Go127(Box<Go127>),
+    Classic(Box<Classic>),
 }
 
 impl Blocks {
@@ -184,7 +184,7 @@ pub struct Fast {
 impl Fast {
     /// Levels 1 to 6 of Go 1.27.
     pub fn go127(level: u8, sums: Sums) -> Option<Self> {
-        let blocks = Blocks::Go127(Go127::new(RESERVE, sums));
+        let blocks = Blocks::Go127(Box::new(Go127::new(RESERVE, sums)));
         Some(match level {
             1 => Self::new(level12::Level1::new(), blocks),
             2 => Self::new(level12::Level2::new(), blocks),
@@ -198,7 +198,7 @@ impl Fast {
 
     /// Level 1 before.
     pub fn classic() -> Self {
-        Self::new(classic1::Classic1::new(), Blocks::Classic(Classic::new()))
+        Self::new(classic1::Classic1::new(), Blocks::Classic(Box::new(Classic::new())))
     }
 
     fn new<S: Search + Send + 'static>(search: S, blocks: Blocks) -> Self {
