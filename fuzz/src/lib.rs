@@ -13,17 +13,18 @@ mod tars;
 pub use documents::{image_config, manifest};
 pub use indexes::erofs_index;
 pub use names::{reference, whiteout};
-pub use streams::{gzip, zstd};
+pub use streams::{gzip, gzip_header, zstd};
 pub use tars::{pax, tar};
 
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; the directories of seeds have these names.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("tar", tar),
     ("pax", pax),
     ("gzip", gzip),
+    ("gzip_header", gzip_header),
     ("zstd", zstd),
     ("manifest", manifest),
     ("image_config", image_config),

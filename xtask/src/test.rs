@@ -32,6 +32,7 @@ pub fn run(args: &[String]) -> Result<()> {
     ])?;
     let fixtures = fixtures::make()?;
     let go = fixtures::go()?;
+    let go_classic = fixtures::go_classic()?;
     if !quick {
         check::run()?;
     }
@@ -47,6 +48,7 @@ pub fn run(args: &[String]) -> Result<()> {
         .env("DHOW_TEST_PROGRAMS", programs)
         .env("DHOW_TEST_FIXTURES", fixtures)
         .env("DHOW_TEST_GO", go)
+        .env("DHOW_TEST_GO_CLASSIC", go_classic)
         .env("DHOW_TEST_DOCKERD", peers.socket)
         .env("DHOW_TEST_DOCKER", peers.docker)
         .env("DHOW_TEST_PEERS", peers.home)

@@ -1,5 +1,5 @@
 //! Standard input to standard output as Go would compress it, with the speed on standard error:
-//! `encode go127|go127-arm64|classic LEVEL <FILE >FILE.gz`.
+//! `encode go127|classic LEVEL <FILE >FILE.gz`.
 
 #![allow(clippy::print_stderr)]
 
@@ -14,11 +14,10 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dialect, level] = arguments.as_slice() else {
-        return Err("usage: encode go127|go127-arm64|classic LEVEL".into());
+        return Err("usage: encode go127|classic LEVEL".into());
     };
     let dialect = match dialect.as_str() {
         "go127" => Dialect::Go127,
-        "go127-arm64" => Dialect::Go127Arm64,
         "classic" => Dialect::GoClassic,
         other => return Err(format!("unknown dialect {other}").into()),
     };

@@ -96,7 +96,7 @@ impl Header {
 
 /// Which encoders of Go may have written a member with this header, likely ones first; none if Go did not write it.
 pub fn candidates(header: &Header) -> &'static [(Dialect, u8)] {
-    use Dialect::{Go127, Go127Arm64, GoClassic};
+    use Dialect::{Go127, GoClassic};
     if header.system() != UNKNOWN_SYSTEM {
         return &[];
     }
@@ -105,7 +105,6 @@ pub fn candidates(header: &Header) -> &'static [(Dialect, u8)] {
         0 => &[
             (Go127, 6),
             (GoClassic, 6),
-            (Go127Arm64, 6),
             (Go127, 5),
             (GoClassic, 5),
             (Go127, 3),
@@ -119,8 +118,8 @@ pub fn candidates(header: &Header) -> &'static [(Dialect, u8)] {
             (Go127, 2),
             (GoClassic, 2),
         ],
-        2 => &[(Go127, 9), (GoClassic, 9), (Go127Arm64, 9)],
-        4 => &[(Go127, 1), (GoClassic, 1), (Go127Arm64, 1)],
+        2 => &[(Go127, 9), (GoClassic, 9)],
+        4 => &[(Go127, 1), (GoClassic, 1)],
         _ => &[],
     }
 }
@@ -156,5 +155,70 @@ impl Encoder {
         self.deflate.finish(out);
         out.extend_from_slice(&self.crc.to_le_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+    /// A header with everything.
+    fn full() -> Vec<u8> {
+        let mut header = PLAIN.to_vec();
+        header[3] = FHCRC | FEXTRA | FNAME | FCOMMENT;
+        header.extend_from_slice(b"\x03\0abclayer.tar\0made by hand\0");
+        let crc = crc32::update(0, &header) as u16;
+        header.extend_from_slice(&crc.to_le_bytes());
+        header
+    }
+
+    #[test]
+    fn headers_are_kept_as_they_are() {
+        for header in [PLAIN.to_vec(), full()] {
+            let whole = [&header[..], b"what follows"].concat();
+            assert_eq!(Header::parse(&whole).unwrap().raw(), header);
+            for cut in 0..header.len() {
+                assert_eq!(Header::parse(&header[..cut]), Err(HeaderError::Short), "after {cut} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        let with = |at: usize, byte| {
+            let mut header = full();
+            header[at] = byte;
+            Header::parse(&header)
+        };
+        for at in 0..3 {
+            assert_eq!(with(at, 0x55), Err(HeaderError::NotGzip));
+        }
+        assert_eq!(with(3, 0xff), Err(HeaderError::Reserved));
+        assert_eq!(with(20, b'L'), Err(HeaderError::Checksum));
+        let mut endless = PLAIN.to_vec();
+        endless[3] = FNAME;
+        endless.resize(HEADER_MAX, b'x');
+        assert_eq!(Header::parse(&endless), Err(HeaderError::Long));
+        endless.resize(1 << 20, b'x');
+        assert_eq!(Header::parse(&endless), Err(HeaderError::Long));
+        assert_eq!(Header::parse(&[0x1f, 0x8b, 8, FEXTRA, 0, 0, 0, 0, 0, 255, 0xff, 0xff]), Err(HeaderError::Long));
+    }
+
+    #[test]
+    fn candidates_follow_what_the_header_says() {
+        let of = |flags, system| {
+            let mut header = PLAIN;
+            (header[8], header[9]) = (flags, system);
+            candidates(&Header::parse(&header).unwrap())
+        };
+        assert_eq!(of(0, 255)[..2], [(Dialect::Go127, 6), (Dialect::GoClassic, 6)]);
+        assert_eq!(of(2, 255), [(Dialect::Go127, 9), (Dialect::GoClassic, 9)]);
+        assert_eq!(of(4, 255), [(Dialect::Go127, 1), (Dialect::GoClassic, 1)]);
+        assert!(of(0, 3).is_empty() && of(1, 255).is_empty());
+        for flags in [0, 2, 4] {
+            assert!(of(flags, 255).iter().all(|&(dialect, level)| crate::Encoder::new(dialect, level).is_ok()));
+        }
     }
 }

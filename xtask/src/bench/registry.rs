@@ -149,7 +149,13 @@ pub fn run(programs: Option<&Path>, rounds: usize) -> Result<()> {
                 if round == 0 { work()? } else { sample.measure(work)? }
             }
         }
-        rows.push(side::row_beside("docker-registry", &format!("GET of {mebibytes} MiB blobs, {CLIENTS} clients"), 2.0, &peer, &own));
+        rows.push(side::row_beside(
+            "docker-registry",
+            &format!("GET of {mebibytes} MiB blobs, {CLIENTS} clients"),
+            2.0,
+            &peer,
+            &own,
+        ));
         let (mut peer, mut own) = (Sample::default(), Sample::default());
         for _ in 0..rounds {
             for (address, sample) in [(&theirs.address, &mut peer), (&ours.address, &mut own)] {
@@ -162,7 +168,13 @@ pub fn run(programs: Option<&Path>, rounds: usize) -> Result<()> {
                 sample.measure(|| put(address, blob, &named))?;
             }
         }
-        rows.push(side::row_beside("docker-registry", &format!("PUT of {mebibytes} MiB blobs, {CLIENTS} clients"), 2.0, &peer, &own));
+        rows.push(side::row_beside(
+            "docker-registry",
+            &format!("PUT of {mebibytes} MiB blobs, {CLIENTS} clients"),
+            2.0,
+            &peer,
+            &own,
+        ));
     }
     side::table("docker-registry", &rows);
     Ok(())
@@ -195,7 +207,14 @@ fn digests(marks: &[[u8; 16]], blob: &[u8]) -> Vec<([u8; 16], String)> {
 
 fn at_once(count: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count).map(|at| scope.spawn({ let work = &work; move || work(at) })).collect();
+        let threads: Vec<_> = (0..count)
+            .map(|at| {
+                scope.spawn({
+                    let work = &work;
+                    move || work(at)
+                })
+            })
+            .collect();
         threads.into_iter().try_for_each(|thread| match thread.join() {
             Ok(result) => result,
             Err(_) => Err(anyhow::anyhow!("a client panicked")),

@@ -16,15 +16,6 @@ const FIXED_BELOW: usize = 250;
 /// What a description is assumed to take before there was one, in bits.
 const GUESSED_HEADER: usize = 70 * 8;
 
-/// How products are added in the estimate of a block's size, on which the choice of a new description hangs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sums {
-    /// Each result is rounded: processors of type amd64.
-    Rounded,
-    /// One rounding for a product and a sum, as Go does it where there is an instruction for that: arm64.
-    Fused,
-}
-
 pub struct Go127 {
     bits: Bits,
     symbols: Code,
@@ -37,11 +28,10 @@ pub struct Go127 {
     literals_only: bool,
     /// A new description must save one part in 2 to the power of this.
     reserve: u32,
-    sums: Sums,
 }
 
 impl Go127 {
-    pub fn new(reserve: u32, sums: Sums) -> Self {
+    pub fn new(reserve: u32) -> Self {
         Self {
             bits: Bits::default(),
             symbols: Code::empty(),
@@ -50,7 +40,6 @@ impl Go127 {
             open: 0,
             literals_only: false,
             reserve,
-            sums,
         }
     }
 
@@ -88,7 +77,7 @@ impl Go127 {
         // Estimates and reuse see matches only; a description has at least one distance.
         let described_symbols = described(&tokens.symbols);
         let mut described_distances = described(&tokens.distances);
-        let estimate = if self.open > 0 { self.estimate(tokens, last) } else { 0 };
+        let estimate = if self.open > 0 { estimate(tokens, last) } else { 0 };
         if described_distances == 0 {
             tokens.distances[0] = 1;
             described_distances = 1;
@@ -187,14 +176,6 @@ impl Go127 {
     fn reusable(&self, tokens: &Tokens) -> bool {
         self.distances.covers(&tokens.distances[..DISTANCES]) && self.symbols.covers(&tokens.symbols[..SYMBOLS])
     }
-
-    /// Bits that tokens would take with a code of their own, by their entropy.
-    fn estimate(&self, tokens: &Tokens, last: bool) -> usize {
-        match self.sums {
-            Sums::Rounded => estimate(tokens, last, |a, b, c| a * b + c),
-            Sums::Fused => estimate(tokens, last, f32::mul_add),
-        }
-    }
 }
 
 fn fixed_cost(tokens: &Tokens, extra: usize) -> usize {
@@ -215,37 +196,38 @@ fn even(counts: &[u32; 257], len: usize) -> bool {
     true
 }
 
-/// The entropy of symbols and distances in single precision, and the bits that follow them. `add` is a product of the
-/// first two and the sum with the third. Symbols count one bit at least and 15 at most.
-fn estimate(tokens: &Tokens, last: bool, add: impl Fn(f32, f32, f32) -> f32) -> usize {
-    let weigh = |sum: f32, count: u32, share: f32| {
+/// The bits that tokens would take with codes of their own: their entropy in single precision, and the bits that follow
+/// symbols, which count one bit at least and 15 at most. Each result is rounded, as on amd64; on arm64 Go rounds a product
+/// and a sum once.
+fn estimate(tokens: &Tokens, last: bool) -> usize {
+    let weigh = |count: u32, share: f32| {
         let count = count as f32;
-        add((-log2(count * share, &add)).clamp(1.0, 15.0), count, sum)
+        (-log2(count * share)).clamp(1.0, 15.0) * count
     };
     let total = tokens.len() + usize::from(last);
     let mut sum = 0.0;
     let share = 1.0 / total as f32;
     for &count in tokens.symbols[..END].iter().filter(|&&count| count > 0) {
-        sum = weigh(sum, count, share);
+        sum += weigh(count, share);
     }
     // The end of the block.
     sum += 15.0;
     let mut matches = 0;
     for &count in tokens.symbols[FIRST_LENGTH..SYMBOLS].iter().filter(|&&count| count > 0) {
-        sum = weigh(sum, count, share);
+        sum += weigh(count, share);
         matches += count;
     }
     let share = 1.0 / matches as f32;
     for &count in tokens.distances[..DISTANCES].iter().filter(|&&count| count > 0) {
-        sum = weigh(sum, count, share);
+        sum += weigh(count, share);
     }
     sum as usize + extra_bits(&tokens.symbols, &tokens.distances)
 }
 
 /// A logarithm from the exponent and a parabola through the mantissa. The constants decide bytes, not precision.
-fn log2(value: f32, add: impl Fn(f32, f32, f32) -> f32) -> f32 {
+fn log2(value: f32) -> f32 {
     let bits = value.to_bits();
-    let exponent = (bits >> 23 & 255) as i32 - 128;
-    let mantissa = f32::from_bits(bits & 0x007f_ffff | 127 << 23);
-    exponent as f32 + add(add(-0.344_848_43, mantissa, 2.024_665_8), mantissa, -0.674_877_6)
+    let exponent = ((bits >> 23) & 255) as i32 - 128;
+    let mantissa = f32::from_bits((bits & 0x007f_ffff) | (127 << 23));
+    exponent as f32 + ((-0.344_848_43 * mantissa + 2.024_665_8) * mantissa - 0.674_877_6)
 }

@@ -5,7 +5,7 @@ mod go127;
 mod header;
 
 pub use classic::Classic;
-pub use go127::{Go127, Sums};
+pub use go127::Go127;
 
 use std::sync::LazyLock;
 

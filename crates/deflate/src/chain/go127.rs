@@ -4,7 +4,7 @@
 //! Facts from `compress/flate/deflate.go` of Go 1.27.3.
 
 use super::{Chains, HASH_BITS, Hash, LOOKAHEAD, Match, REACH, SHORTEST};
-use crate::block::{Go127 as Blocks, Sums};
+use crate::block::Go127 as Blocks;
 use crate::huffman::{Code, LIMIT};
 use crate::token::{LENGTH_CODE, LENGTH_EXTRA, MAX_LENGTH, MIN_LENGTH, Tokens, distance_code, distance_extra};
 
@@ -58,7 +58,7 @@ pub struct Go127 {
 
 impl Go127 {
     /// Levels 7 to 9.
-    pub fn new(level: u8, sums: Sums) -> Option<Self> {
+    pub fn new(level: u8) -> Option<Self> {
         let bounds = match level {
             7 => Bounds { enough: 12, nice: 16, tries: 24, weighed: false },
             8 => Bounds { enough: 30, nice: 40, tries: 64, weighed: false },
@@ -69,7 +69,7 @@ impl Go127 {
             chains: Chains::new(),
             bounds,
             tokens: Tokens::new(BLOCK),
-            blocks: Blocks::new(RESERVE, sums),
+            blocks: Blocks::new(RESERVE),
             costs: [1; 256],
             waiting: Match::NONE,
             owed: false,

@@ -9,7 +9,7 @@ mod level3;
 mod level4;
 mod level56;
 
-use crate::block::{Classic, Go127, STORED_MAX, Sums};
+use crate::block::{Classic, Go127, STORED_MAX};
 use crate::bytes::{common, load32};
 use crate::token::{MAX_LENGTH, Tokens};
 
@@ -183,8 +183,8 @@ pub struct Fast {
 
 impl Fast {
     /// Levels 1 to 6 of Go 1.27.
-    pub fn go127(level: u8, sums: Sums) -> Option<Self> {
-        let blocks = Blocks::Go127(Box::new(Go127::new(RESERVE, sums)));
+    pub fn go127(level: u8) -> Option<Self> {
+        let blocks = Blocks::Go127(Box::new(Go127::new(RESERVE)));
         Some(match level {
             1 => Self::new(level12::Level1::new(), blocks),
             2 => Self::new(level12::Level2::new(), blocks),
@@ -432,7 +432,7 @@ mod tests {
         let input = sample(2_000_000);
         for level in 1..=6 {
             let encode = |again| {
-                let mut fast = Fast::go127(level, Sums::Rounded).unwrap();
+                let mut fast = Fast::go127(level).unwrap();
                 fast.window.again = again;
                 let mut out = Vec::new();
                 fast.write(&input, &mut out);
