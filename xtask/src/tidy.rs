@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("shim", &["launch", "runtime", "sys"]),
     ("oci", &["seccomp", "types"]),
     ("oci-runtime", &["cgroup", "launch", "netlink", "oci", "runtime", "seccomp", "sys", "types"]),
-    ("store", &["erofs", "layer", "sys", "types"]),
+    ("store", &["deflate", "erofs", "layer", "sys", "types"]),
     ("state", &["types"]),
     ("distribution", &["types"]),
     ("registry", &["distribution", "sys", "types"]),

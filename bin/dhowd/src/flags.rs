@@ -374,7 +374,13 @@ pub const FLAGS: &[Flag] = &[
             "How layers are kept: erofs (indexed archives), overlay2 (directories); by default the best there is",
         ),
     ),
-    flag("storage-opt", Many, "storage-opts", Refused("the storage has no options"), "Storage driver options"),
+    flag(
+        "storage-opt",
+        Many,
+        "storage-opts",
+        Effect,
+        "Storage options: compressed=reproduce|keep, gc-high=85%, gc-low=80%, gc-min-age=24h",
+    ),
     flag(
         "swarm-default-advertise-addr",
         One,

@@ -7,6 +7,7 @@ mod notify;
 mod pidfile;
 mod registry;
 mod settings;
+mod storage;
 
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;

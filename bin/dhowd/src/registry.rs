@@ -52,7 +52,7 @@ fn command() -> Command {
 }
 
 /// Go's form, `1h30m`; 0 or more.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let nanos = text.parse::<GoDuration>().map_err(|e| e.to_string())?.nanos();
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| "it is negative".to_owned())
 }

@@ -309,7 +309,7 @@ impl Values {
             Some(_) => self.path("pidfile", "")?,
             None => exec_root.join("dhowd.pid"),
         };
-        let engine = EngineConfig {
+        let mut engine = EngineConfig {
             data_root: self.path("data-root", "/var/lib/dhow")?,
             exec_root,
             shim: self.text("shim").map_or_else(find_shim, PathBuf::from),
@@ -334,6 +334,8 @@ impl Values {
             dns_search: self.list("dns-search"),
             ..EngineConfig::default()
         };
+        let options = self.list("storage-opts").into_iter().map(|option| key_value("storage-opt", &option));
+        crate::storage::apply(&options.collect::<Result<Vec<_>, _>>()?, &mut engine)?;
         Ok(Settings {
             engine,
             hosts,

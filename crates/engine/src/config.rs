@@ -5,6 +5,17 @@ use std::path::PathBuf;
 
 pub use store::Format as LayerFormat;
 
+/// When image content is removed to make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// Percent of the file system in use at which removing begins.
+    pub high: u8,
+    /// Percent in use at which it ends; less than `high`.
+    pub low: u8,
+    /// Images used more recently are not removed.
+    pub min_age: std::time::Duration,
+}
+
 /// Settings of one engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -32,6 +43,10 @@ pub struct EngineConfig {
     pub registry_mirrors: Vec<String>,
     /// How new layers are kept.
     pub layers: LayerFormat,
+    /// Compressed layers that can be made again are replaced by how.
+    pub compact: bool,
+    /// When to make room on the disk; never if absent.
+    pub watermark: Option<Watermark>,
     /// Versions kept of what a tag pointed at.
     pub tag_versions: usize,
     /// Size of `/dev/shm` where the user gives none, bytes.
@@ -77,6 +92,8 @@ impl Default for EngineConfig {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             layers: LayerFormat::Automatic,
+            compact: true,
+            watermark: None,
             tag_versions: 100,
             default_shm_size: 64 << 20,
             init: false,

@@ -73,10 +73,17 @@ impl Engine {
             .await
             .map_err(|e| Error::io("opening the engine was interrupted", e))??;
         let engine = Self { inner: Arc::new(inner.0) };
+        // Before containers start on them.
+        Images::restore(&engine.inner).await;
         recover::recover(&engine.inner, inner.1).await;
         // Only now is it known which layers containers hold.
         let sweeping = Arc::clone(&engine.inner);
         tokio::spawn(async move { sweeping.images.sweep(&sweeping).await });
+        tokio::spawn(crate::image::keep_settled(Arc::downgrade(&engine.inner)));
+        if engine.inner.config.compact {
+            tokio::spawn(crate::image::keep_compact(Arc::downgrade(&engine.inner)));
+        }
+        tokio::spawn(crate::image::watch_the_disk(Arc::downgrade(&engine.inner)));
         Ok(engine)
     }
 
@@ -93,6 +100,8 @@ impl Engine {
             }
             live.link = None;
         }
+        // The kernel would write them too, but the next engine could not know.
+        Images::settle(&self.inner).await;
         // With nobody left to serve, the host gets back what the bridge took: link, rules, forwarding.
         if !self.inner.containers.all().iter().any(|container| container.phase().is_live()) {
             let inner = Arc::clone(&self.inner);

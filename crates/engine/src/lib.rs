@@ -7,6 +7,7 @@
 //! Called by `api`.
 
 mod archive;
+mod boot;
 mod clock;
 mod config;
 mod container;
@@ -31,7 +32,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::Stream;
 
-pub use config::{EngineConfig, LayerFormat};
+pub use config::{EngineConfig, LayerFormat, Watermark};
 pub use container::attach::{AttachStream, Attached};
 pub use container::list::ListOptions;
 pub use container::remove::RemoveOptions;

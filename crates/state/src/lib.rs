@@ -52,6 +52,14 @@ pub enum Op {
     DeleteImageVersions {
         name: String,
     },
+    /// Insert or replace what is remembered of an image, by its id.
+    PutImageMark {
+        id: String,
+        doc: String,
+    },
+    DeleteImageMark {
+        id: String,
+    },
     PutVolume {
         name: String,
         doc: String,
@@ -82,6 +90,8 @@ pub struct Contents {
     pub images: Vec<(String, String)>,
     /// Name, document.
     pub image_versions: Vec<(String, String)>,
+    /// Id, document.
+    pub image_marks: Vec<(String, String)>,
     /// Name, document.
     pub volumes: Vec<(String, String)>,
     /// Id, document.

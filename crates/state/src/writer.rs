@@ -125,6 +125,10 @@ fn one(tx: &rusqlite::Transaction<'_>, op: &Op) -> Result<(), rusqlite::Error> {
         Op::DeleteImageVersions { name } => {
             tx.prepare_cached("DELETE FROM image_versions WHERE name = ?1")?.execute([name])?
         }
+        Op::PutImageMark { id, doc } => {
+            tx.prepare_cached("INSERT OR REPLACE INTO image_marks(id, doc) VALUES(?1, ?2)")?.execute((id, doc))?
+        }
+        Op::DeleteImageMark { id } => tx.prepare_cached("DELETE FROM image_marks WHERE id = ?1")?.execute([id])?,
         Op::PutVolume { name, doc } => {
             tx.prepare_cached("INSERT OR REPLACE INTO volumes(name, doc) VALUES(?1, ?2)")?.execute((name, doc))?
         }
@@ -152,6 +156,7 @@ fn load(connection: &Connection) -> Result<Contents, rusqlite::Error> {
         containers,
         images: pairs("SELECT name, doc FROM images ORDER BY name")?,
         image_versions: pairs("SELECT name, doc FROM image_versions ORDER BY name")?,
+        image_marks: pairs("SELECT id, doc FROM image_marks ORDER BY id")?,
         volumes: pairs("SELECT name, doc FROM volumes ORDER BY name")?,
         networks: pairs("SELECT id, doc FROM networks ORDER BY id")?,
         meta: pairs("SELECT key, value FROM meta ORDER BY key")?,

@@ -26,12 +26,25 @@ pub enum Verdict {
 }
 
 impl Store {
-    /// Reads a blob and compares it with its digest.
+    /// Reads a blob, or makes it by its recipe, and compares it with its digest. One that was given up is
+    /// sound as long as its layer is there.
     ///
     /// # Errors
     /// [`Error::NoBlob`]; a disk that cannot read it makes it [`Verdict::Damaged`].
     pub fn check_blob(&self, digest: &Digest) -> Result<Verdict> {
-        Ok(match self.blobs().open(digest)?.verify() {
+        let blob = match self.blobs().open(digest) {
+            Ok(blob) => blob,
+            Err(Error::Released(_)) => {
+                let layer = self.blobs().recipes.get(digest)?.layer;
+                let lost = || Verdict::Damaged(format!("it was given up for room and its layer {layer} is not here"));
+                return Ok(if self.layers().has(&layer) { Verdict::Sound } else { lost() });
+            }
+            Err(Error::NoLayer(layer)) => {
+                return Ok(Verdict::Damaged(format!("it is made of layer {layer}, which is not here")));
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(match blob.verify() {
             Ok(()) => Verdict::Sound,
             Err(error) => Verdict::Damaged(error.to_string()),
         })
@@ -43,6 +56,7 @@ impl Store {
     /// [`Error::NoLayer`].
     pub fn check_layer(&self, diff_id: &DiffId) -> Result<Verdict> {
         let layers = self.layers();
+        layers.settle(diff_id)?;
         let checked = match layers.archive(diff_id)? {
             Some(_) => self.check_indexed(diff_id),
             None => self.check_unpacked(diff_id),

@@ -16,6 +16,9 @@ pub enum Error {
     /// A blob that is not in the store.
     #[error("content {0}: not found")]
     NoBlob(Digest),
+    /// A blob that was given up for room.
+    #[error("content {0} was given up because the disk was filling up: pull the image again to have it back")]
+    Released(Digest),
     /// A layer that is not unpacked.
     #[error("layer {0}: not found; pull or load the image again")]
     NoLayer(Digest),
@@ -110,7 +113,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::NoBlob(_) | Self::NoLayer(_) | Self::NoPath(_) | Self::NoPlatform(_) => Kind::NotFound,
+            Self::NoBlob(_) | Self::Released(_) | Self::NoLayer(_) | Self::NoPath(_) | Self::NoPlatform(_) => {
+                Kind::NotFound
+            }
             Self::Digest { .. }
             | Self::Size { .. }
             | Self::Document { .. }

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use sys::path::{Dir, Root};
 use types::{DiffId, Digest};
 
-use crate::content::{Blobs, Format, Ingest, Layers, Partials};
+use crate::content::{Blobs, Format, Ingest, Layers, Partials, Recipes};
 use crate::error::{Error, Result};
 
 /// The image store of one data directory.
@@ -55,6 +55,16 @@ impl Store {
     /// # Errors
     /// As [`Store::open`]; [`Error::Mount`] when the kernel cannot do what `format` insists on.
     pub fn open_with(path: impl AsRef<Path>, format: Format) -> Result<Arc<Self>> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        Self::open_in(path, format, boot.map_err(Error::io("cannot find out which boot this is"))?.trim())
+    }
+
+    /// Opens the store in a boot, which is any line of text that is another one once what was not synced may
+    /// be lost.
+    ///
+    /// # Errors
+    /// As [`Store::open_with`].
+    pub fn open_in(path: impl AsRef<Path>, format: Format, boot: &str) -> Result<Arc<Self>> {
         let path = path.as_ref();
         let fail = || Error::io(format!("cannot open the data directory {}", path.display()));
         std::fs::create_dir_all(path).map_err(fail())?;
@@ -68,7 +78,7 @@ impl Store {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::InUse(path.to_owned())),
             Err(e) => return Err(fail()(e.into())),
         }
-        let blobs = Blobs { dir: root.create_dir_all("content/blobs/sha256", private).map_err(fail())? };
+        let blobs = root.create_dir_all("content/blobs/sha256", private).map_err(fail())?;
         let ingest = Arc::new(root.create_dir_all("content/ingest", private).map_err(fail())?);
         for entry in ingest.list().map_err(fail())? {
             ingest.remove_tree(&entry.name).map_err(fail())?;
@@ -76,7 +86,8 @@ impl Store {
         let partials = Partials::open(&root)?;
         root.create_dir_all("containers", private).map_err(fail())?;
         crate::overlay::sweep(&root, path).map_err(fail())?;
-        let layers = Layers::open(&root, path, format, &path.join(crate::overlay::SCRATCH))?;
+        let layers = Layers::open(&root, path, format, boot, &path.join(crate::overlay::SCRATCH))?;
+        let blobs = Blobs { dir: blobs, recipes: Recipes::open(&root, layers.dir())? };
         Ok(Arc::new(Self {
             path: path.to_owned(),
             root,
@@ -118,6 +129,12 @@ impl Store {
     /// # Errors
     /// [`Error::Io`]; what was removed before stays removed.
     pub fn remove_unreferenced(&self, blobs: &HashSet<Digest>, layers: &HashSet<DiffId>) -> Result<Removed> {
+        // A layer that stays must not lose what it would be made of again.
+        for (layer, blob) in self.layers.unsettled() {
+            if layers.contains(&layer) && !blobs.contains(&blob) {
+                self.layers.settle(&layer)?;
+            }
+        }
         let mut removed = Removed::default();
         for digest in self.blobs.list()? {
             if blobs.contains(&digest) {
@@ -128,9 +145,12 @@ impl Store {
                 removed.blobs.push(digest);
             }
         }
+        // What a blob is made of stays as long as the blob does.
+        let made_of = |blob: &Digest| self.blobs.recipes.get(blob).ok().map(|recipe| recipe.layer);
+        let needed: HashSet<DiffId> = blobs.iter().filter_map(made_of).collect();
         let mut retired = Vec::new();
         for diff_id in self.layers.list()? {
-            if layers.contains(&diff_id) {
+            if layers.contains(&diff_id) || needed.contains(&diff_id) {
                 continue;
             }
             let size = self.layers.size(&diff_id).unwrap_or(0);
@@ -142,6 +162,16 @@ impl Store {
         }
         retired.iter().try_for_each(|name| self.layers.sweep(name))?;
         Ok(removed)
+    }
+
+    /// Writes layers to disk that are not yet. Images are safe without; it saves making layers again after a
+    /// power cut.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the other layers are written all the same.
+    pub fn settle(&self) -> Result<()> {
+        let unsettled = self.layers.unsettled();
+        unsettled.iter().map(|(layer, _)| self.layers.settle(layer)).fold(Ok(()), Result::and)
     }
 
     pub(crate) fn root(&self) -> &Root {

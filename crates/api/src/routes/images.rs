@@ -105,6 +105,11 @@ pub(crate) async fn rollback(call: Call, name: &str) -> Answer {
     Ok(progress(call.engine.image_rollback(name, wanted, call.registry_auth()).await?))
 }
 
+/// `POST /images/{name}/pin` and `/unpin`, which Docker has nothing like.
+pub(crate) async fn pin(call: Call, name: &str, pinned: bool) -> Answer {
+    ok(&serde_json::json!({ "Id": call.engine.image_pin(name, pinned).await? }))
+}
+
 /// `POST /system/fsck`, which Docker has nothing like.
 pub(crate) async fn fsck(call: Call) -> Answer {
     Ok(progress(call.engine.image_fsck(call.query.flag("repair")).await?))

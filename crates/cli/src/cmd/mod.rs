@@ -20,6 +20,7 @@ mod login;
 mod logs;
 mod network;
 mod parallel;
+mod pin;
 mod port;
 mod prune;
 mod ps;
@@ -96,6 +97,8 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &image_diff::DIFF,
     &versions::LOG,
     &versions::ROLLBACK,
+    &pin::PIN,
+    &pin::UNPIN,
     &volume::CREATE,
     &volume::LS,
     &volume::RM,

@@ -199,6 +199,7 @@ async fn build(
         }
         inner.persist(&container, Durability::Process).await?;
         inner.containers.insert(Arc::clone(&container));
+        inner.images.touch(inner, &record.image_id);
         Ok(container)
     }
     .await;

@@ -64,6 +64,7 @@ pub(crate) async fn start_locked(
         // The last run's control group must be gone before one of the same name is made.
         let _ = cleanup.await;
     }
+    inner.images.touch(inner, &container.record().image_id);
     match run(inner, container).await {
         Ok(()) => Ok(()),
         Err(failure) => Err(failed(inner, container, failure).await),

@@ -156,6 +156,14 @@ impl Engine {
         Images::rollback(&self.inner, name, wanted, auth).await
     }
 
+    /// Keep an image until it is unpinned, or let go of it; gives its id.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn image_pin(&self, name: &str, pinned: bool) -> Result<String> {
+        self.inner.images.pin(&self.inner, name, pinned).await
+    }
+
     /// Check blobs and layers against their digests, and repair what is damaged.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ pub(crate) struct Body {
     pub manifest_size: u64,
     /// Bytes of the configuration.
     pub config_size: u64,
-    /// Bytes of each layer's blob, lowest first; 0 for one that is not here.
+    /// Bytes of each layer's blob, lowest first; 0 for one that is not here or kept as a recipe.
     pub blob_sizes: Vec<u64>,
     /// Bytes of each unpacked layer, lowest first.
     pub layer_sizes: Vec<u64>,
@@ -256,7 +256,7 @@ impl<'a> Reading<'a> {
         }
         let available = diff_ids.iter().all(|diff_id| store.layers().has(diff_id));
         let layer_sizes = diff_ids.iter().map(|diff_id| store.layers().size(diff_id).unwrap_or(0)).collect();
-        let blob_sizes = manifest.layers.iter().map(|l| store.blobs().size(&l.digest).unwrap_or(0)).collect();
+        let blob_sizes = manifest.layers.iter().map(|layer| store.blobs().kept_size(&layer.digest)).collect();
         Ok(Body { manifest, config, available, manifest_size, config_size, blob_sizes, layer_sizes })
     }
 
@@ -281,6 +281,11 @@ impl Body {
     /// Bytes of the unpacked layers.
     pub(crate) fn unpacked(&self) -> u64 {
         self.layer_sizes.iter().fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
+    /// The blob of each layer with the layer, lowest first.
+    pub(crate) fn layer_blobs(&self) -> impl Iterator<Item = (Digest, DiffId)> {
+        self.manifest.layers.iter().map(|layer| layer.digest).zip(self.config.rootfs.diff_ids.iter().copied())
     }
 
     /// The layers' uncompressed digests, lowest first.

@@ -208,7 +208,7 @@ async fn fsck(inner: &Arc<Inner>, repair: bool, teller: Teller) -> Result<()> {
 async fn mend(inner: &Arc<Inner>, part: Part) -> Result<&'static str> {
     let images = &inner.images;
     match part {
-        Part::Layer(diff_id) if from_blob(inner, diff_id).await? => return Ok("made anew from its blob"),
+        Part::Layer(diff_id) if from_blob(inner, diff_id, None).await? => return Ok("made anew from its blob"),
         Part::Blob(digest) if images.is_free(inner, &digest) => {
             let (store, changing) = (Arc::clone(&images.store), images.changing.lock().await);
             inner.blocking("remove a damaged blob", move || Ok(store.discard_blob(&digest)?)).await?;
@@ -251,9 +251,9 @@ async fn mend(inner: &Arc<Inner>, part: Part) -> Result<&'static str> {
 }
 
 /// Make a layer anew out of a blob that is sound; false when there is none.
-async fn from_blob(inner: &Arc<Inner>, diff_id: DiffId) -> Result<bool> {
+pub(super) async fn from_blob(inner: &Arc<Inner>, diff_id: DiffId, known: Option<Digest>) -> Result<bool> {
     let images = &inner.images;
-    let mut blobs: Vec<Digest> = Vec::new();
+    let mut blobs: Vec<Digest> = known.into_iter().collect();
     for image in images.index().images() {
         for (_, body) in image.bodies() {
             let pairs = body.config.rootfs.diff_ids.iter().zip(&body.manifest.layers);

@@ -8,6 +8,7 @@
 mod changes;
 mod collect;
 mod commit;
+mod compact;
 mod compare;
 mod content;
 mod fetch;
@@ -18,6 +19,7 @@ mod index;
 mod inspect;
 mod list;
 mod load;
+mod marks;
 mod pattern;
 mod places;
 mod prune;
@@ -26,14 +28,16 @@ mod push;
 mod remove;
 mod rollback;
 mod save;
+mod settle;
 mod sink;
 mod tag;
 mod telling;
 mod usage;
 mod verified;
 mod versions;
+mod watermark;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -48,10 +52,14 @@ use sys::path::Root;
 use types::{DiffId, Digest, Platform, Reference};
 
 pub(crate) use commit::commit;
+pub(crate) use compact::keep_compact;
 pub(crate) use content::Image;
 use index::{Entry, Found, Index, Names, Record};
+use marks::Marks;
+pub(crate) use settle::keep_settled;
 use verified::Verified;
 use versions::{Version, Versions};
+pub(crate) use watermark::watch as watch_the_disk;
 
 use crate::clock;
 use crate::config::EngineConfig;
@@ -73,6 +81,12 @@ pub(crate) struct Images {
     verified: Arc<Verified>,
     /// What names pointed at before.
     versions: Versions,
+    /// When images were last used, and which are pinned.
+    marks: Marks,
+    /// Told of every image that comes in.
+    arrivals: tokio::sync::watch::Sender<()>,
+    /// Blobs that were compacted or cannot be.
+    tried: Mutex<HashSet<Digest>>,
     /// The lowest layer of every container.
     places: PathBuf,
     /// Names whose images could not be read at the start: nothing is collected, so that they can be repaired.
@@ -105,7 +119,7 @@ impl Images {
     /// # Errors
     /// When the store cannot be opened or is used by another engine.
     pub(crate) fn open(config: &EngineConfig, _state: Arc<State>, contents: &Contents) -> Result<Self> {
-        let store = Store::open_with(&config.data_root, config.layers)?;
+        let store = Store::open_in(&config.data_root, config.layers, &crate::boot::identity(&config.exec_root)?)?;
         let places = places::prepare(&config.data_root)?;
         let client = distribution::Client::new(distribution::Config {
             mirrors: config.registry_mirrors.clone(),
@@ -146,6 +160,9 @@ impl Images {
             pulls: Mutex::default(),
             verified: Arc::default(),
             versions: Versions::read(&contents.image_versions, config.tag_versions),
+            marks: Marks::read(&contents.image_marks),
+            arrivals: tokio::sync::watch::Sender::new(()),
+            tried: Mutex::default(),
             places,
             unreadable,
         })
@@ -277,6 +294,7 @@ impl Images {
             let names: Vec<String> = references.iter().map(ToString::to_string).collect();
             images.point(&inner, &names, &image, how).await?;
             drop(ingest);
+            images.arrivals.send_replace(());
             Ok(image)
         });
         task.await.map_err(|e| Error::io("naming an image was interrupted", e))?

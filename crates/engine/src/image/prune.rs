@@ -38,6 +38,7 @@ impl Images {
             };
             let named = names.get(&image.id()).is_some_and(|names| !names.references.is_empty());
             let chosen = !(dangling && named)
+                && !self.marks.of(&image.id()).pinned
                 && until.is_none_or(|limit| image.created() < limit)
                 && filters.match_labels("label", label)
                 && filters.get("label!").all(without)

@@ -3,7 +3,7 @@
 //! An index goes as a whole when all of it is here. When parts are missing, as after a pull for one
 //! platform, the one manifest that is complete goes in its place, and the client is told so.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -264,20 +264,19 @@ impl ContentSource for Source {
         let (chunks, received) = mpsc::channel(QUEUE);
         let opened = tokio::task::spawn_blocking(move || {
             let failed = |kind, message| SinkError { kind, message };
-            let blob = store.blobs().open(&digest).map_err(|e| failed(e.kind(), e.to_string()))?;
+            let mut blob = store.blobs().open(&digest).map_err(|e| failed(e.kind(), e.to_string()))?;
             if blob.size() != size {
                 let actual = blob.size();
                 let message =
                     format!("blob {digest} has {actual} bytes where the manifest names {size}: it cannot be pushed");
                 return Err(failed(Kind::Internal, message));
             }
-            let mut file = blob.into_file();
-            file.seek(SeekFrom::Start(offset)).map_err(|e| failed(Kind::Internal, format!("blob {digest}: {e}")))?;
-            Ok(file)
+            blob.skip(offset).map_err(|e| failed(Kind::Internal, format!("blob {digest}: {e}")))?;
+            Ok(blob)
         });
         let interrupted = |e: tokio::task::JoinError| SinkError { kind: Kind::Internal, message: e.to_string() };
-        let file = opened.await.map_err(interrupted)??;
-        tokio::task::spawn_blocking(move || send(file, &chunks));
+        let blob = opened.await.map_err(interrupted)??;
+        tokio::task::spawn_blocking(move || send(blob, &chunks));
         Ok(received)
     }
 

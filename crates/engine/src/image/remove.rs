@@ -66,6 +66,13 @@ impl Images {
                 ));
             }
         }
+        if self.marks.of(&image.id()).pinned && !force {
+            let short = image.id().short();
+            return Err(fail!(
+                Conflict,
+                "conflict: unable to delete {short} (must be forced) - image is pinned: unpin it first, or force its removal"
+            ));
+        }
         let deleted = self.delete(inner, image).await?;
         // Nobody who needs the content can come any more: free it before answering.
         self.collect(inner, &changing).await?;
@@ -116,9 +123,11 @@ impl Images {
         let (changes, excess) = (self.untagging(&keys)?, self.versions.excess());
         ops.extend(changes.iter().map(Change::op));
         ops.extend(excess.iter().map(|name| Op::DeleteImageVersions { name: name.clone() }));
+        ops.push(Op::DeleteImageMark { id: id.clone() });
         inner.commit(ops, Durability::Synced).await?;
         self.versions.keep(changes);
         self.versions.forget(&excess);
+        self.marks.forget(&image.id());
         {
             let mut index = self.index();
             keys.iter().for_each(|key| index.remove(key));

@@ -44,6 +44,7 @@ impl Sink {
     /// Whether the blob is stored and was not tried before in this pull.
     fn reuse(&self, descriptor: &Descriptor) -> bool {
         let same = self.ingest.has_blob(&descriptor.digest)
+            && !self.ingest.store().blobs().is_released(&descriptor.digest)
             && !self.distrusted.contains(&descriptor.digest)
             && self.ingest.blob_size(&descriptor.digest).is_ok_and(|size| size == descriptor.size);
         same && self.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest)

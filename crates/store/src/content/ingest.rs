@@ -5,7 +5,6 @@
 //! nothing. Several threads may bring layers at once.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -197,11 +196,11 @@ impl Ingest {
         // Formats a manifest has no name for are kept uncompressed.
         if matches!(codec, Codec::Bzip2 | Codec::Xz) {
             let info = self.recode(&blob, info)?;
-            self.add_layer(pending);
+            self.add_layer(pending, Some(info.blob));
             return Ok(info);
         }
         self.add_blob(blob);
-        self.add_layer(pending);
+        self.add_layer(pending, Some(info.blob));
         Ok(info)
     }
 
@@ -230,7 +229,9 @@ impl Ingest {
                 unpacked.complete(layers, limits, found, (place.0, &place.1))?
             }
         };
-        self.add_layer(pending);
+        // What is itself made of the layer's archive is nothing to make it of again.
+        let kept = self.lock().blobs.contains_key(digest) || matches!(self.store.blobs().kept(digest), Ok(Some(_)));
+        self.add_layer(pending, kept.then_some(*digest));
         self.lock().verified.insert((*digest, found));
         Ok(LayerInfo { diff_id: found, size, blob: *digest, blob_size, codec })
     }
@@ -241,6 +242,10 @@ impl Ingest {
     /// [`Error::Digest`] when it is another; those of decompressing.
     pub fn verify_layer(&self, digest: &Digest, diff_id: &DiffId) -> Result<()> {
         if diff_id.0 == *digest || self.lock().verified.contains(&(*digest, *diff_id)) {
+            return Ok(());
+        }
+        // A recipe is written only of a pair that was verified.
+        if self.store.blobs().recipes.get(digest).is_ok_and(|recipe| recipe.layer == *diff_id) {
             return Ok(());
         }
         let failed = |error: io::Error| Error::Tar(error.into());
@@ -280,7 +285,8 @@ impl Ingest {
         Ok(bytes)
     }
 
-    /// Makes everything brought so far visible: one sync, then the renames, then a sync of the directories.
+    /// Makes everything brought so far visible: a sync of the blobs, the renames, a sync of the directories.
+    /// Layers go to disk with [`Store::settle`].
     /// The ingest goes on protecting it until it is dropped.
     ///
     /// # Errors
@@ -290,30 +296,19 @@ impl Ingest {
             let mut pending = self.lock();
             (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers))
         };
+        // First, so that what the layers are made of is on disk when anybody is told of them. Lost with a power
+        // cut they are made again.
         let (any_blob, any_layer) = (!blobs.is_empty(), !layers.is_empty());
-        let mut unpacked = Vec::new();
-        for layer in layers.values() {
-            if !layer.sync()? {
-                unpacked.push(layer);
-            }
+        for layer in layers.into_values() {
+            self.store.layers().publish(layer)?;
         }
-        if !unpacked.is_empty() || blobs.len() > SYNC_ALL + layers.len() {
-            // The disk is busy and the files are in memory: a good time to take their digest.
-            std::thread::scope(|scope| {
-                let recording = scope.spawn(|| unpacked.iter().try_for_each(|layer| layer.record_digest()));
-                let synced = self.store.layers().sync_file_system();
-                let recorded = recording.join();
-                let panicked = |_| Error::io("cannot record a layer")(io::Error::other("the thread panicked"));
-                synced.and(recorded.map_err(panicked)?)
-            })?;
+        if blobs.len() > SYNC_ALL {
+            self.store.layers().sync_file_system()?;
         } else {
             blobs.values().try_for_each(PendingBlob::sync)?;
         }
         for blob in blobs.into_values() {
             blob.publish(&self.store.blobs().dir)?;
-        }
-        for layer in layers.into_values() {
-            self.store.layers().publish(layer)?;
         }
         if any_blob {
             self.store.blobs().sync()?;
@@ -337,12 +332,16 @@ impl Ingest {
         digest
     }
 
-    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<File> {
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Box<dyn Read + Send>> {
         let reopened = self.lock().blobs.get(digest).map(PendingBlob::reopen);
-        reopened.unwrap_or_else(|| self.store.blobs().open(digest).map(super::Blob::into_file))
+        match reopened {
+            Some(file) => file.map(|file| Box::new(file) as _),
+            None => self.store.blobs().open(digest).map(|blob| Box::new(blob) as _),
+        }
     }
 
-    fn add_layer(&self, layer: PendingLayer) {
+    fn add_layer(&self, mut layer: PendingLayer, blob: Option<Digest>) {
+        layer.blob = blob;
         self.pin(&layer.diff_id.0);
         self.lock().layers.entry(layer.diff_id).or_insert(layer);
     }

@@ -5,6 +5,7 @@ mod blobs;
 mod ingest;
 mod layers;
 mod partial;
+mod recipes;
 mod stream;
 mod unpack;
 mod writer;
@@ -18,6 +19,7 @@ pub use writer::BlobWriter;
 
 pub(crate) use layers::{PendingLayer, indexed_files};
 pub(crate) use partial::Partials;
+pub(crate) use recipes::{Recipe, Recipes};
 pub(crate) use unpack::index_of;
 pub(crate) use writer::PendingBlob;
 

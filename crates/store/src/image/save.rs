@@ -108,6 +108,9 @@ fn content(store: &Store, target: &Descriptor, out: &mut BTreeSet<Digest>) -> Re
         out.insert(descriptor.digest);
         let Document::Manifest(manifest) = document else { continue };
         for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if store.blobs().is_released(&part.digest) {
+                return Err(Error::Released(part.digest));
+            }
             if store.blobs().has(&part.digest) {
                 out.insert(part.digest);
             } else if single {

@@ -15,40 +15,9 @@ use std::time::{Duration, SystemTime};
 use e2e::daemon::Options;
 use e2e::{Client, Daemon, Environment};
 
+use crate::disk::{Disk, run};
 use crate::registry::Registry;
 use crate::registry_serve::serve;
-
-/// A file system in a file, mounted for as long as it lives.
-struct Disk {
-    image: PathBuf,
-    mount: PathBuf,
-    device: String,
-}
-
-fn run(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-impl Disk {
-    /// `None` where there are no loop devices.
-    fn attach(image: &Path, mount: &Path) -> Option<Self> {
-        let (image, mount) = (image.to_owned(), mount.to_owned());
-        let device = run("losetup", &["--find", "--show", "--direct-io=on", image.to_str()?])?;
-        let disk = Self { image, mount, device };
-        fs::create_dir_all(&disk.mount).ok()?;
-        // Nothing is written unless somebody syncs.
-        run("mount", &["-o", "commit=1000,discard", &disk.device, disk.mount.to_str()?])?;
-        Some(disk)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = run("umount", &["--lazy", &self.mount.to_string_lossy()]);
-        let _ = run("losetup", &["--detach", &self.device]);
-    }
-}
 
 /// What clients were told, and the name that was being changed.
 #[derive(Clone, Default)]
@@ -225,10 +194,8 @@ fn check(disk: &Disk, told: &Told, cut: usize) {
 #[test]
 fn nothing_acknowledged_is_lost_by_a_power_cut() {
     let dir = tempfile::Builder::new().prefix("dhow-power-").tempdir().unwrap();
-    let (image, copy) = (dir.path().join("disk.img"), dir.path().join("cut.img"));
-    fs::File::create(&image).unwrap().set_len(1 << 30).unwrap();
-    run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]).expect("mkfs.ext4 runs");
-    let Some(disk) = Disk::attach(&image, &dir.path().join("data")) else {
+    let copy = dir.path().join("cut.img");
+    let Some(disk) = Disk::make(dir.path(), "data", 1024) else {
         eprintln!("skipped: no loop devices");
         return;
     };

@@ -9,20 +9,23 @@
 mod format;
 mod mounts;
 mod pending;
+mod settling;
 
 pub use format::Format;
 pub(crate) use pending::PendingLayer;
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::Mode;
 use sys::path::{Dir, Root};
 use types::{DiffId, Digest};
 
 use self::mounts::Mounts;
+use self::settling::Mark;
 use super::{blobs, random_name};
 use crate::error::{Error, Result};
 use crate::overlay::Lower;
@@ -52,10 +55,16 @@ pub struct Layers {
     /// New layers are indexed archives.
     indexed: bool,
     mounts: Mounts,
+    /// Layers that are not on disk yet, with the blobs they were made of.
+    unsynced: Mutex<HashMap<DiffId, Digest>>,
+    /// Layers that a power cut took, removed when the store was opened.
+    lost: Vec<(DiffId, Option<Digest>)>,
+    /// Names the life of the page cache.
+    boot: String,
 }
 
 impl Layers {
-    pub(crate) fn open(root: &Root, path: &Path, format: Format, scratch: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Root, path: &Path, format: Format, boot: &str, scratch: &Path) -> Result<Self> {
         let fail = || Error::io("cannot open the layers directory");
         let dir = Arc::new(root.create_dir_all("layers", Mode::RWXU).map_err(fail())?);
         root.create_dir_all(
@@ -63,15 +72,37 @@ impl Layers {
             Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
         )
         .map_err(fail())?;
-        let mut layers = Self { path: path.join("layers"), dir, indexed: false, mounts: Mounts::default() };
+        let mut layers = Self {
+            path: path.join("layers"),
+            dir,
+            indexed: false,
+            mounts: Mounts::default(),
+            unsynced: Mutex::default(),
+            lost: Vec::new(),
+            boot: boot.to_owned(),
+        };
         for entry in layers.dir.list().map_err(fail())? {
             let name = entry.name.to_string_lossy();
             if name.starts_with(TEMPORARY) || name.starts_with(REMOVED) {
                 layers.dir.remove_tree(&entry.name).map_err(Error::io("cannot remove an unfinished layer"))?;
+            } else if let Some(digest) = blobs::digest_of(&entry.name) {
+                let top = layers.dir.open_dir(&entry.name).map_err(fail())?;
+                match settling::read(&top, boot).map_err(fail())? {
+                    Mark::Settled => {}
+                    Mark::Unsynced(blob) => drop(layers.unsynced().insert(DiffId(digest), blob)),
+                    Mark::Lost(blob) => {
+                        layers.dir.remove_tree(&entry.name).map_err(Error::io("cannot remove a lost layer"))?;
+                        layers.lost.push((DiffId(digest), blob));
+                    }
+                }
             }
         }
         layers.indexed = format::indexed(format, &layers.dir, scratch)?;
         Ok(layers)
+    }
+
+    pub(crate) fn dir(&self) -> Arc<Dir> {
+        Arc::clone(&self.dir)
     }
 
     /// Whether new layers are kept as indexed archives, rather than unpacked.
@@ -191,11 +222,26 @@ impl Layers {
         PendingLayer::create(&self.dir)
     }
 
-    /// Gives a synced layer its name; one that is there already stays.
+    /// Layers that were here before a power cut, and have to be made again of their blobs, where they are known.
+    #[must_use]
+    pub fn lost(&self) -> &[(DiffId, Option<Digest>)] {
+        &self.lost
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, HashMap<DiffId, Digest>> {
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a layer its name; one that is there already stays. A layer that is made of a blob may go to disk
+    /// later, any other does now.
     pub(crate) fn publish(&self, mut layer: PendingLayer) -> Result<()> {
         let name = blobs::name(&layer.diff_id.0);
+        match layer.blob {
+            Some(blob) => layer.mark(&self.boot, &blob)?,
+            None => layer.sync()?,
+        }
         match layer.rename(&self.dir, &name) {
-            Ok(()) => {}
+            Ok(()) => drop(layer.blob.and_then(|blob| self.unsynced().insert(layer.diff_id, blob))),
             Err(_) if self.has(&layer.diff_id) => {}
             Err(e) => return Err(Error::io(format!("cannot publish layer {}", layer.diff_id))(e)),
         }
@@ -217,6 +263,7 @@ impl Layers {
         let gone = random_name(REMOVED).map_err(fail())?;
         self.dir.rename(&blobs::name(&diff_id.0), &self.dir, &gone).map_err(fail())?;
         self.mounts.forget(diff_id);
+        self.unsynced().remove(diff_id);
         Ok(gone)
     }
 

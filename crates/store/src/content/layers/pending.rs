@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Mode};
 use sys::path::{Dir, Root};
 use types::{DiffId, Digest};
 
-use super::{ARCHIVE, DIGEST, INDEX, OPAQUE, SIZE, TEMPORARY, TREE};
+use super::{ARCHIVE, INDEX, OPAQUE, SIZE, TEMPORARY, TREE, settling};
 use crate::content::{random_name, writer::Temporary};
 use crate::error::{Error, Result};
 
@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct PendingLayer {
     pub(crate) diff_id: DiffId,
+    /// The blob it can be made of again, which is kept.
+    pub(crate) blob: Option<Digest>,
     temporary: Temporary,
     top: Dir,
 }
@@ -30,7 +32,7 @@ impl PendingLayer {
         dir.mkdir(&name, Mode::RWXU).map_err(fail())?;
         let temporary = Temporary { dir, name, armed: true };
         let top = temporary.dir.open_dir(&temporary.name).map_err(fail())?;
-        Ok(Self { diff_id: DiffId(Digest::sha256([0; 32])), temporary, top })
+        Ok(Self { diff_id: DiffId(Digest::sha256([0; 32])), blob: None, temporary, top })
     }
 
     /// A tree to unpack into.
@@ -80,29 +82,14 @@ impl PendingLayer {
         Ok(())
     }
 
-    /// Writes an indexed layer to disk and says so; an unpacked one has too many files for that.
-    pub(crate) fn sync(&self) -> Result<bool> {
-        let fail = || Error::io("cannot sync a layer");
-        if self.top.lstat(INDEX.as_ref()).is_err() {
-            return Ok(false);
-        }
-        for name in [ARCHIVE, INDEX, SIZE] {
-            let file = self.top.open_file(name.as_ref()).map_err(fail())?;
-            rustix::fs::fsync(file).map_err(|e| fail()(e.into()))?;
-        }
-        rustix::fs::fsync(self.top.as_fd()).map_err(|e| fail()(e.into()))?;
-        Ok(true)
+    /// Writes the layer to disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        settling::sync(&self.top)
     }
 
-    /// Records the digest of an unpacked layer's files, which stay as they are from here on.
-    pub(crate) fn record_digest(&self) -> Result<()> {
-        let fail = || Error::io("cannot record a layer's digest");
-        let root: Root = self.top.open_dir(TREE.as_ref()).map_err(fail())?.into();
-        let digest = crate::check::tree_digest(&root)?;
-        let mut file = self.file(DIGEST).map_err(fail())?;
-        file.write_all(format!("{digest}\n").as_bytes()).map_err(fail())?;
-        rustix::fs::fsync(&file).map_err(|e| fail()(e.into()))?;
-        rustix::fs::fsync(self.top.as_fd()).map_err(|e| fail()(e.into()))
+    /// Notes that the layer is not on disk yet, and what it is made of again if it never is.
+    pub(super) fn mark(&self, boot: &str, blob: &Digest) -> Result<()> {
+        settling::mark(&self.top, boot, blob)
     }
 
     pub(super) fn rename(&mut self, layers: &Dir, name: &OsString) -> io::Result<()> {
