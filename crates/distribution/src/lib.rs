@@ -23,6 +23,7 @@ mod payload;
 mod progress;
 mod pull;
 mod push;
+mod referrers;
 mod repository;
 mod sessions;
 mod sink;
@@ -45,5 +46,6 @@ pub use manifest::{
 pub use progress::{LayerStatus, Progress};
 pub use pull::{PullRequest, Pulled, Resolved};
 pub use push::{PushProgress, PushRequest, PushStatus};
+pub use referrers::Referrer;
 pub use sink::{Chunk, ContentSink, LayerStream, SinkError};
 pub use source::{Chunks, ContentSource};

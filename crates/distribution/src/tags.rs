@@ -55,7 +55,7 @@ async fn list(repository: &Repository) -> Result<Vec<String>, Error> {
 
 /// The query of the page after this one: `</v2/NAME/tags/list?last=x>; rel="next"`. Only the query is
 /// used, so that a registry cannot send us elsewhere.
-fn next_page(link: &str) -> Option<String> {
+pub(crate) fn next_page(link: &str) -> Option<String> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     let next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
     let query = target.split('#').next()?.split_once('?')?.1;
