@@ -16,6 +16,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("expect", "expect"),
         ("skopeo", "skopeo"),
         ("docker-registry", "docker-registry"),
+        ("nginx", "nginx-light"),
         ("python3", "python3"),
         ("pip3", "python3-pip"),
         ("psql", "postgresql-client"),

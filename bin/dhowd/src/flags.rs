@@ -335,6 +335,13 @@ pub const FLAGS: &[Flag] = &[
     flag("node-generic-resource", Many, "node-generic-resources", NoEffect(NO_SWARM), "Advertise a resource"),
     short('p', flag("pidfile", One, "pidfile", Effect, "Path of the PID file (default /run/dhow/dhowd.pid)")),
     flag("raw-logs", Switch, "raw-logs", Effect, "Log without colours"),
+    flag(
+        "registry-config-dir",
+        One,
+        "registry-config-dir",
+        Effect,
+        "Directory of certificates and hosts.toml of registries (default /etc/dhow/certs.d)",
+    ),
     flag("registry-mirror", Many, "registry-mirrors", Effect, "Mirror of Docker Hub"),
     flag(
         "rootless",

@@ -321,6 +321,10 @@ impl Values {
             default_ulimits,
             insecure_registries: self.list("insecure-registries"),
             registry_mirrors: self.list("registry-mirrors"),
+            registry_config_dirs: match self.text("registry-config-dir") {
+                Some(_) => vec![self.path("registry-config-dir", "")?, "/etc/docker/certs.d".into()],
+                None => defaults.registry_config_dirs,
+            },
             layers,
             default_shm_size,
             init: self.switch("init"),

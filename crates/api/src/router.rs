@@ -69,6 +69,9 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("GET", ["images", name @ .., "history"]) if !name.is_empty() => images::history(call, &name.join("/")).await,
         ("GET", ["images", name @ .., "log"]) if !name.is_empty() => images::log(call, &name.join("/")).await,
         ("GET", ["images", name @ .., "diff"]) if !name.is_empty() => images::diff(call, &name.join("/")).await,
+        ("GET", ["images", name @ .., "referrers"]) if !name.is_empty() => {
+            images::referrers(call, &name.join("/")).await
+        }
         ("POST", ["images", name @ .., "rollback"]) if !name.is_empty() => {
             images::rollback(call, &name.join("/")).await
         }

@@ -4,8 +4,10 @@
 
 use crate::address::Classes;
 use crate::error::Error;
+use crate::hosts::Site;
 use crate::origin::{Origin, Url, encode_query};
 use crate::payload::Payload;
+use crate::pool::Via;
 use crate::transport::{Reach, Transport, go_method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest challenge looked at, in bytes.
@@ -153,6 +156,9 @@ impl Authorization {
 pub(crate) struct TokenRequest<'a> {
     pub(crate) registry: &'a Origin,
     pub(crate) registry_classes: Classes,
+    /// How the registry is connected to, and how what it refers to.
+    pub(crate) site: &'a Arc<Site>,
+    pub(crate) referred: &'a Arc<Site>,
     /// `repository:path:pull`, several for a push that mounts; none to log in.
     pub(crate) scopes: &'a [String],
     pub(crate) credentials: Option<&'a Credentials>,
@@ -231,10 +237,13 @@ async fn fetch_token(
         let separator = if url.target.contains('?') { '&' } else { '?' };
         url.target = format!("{}{separator}{}", url.target, encode_pairs(&query));
     }
-    let response = transport.send(method, &url, reach, &headers, Payload::Bytes(body)).await.map_err(|e| match e {
-        Error::Refused { target, why, .. } => Error::Refused { what: "token realm", target, why },
-        other => other,
-    })?;
+    let site = if url.origin == *request.registry { request.site } else { request.referred };
+    let via = Via { lane: 0, site: site.clone() };
+    let response =
+        transport.send(method, &url, reach, &via, &headers, Payload::Bytes(body)).await.map_err(|e| match e {
+            Error::Refused { target, why, .. } => Error::Refused { what: "token realm", target, why },
+            other => other,
+        })?;
     let status = response.status();
     // The address without query: scopes and accounts do not belong in messages.
     let shown = format!("{}{}", url.origin, url.target.split('?').next().unwrap_or_default());

@@ -11,9 +11,12 @@ pub struct Config {
     pub mirrors: Vec<String>,
     /// `insecure-registries`: `host[:port]` or CIDR. Loopback is always among them.
     pub insecure: Vec<String>,
-    /// Directory of extra certificates, one directory per `host[:port]`: `*.crt` authorities,
-    /// `*.cert` and `*.key` pairs to identify ourselves with.
-    pub certs_dir: PathBuf,
+    /// Directories with one directory per `host[:port]`: `*.crt` authorities, `*.cert` and `*.key` pairs to identify
+    /// ourselves with, and `hosts.toml` with rules. The first that has something for a host counts; authorities of all.
+    pub certs_dirs: Vec<PathBuf>,
+    /// Whether the `hosts.toml` in them are followed. A registry that copies others does without: its own address may
+    /// stand in one.
+    pub hosts_files: bool,
     /// `User-Agent` of every request.
     pub user_agent: String,
     /// Bounds of time and number.
@@ -39,6 +42,39 @@ pub struct Limits {
     pub head: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
+    /// Large blobs on slow paths.
+    pub ranges: Ranges,
+}
+
+/// When several ranges of a blob are fetched at a time: never on a path that one stream fills, since they only help
+/// where each connection is held to a rate.
+#[derive(Debug, Clone)]
+pub struct Ranges {
+    /// Ranges of a blob at a time; fewer than 2 for one stream always.
+    pub at_once: usize,
+    /// Bytes of a range. So many bytes times `at_once` of a blob are in memory at most.
+    pub size: u64,
+    /// Ranges of all blobs at a time.
+    pub in_all: usize,
+    /// Bytes from which on a blob is large.
+    pub from: u64,
+    /// Bytes per second of one stream below which there are several.
+    pub below: u64,
+    /// How long one stream must have been waited for until it is judged.
+    pub probe: Duration,
+}
+
+impl Default for Ranges {
+    fn default() -> Ranges {
+        Ranges {
+            at_once: 4,
+            size: 4 << 20,
+            in_all: 6,
+            from: 64 << 20,
+            below: 100_000_000,
+            probe: Duration::from_millis(500),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -52,6 +88,7 @@ impl Default for Limits {
             connect: Duration::from_secs(15),
             head: Duration::from_secs(60),
             idle: Duration::from_secs(30),
+            ranges: Ranges::default(),
         }
     }
 }
@@ -61,7 +98,8 @@ impl Default for Config {
         Config {
             mirrors: Vec::new(),
             insecure: Vec::new(),
-            certs_dir: PathBuf::from("/etc/docker/certs.d"),
+            certs_dirs: vec![PathBuf::from("/etc/dhow/certs.d"), PathBuf::from("/etc/docker/certs.d")],
+            hosts_files: false,
             user_agent: concat!("dhow/", env!("CARGO_PKG_VERSION")).to_owned(),
             limits: Limits::default(),
         }

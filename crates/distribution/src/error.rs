@@ -172,6 +172,16 @@ pub enum Error {
     /// The reference cannot be turned into a request.
     #[error("cannot ask a registry for {0:?}: {1}")]
     Reference(String, String),
+    /// A file of rules for a registry cannot be followed.
+    #[error("cannot follow {path}{place}: {why}")]
+    Hosts {
+        /// The file.
+        path: String,
+        /// `, line 3, key server`, or nothing.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// TLS material of the host is unusable.
     #[error("TLS configuration: {0}")]
     Tls(String),
@@ -229,6 +239,7 @@ impl Error {
             | Error::Size { .. }
             | Error::Stored { .. }
             | Error::Protocol { .. }
+            | Error::Hosts { .. }
             | Error::Tls(_) => Kind::Internal,
         }
     }
@@ -240,6 +251,7 @@ impl Error {
                 Some("log in to the registry, or check the name")
             }
             Error::TooManyRequests { .. } => Some("log in for a higher limit, or try again later"),
+            Error::Hosts { .. } => Some("correct the file: it is read anew each time"),
             Error::NoPlatform { .. } | Error::WrongPlatform { .. } => {
                 Some("name a platform the image has with --platform")
             }

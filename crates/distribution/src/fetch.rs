@@ -10,10 +10,11 @@ use types::{Digest, Reference};
 use crate::auth::Credentials;
 use crate::blob::{Download, Failure};
 use crate::client::Client;
+use crate::endpoint::Purpose;
 use crate::error::Error;
 use crate::manifest::{ACCEPT, Descriptor};
 use crate::pull::fetch_manifest;
-use crate::repository::{Purpose, Repository};
+use crate::repository::Repository;
 use crate::sink::Chunk;
 
 /// A manifest or index as it was served.
@@ -42,7 +43,7 @@ impl Client {
         credentials: Option<&Credentials>,
     ) -> Result<Option<Digest>, Error> {
         let name = reference.clone().with_default_tag().manifest_name();
-        let asked = self.with_repository(reference, credentials, Purpose::Pull, async |repository| {
+        let asked = self.with_repository(reference, credentials, Purpose::Resolve, async |repository| {
             let headers = [(header::ACCEPT, HeaderValue::from_static(ACCEPT))];
             let payload = crate::payload::Payload::empty();
             let answer = repository.send("HEAD", &format!("manifests/{name}"), &headers, &payload, &|_| ()).await?;
@@ -57,9 +58,9 @@ impl Client {
     /// # Errors
     /// As [`Client::pull`].
     pub async fn manifest(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<Manifest, Error> {
-        let name = reference.clone().with_default_tag().manifest_name();
-        let expected = reference.digest().copied();
-        let asked = self.with_repository(reference, credentials, Purpose::Pull, async |repository| {
+        let reference = self.pinned(&reference.clone().with_default_tag(), credentials).await?;
+        let (name, expected) = (reference.manifest_name(), reference.digest().copied());
+        let asked = self.with_repository(&reference, credentials, Purpose::Pull, async |repository| {
             fetch_manifest(repository, &name, expected, None).await
         });
         let fetched = asked.await?.0;
@@ -117,7 +118,7 @@ impl Blob {
     /// # Errors
     /// As [`Client::pull`].
     pub async fn download(self, chunks: mpsc::Sender<Chunk>) -> Result<(), Error> {
-        match Download::new(&self.repository, &self.descriptor, &chunks, false, 0).run(&|_| ()).await {
+        match Download::new(self.repository, &self.descriptor, &chunks, false, 0).run(&|_| ()).await {
             Ok(()) => {
                 let _ = chunks.send(Chunk::End).await;
                 Ok(())

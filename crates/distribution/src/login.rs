@@ -2,10 +2,10 @@
 
 use crate::auth::{self, Credentials};
 use crate::client::Client;
+use crate::endpoint::Purpose;
 use crate::error::Error;
-use crate::origin::Url;
 use crate::payload::Payload;
-use crate::repository::{Purpose, Repository};
+use crate::repository::{Names, Repository};
 
 /// Addresses that mean the default registry.
 const DEFAULT_SERVERS: [&str; 4] = ["", "docker.io", "index.docker.io", "registry-1.docker.io"];
@@ -33,16 +33,16 @@ impl Client {
         let host = bare.split('/').next().unwrap_or_default();
         let host = if DEFAULT_SERVERS.contains(&host) { "docker.io" } else { host };
         let mut last = None;
-        for endpoint in self.endpoints(host)?.into_iter().filter(|e| !e.mirror) {
-            let repository = Repository::new(
-                self.transport.clone(),
-                endpoint.origin.clone(),
-                "",
-                host.to_owned(),
-                host.to_owned(),
-                Some(credentials.clone()),
-                Purpose::Pull,
-            );
+        let mut endpoints = self.all_endpoints(host).await?;
+        endpoints.retain(|endpoint| endpoint.trusted);
+        if endpoints.is_empty() {
+            // The credentials are for the registry, wherever its content is read.
+            endpoints = self.own(host)?;
+        }
+        for endpoint in endpoints {
+            let (transport, proof) = (self.transport.clone(), Some(credentials.clone()));
+            let repository =
+                Repository::new(transport, endpoint.clone(), Names::registry(host), proof, Purpose::Pull, None);
             match check(&repository).await {
                 Err(error @ Error::Connect { .. }) => last = Some(error),
                 Ok(login) => {
@@ -57,19 +57,19 @@ impl Client {
 }
 
 async fn check(repository: &Repository) -> Result<Login, Error> {
-    let url = Url { origin: repository.origin.clone(), target: "/v2/".to_owned() };
-    let first = repository.follow("GET", &url, &[], Payload::empty(), None).await?;
+    let url = repository.url("");
+    let first = repository.follow("GET", &url, &[], Payload::empty(), None, 0).await?;
     if first.response.status().is_success() {
         return Ok(Login { identity_token: None });
     }
-    if first.response.status() != http::StatusCode::UNAUTHORIZED || first.url.origin != repository.origin {
+    if first.response.status() != http::StatusCode::UNAUTHORIZED || first.url.origin != repository.endpoint.origin {
         return Err(repository.error_of("GET", first, "", false).await);
     }
     let challenges = auth::challenges(first.response.headers());
     let Some(authorization) = repository.authorize(&challenges, &[], true).await? else {
         return Err(repository.error_of("GET", first, "", false).await);
     };
-    let second = repository.follow("GET", &url, &[], Payload::empty(), Some(&authorization.header)).await?;
+    let second = repository.follow("GET", &url, &[], Payload::empty(), Some(&authorization.header), 0).await?;
     if !second.response.status().is_success() {
         return Err(repository.error_of("GET", second, "", authorization.is_bearer()).await);
     }

@@ -3,10 +3,11 @@
 use crate::auth::Credentials;
 use crate::blob::{Download, Failure, Step};
 use crate::client::Client;
+use crate::endpoint::Purpose;
 use crate::error::Error;
 use crate::manifest::{ACCEPT, Descriptor, Document, ImageFacts, Rejection, choose};
 use crate::progress::{LayerStatus, Progress};
-use crate::repository::{Purpose, Repository};
+use crate::repository::Repository;
 use crate::sink::{Chunk, ContentSink, LayerStream, SinkError};
 use bytes::Bytes;
 use http::{HeaderValue, header};
@@ -89,11 +90,7 @@ impl Client {
         let tell: Tell = Arc::new(progress);
         let reference = request.reference.clone().with_default_tag();
         let name = reference.manifest_name();
-        let (top, repository) = self
-            .with_repository(&reference, request.credentials.as_ref(), Purpose::Pull, async |repository| {
-                fetch_manifest(repository, &name, reference.digest().copied(), None).await
-            })
-            .await?;
+        let (top, repository) = self.fetch_top(&reference, request.credentials.as_ref()).await?;
         tell(Progress::Pulling { path: reference.path().to_owned(), tag: name });
 
         let (index, manifest) = match &top.document {
@@ -149,12 +146,7 @@ impl Client {
     /// As [`Client::pull`].
     pub async fn resolve(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<Resolved, Error> {
         let reference = reference.clone().with_default_tag();
-        let name = reference.manifest_name();
-        let (top, repository) = self
-            .with_repository(&reference, credentials, Purpose::Pull, async |repository| {
-                fetch_manifest(repository, &name, reference.digest().copied(), None).await
-            })
-            .await?;
+        let (top, repository) = self.fetch_top(&reference, credentials).await?;
         let platforms = match &top.document {
             Document::Index(entries) => entries.iter().filter_map(|e| e.platform.clone()).collect(),
             Document::Manifest { config, layers } => {
@@ -165,6 +157,37 @@ impl Client {
             }
         };
         Ok(Resolved { target: top.descriptor, platforms })
+    }
+
+    /// Fetches what a reference stands for.
+    async fn fetch_top(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<(Fetched, Arc<Repository>), Error> {
+        let reference = self.pinned(reference, credentials).await?;
+        let name = reference.manifest_name();
+        self.with_repository(&reference, credentials, Purpose::Pull, async |repository| {
+            fetch_manifest(repository, &name, reference.digest().copied(), None).await
+        })
+        .await
+    }
+
+    /// The reference by its digest, where the registry has hosts that may say what a tag stands for and others that
+    /// may only be asked for content; as it is otherwise.
+    pub(crate) async fn pinned(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Reference, Error> {
+        if reference.digest().is_some() || !self.resolves_apart(reference.domain()).await? {
+            return Ok(reference.clone());
+        }
+        let name = reference.manifest_name();
+        let asked = self.with_repository(reference, credentials, Purpose::Resolve, async |repository| {
+            fetch_manifest(repository, &name, None, None).await
+        });
+        Ok(reference.with_digest(asked.await?.0.descriptor.digest))
     }
 }
 
@@ -210,9 +233,12 @@ pub(crate) async fn fetch_manifest(
 }
 
 /// Fetches the manifest an index entry names.
-async fn fetch_child(repository: &Repository, entry: &Descriptor) -> Result<Fetched, Error> {
+async fn fetch_child(repository: &Arc<Repository>, entry: &Descriptor) -> Result<Fetched, Error> {
     let name = entry.digest.to_string();
-    let mut fetched = fetch_manifest(repository, &name, Some(entry.digest), Some(&entry.media_type)).await?;
+    let asked = repository.or_next(async |repository| {
+        fetch_manifest(repository, &name, Some(entry.digest), Some(&entry.media_type)).await
+    });
+    let mut fetched = asked.await?.0;
     check_size(entry, fetched.descriptor.size)?;
     fetched.descriptor.platform = entry.platform.clone();
     Ok(fetched)
@@ -225,7 +251,11 @@ fn check_size(descriptor: &Descriptor, actual: u64) -> Result<(), Error> {
     Err(Error::Size { digest: descriptor.digest, expected: descriptor.size, actual })
 }
 
-async fn fetch_config(repository: &Repository, config: &Descriptor) -> Result<Bytes, Error> {
+async fn fetch_config(repository: &Arc<Repository>, config: &Descriptor) -> Result<Bytes, Error> {
+    Ok(repository.or_next(async |repository| fetch_config_from(repository, config).await).await?.0)
+}
+
+async fn fetch_config_from(repository: &Repository, config: &Descriptor) -> Result<Bytes, Error> {
     if config.size > CONFIG_MAX {
         return Err(Error::TooLarge { what: "the image configuration".to_owned(), limit: CONFIG_MAX });
     }
@@ -369,7 +399,7 @@ impl Layer {
                 self.say(LayerStatus::Retrying { seconds: u64::try_from(seconds).unwrap_or(u64::MAX) });
             }
         };
-        Download::new(&self.repository, &self.descriptor, chunks, !verifies, offset).run(&tell).await?;
+        Download::new(self.repository.clone(), &self.descriptor, chunks, !verifies, offset).run(&tell).await?;
         self.say(LayerStatus::VerifyingChecksum);
         chunks.send(Chunk::End).await.map_err(|_| Failure::Abandoned)
     }

@@ -4,10 +4,11 @@
 
 use crate::auth::Credentials;
 use crate::client::Client;
+use crate::endpoint::Purpose;
 use crate::error::Error;
 use crate::manifest::Descriptor;
 use crate::payload::Payload;
-use crate::repository::{Purpose, Repository};
+use crate::repository::Repository;
 use crate::source::ContentSource;
 use crate::upload::{Upload, check_stored};
 use bytes::{Bytes, BytesMut};

@@ -15,11 +15,12 @@ use types::{Digest, Reference};
 
 use crate::auth::Credentials;
 use crate::client::Client;
+use crate::endpoint::Purpose;
 use crate::error::Error;
 use crate::fetch::Manifest;
 use crate::manifest::{ACCEPT, Descriptor, MEDIA_OCI_INDEX, MEDIA_OCI_MANIFEST};
 use crate::origin::encode_query;
-use crate::repository::{Purpose, Repository};
+use crate::repository::Repository;
 use crate::tags::next_page;
 
 /// Longest page, and longest manifest of an artifact.
@@ -73,9 +74,11 @@ impl Client {
         artifact_type: Option<&str>,
         credentials: Option<&Credentials>,
     ) -> Result<Vec<Referrer>, Error> {
-        let asked = self.with_repository(reference, credentials, Purpose::Pull, async |repository| {
+        let asked = self.with_repository(reference, credentials, Purpose::Resolve, async |repository| {
             let mut found = list(repository, subject, artifact_type).await?;
-            found.retain(|referrer| artifact_type.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted)));
+            found.retain(|referrer| {
+                artifact_type.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted))
+            });
             if found.is_empty() {
                 // As an error it leads on from a mirror to the registry.
                 let cause = format!("nothing refers to {subject}");
@@ -117,11 +120,7 @@ impl Client {
 }
 
 /// The list by the referrers API, or by the tag when the registry has none.
-async fn list(
-    repository: &Repository,
-    subject: &Digest,
-    artifact_type: Option<&str>,
-) -> Result<Vec<Referrer>, Error> {
+async fn list(repository: &Repository, subject: &Digest, artifact_type: Option<&str>) -> Result<Vec<Referrer>, Error> {
     let base = format!("referrers/{subject}");
     let mut rest = match artifact_type {
         Some(wanted) => format!("{base}?artifactType={}", encode_query(wanted)),

@@ -3,9 +3,12 @@
 
 use crate::address::Classes;
 use crate::auth::{self, Authorization, Credentials, TokenRequest};
+use crate::endpoint::{Endpoint, Purpose};
 use crate::error::Error;
-use crate::origin::{Origin, Url};
+use crate::hosts::Site;
+use crate::origin::{Url, encode_query};
 use crate::payload::Payload;
+use crate::pool::Via;
 use crate::transport::{Reach, Transport, broken, go_method};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -14,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+use types::Reference;
 
 /// Redirects followed for one request.
 const REDIRECTS_MAX: usize = 10;
@@ -22,11 +26,11 @@ const EXTRA_SCOPES_MAX: usize = 8;
 /// Longest error document read.
 const ERROR_MAX: u64 = 64 * 1024;
 
-/// A repository to pull from.
+/// A repository at one endpoint.
 pub(crate) struct Repository {
     pub(crate) transport: Arc<Transport>,
-    pub(crate) origin: Origin,
-    /// Repository path below `/v2/`; empty to ask for the base only.
+    pub(crate) endpoint: Endpoint,
+    /// Repository path below the endpoint's root; empty to ask for the base only.
     pub(crate) path: String,
     /// As people write them, for messages.
     pub(crate) familiar_name: String,
@@ -35,15 +39,30 @@ pub(crate) struct Repository {
     purpose: Purpose,
     classes: AtomicU8,
     state: Mutex<AuthState>,
+    /// How hosts are connected to that the endpoint refers to.
+    referred: Arc<Site>,
+    /// The same at the endpoint that is tried after this one.
+    next: Option<Arc<Repository>>,
 }
 
-/// What a repository is used for: decides the scope of tokens and the words of a denial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Reading.
-    Pull,
-    /// Reading and writing.
-    Push,
+/// What a repository is called.
+pub(crate) struct Names {
+    pub(crate) path: String,
+    pub(crate) familiar_name: String,
+    pub(crate) familiar: String,
+}
+
+impl Names {
+    /// Of a reference's repository.
+    pub(crate) fn of(reference: &Reference) -> Names {
+        let (familiar_name, familiar) = (reference.familiar_name(), reference.familiar());
+        Names { path: reference.path().to_owned(), familiar_name, familiar }
+    }
+
+    /// Of a registry without any repository.
+    pub(crate) fn registry(host: &str) -> Names {
+        Names { path: String::new(), familiar_name: host.to_owned(), familiar: host.to_owned() }
+    }
 }
 
 /// A request to a registry.
@@ -56,6 +75,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) payload: Payload,
     /// Scopes besides the repository's own.
     pub(crate) scopes: &'a [String],
+    /// Requests of different lanes never share a connection.
+    pub(crate) lane: u8,
 }
 
 #[derive(Default)]
@@ -90,24 +111,49 @@ struct ErrorEntry {
 impl Repository {
     pub(crate) fn new(
         transport: Arc<Transport>,
-        origin: Origin,
-        path: &str,
-        familiar_name: String,
-        familiar: String,
+        endpoint: Endpoint,
+        names: Names,
         credentials: Option<Credentials>,
         purpose: Purpose,
+        next: Option<Arc<Repository>>,
     ) -> Repository {
         let current = auth::brought_token(credentials.as_ref());
+        let Names { path, familiar_name, familiar } = names;
+        let referred = Arc::new(endpoint.site.referred());
         Repository {
             transport,
-            origin,
-            path: path.to_owned(),
+            endpoint,
+            path,
             familiar_name,
             familiar,
             credentials,
             purpose,
             classes: AtomicU8::new(0),
             state: Mutex::new(AuthState { current, ..AuthState::default() }),
+            referred,
+            next,
+        }
+    }
+
+    /// The endpoint to try when this one failed with `error`, if there is one for such a failure.
+    pub(crate) fn after(&self, error: &Error) -> Option<&Arc<Repository>> {
+        self.next.as_ref().filter(|_| self.endpoint.mirror || matches!(error, Error::Connect { .. }))
+    }
+
+    /// Asks this endpoint and those after it until one gives an answer that counts; says which did.
+    pub(crate) async fn or_next<T, F>(self: &Arc<Self>, ask: F) -> Result<(T, Arc<Repository>), Error>
+    where
+        F: AsyncFn(&Repository) -> Result<T, Error>,
+    {
+        let mut asked = self;
+        loop {
+            let error = match ask(asked).await {
+                Ok(answer) => return Ok((answer, asked.clone())),
+                Err(error) => error,
+            };
+            let Some(next) = asked.after(&error) else { return Err(error) };
+            tracing::debug!(%error, endpoint = %asked.endpoint.origin, "trying the next endpoint");
+            asked = next;
         }
     }
 
@@ -116,16 +162,21 @@ impl Repository {
         Classes::from_bits(self.classes.load(Ordering::Relaxed))
     }
 
-    /// The address of `/v2/<path>/<rest>`; of `/v2/` when there is no path.
+    /// The address of `<path>/<rest>` below the endpoint's root; of the root when there is no path.
     pub(crate) fn url(&self, rest: &str) -> Url {
-        let target = match self.path.as_str() {
-            "" => "/v2/".to_owned(),
-            path => format!("/v2/{path}/{rest}"),
+        let Endpoint { origin, root, namespace, .. } = &self.endpoint;
+        let mut target = match self.path.as_str() {
+            "" => format!("{root}/"),
+            path => format!("{root}/{path}/{rest}"),
         };
-        Url { origin: self.origin.clone(), target }
+        if let Some(namespace) = namespace {
+            let separator = if target.contains('?') { '&' } else { '?' };
+            target = format!("{target}{separator}ns={}", encode_query(namespace));
+        }
+        Url { origin: origin.clone(), target }
     }
 
-    /// Gets `/v2/<path>/<rest>`, retrying what may pass. `on_retry` hears of each wait.
+    /// Gets `<path>/<rest>`, retrying what may pass. `on_retry` hears of each wait.
     pub(crate) async fn get(
         &self,
         rest: &str,
@@ -133,6 +184,17 @@ impl Repository {
         on_retry: &(dyn Fn(Duration) + Sync),
     ) -> Result<Answer, Error> {
         self.send("GET", rest, headers, &Payload::empty(), on_retry).await
+    }
+
+    /// Gets `<path>/<rest>` once, on a connection that no other lane has.
+    pub(crate) async fn get_on(
+        &self,
+        lane: u8,
+        rest: &str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Answer, Error> {
+        let (url, payload) = (self.url(rest), Payload::empty());
+        self.ask(Ask { method: "GET", url, rest, headers, payload, scopes: &[], lane }).await
     }
 
     /// Sends a request that may be sent again, retrying what may pass.
@@ -147,7 +209,7 @@ impl Repository {
         let mut attempt = 1;
         loop {
             let payload = payload.again().unwrap_or(Payload::empty());
-            let ask = Ask { method, url: self.url(rest), rest, headers, payload, scopes: &[] };
+            let ask = Ask { method, url: self.url(rest), rest, headers, payload, scopes: &[], lane: 0 };
             let error = match self.ask(ask).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
@@ -173,7 +235,7 @@ impl Repository {
 
     /// Sends a request once, or twice when the registry wants to know who asks.
     pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Error> {
-        let Ask { method, url, rest, headers, payload, scopes } = ask;
+        let Ask { method, url, rest, headers, payload, scopes, lane } = ask;
         let mut again = payload.again();
         let mut payload = Some(payload);
         let mut answered = false;
@@ -184,12 +246,12 @@ impl Repository {
                 return Err(broken(method, &url, why));
             };
             let header = authorization.as_ref().map(|a| &a.header);
-            let answer = self.follow(method, &url, headers, body, header).await?;
+            let answer = self.follow(method, &url, headers, body, header, lane).await?;
             let status = answer.response.status();
             if status.is_success() {
                 return Ok(answer);
             }
-            let ours = answer.url.origin == self.origin;
+            let ours = answer.url.origin == self.endpoint.origin;
             if status == StatusCode::UNAUTHORIZED && ours && !answered {
                 answered = true;
                 if self.answer_challenge(method, &answer, generation, scopes).await? {
@@ -260,7 +322,7 @@ impl Repository {
         offline: bool,
     ) -> Result<Option<Authorization>, Error> {
         let actions = match self.purpose {
-            Purpose::Pull => "pull",
+            Purpose::Resolve | Purpose::Pull => "pull",
             Purpose::Push => "pull,push",
         };
         let mut scopes = Vec::new();
@@ -269,7 +331,9 @@ impl Repository {
             scopes.extend_from_slice(extra);
         }
         let request = TokenRequest {
-            registry: &self.origin,
+            registry: &self.endpoint.origin,
+            site: &self.endpoint.site,
+            referred: &self.referred,
             registry_classes: self.classes(),
             scopes: &scopes,
             credentials: self.credentials.as_ref(),
@@ -279,8 +343,8 @@ impl Repository {
     }
 
     /// Sends one request and follows its redirects: of a reading method, and of a writing one when the
-    /// redirect keeps the method and the payload can be sent again. The authorisation stays with the
-    /// registry's origin.
+    /// redirect keeps the method and the payload can be sent again. The authorisation, the headers of the
+    /// endpoint and its way to connect stay with the endpoint's origin.
     pub(crate) async fn follow(
         &self,
         method: &'static str,
@@ -288,20 +352,26 @@ impl Repository {
         headers: &[(HeaderName, HeaderValue)],
         payload: Payload,
         authorization: Option<&HeaderValue>,
+        lane: u8,
     ) -> Result<Answer, Error> {
         let reads = matches!(method, "GET" | "HEAD");
         let mut url = url.clone();
         let mut payload = Some(payload);
         for _ in 0..=REDIRECTS_MAX {
-            let own = url.origin == self.origin;
+            let own = url.origin == self.endpoint.origin;
             let mut headers = headers.to_vec();
-            if let Some(value) = authorization.filter(|_| own) {
-                headers.push((header::AUTHORIZATION, value.clone()));
+            let mut via = Via { lane, site: self.referred.clone() };
+            if own {
+                headers.extend(authorization.map(|value| (header::AUTHORIZATION, value.clone())));
+                // What a request says itself comes before what is said for all.
+                let set: Vec<HeaderName> = headers.iter().map(|(name, _)| name.clone()).collect();
+                headers.extend(self.endpoint.headers.iter().filter(|(name, _)| !set.contains(name)).cloned());
+                via.site = self.endpoint.site.clone();
             }
             let reach = if own { Reach::Registry(&self.classes) } else { Reach::Referred(self.classes()) };
             let body = payload.take().unwrap_or(Payload::empty());
             let again = body.again();
-            let response = self.transport.send(method, &url, reach, &headers, body).await?;
+            let response = self.transport.send(method, &url, reach, &via, &headers, body).await?;
             let redirects = match response.status().as_u16() {
                 307 | 308 => reads || again.is_some(),
                 301..=303 => reads,
@@ -317,7 +387,7 @@ impl Repository {
                 Error::Refused { what: "redirect", target, why }
             };
             let next = url.join(location).ok_or_else(|| refused("it is not an http or https address"))?;
-            if self.origin.https && !next.origin.https {
+            if self.endpoint.origin.https && !next.origin.https {
                 return Err(refused("it has no TLS although the registry does"));
             }
             url = next;
@@ -377,7 +447,7 @@ impl Repository {
     fn denied(&self, cause: String) -> Error {
         let name = self.familiar_name.clone();
         match self.purpose {
-            Purpose::Pull => Error::Denied { name, cause },
+            Purpose::Resolve | Purpose::Pull => Error::Denied { name, cause },
             Purpose::Push => Error::PushDenied { name, cause },
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::auth::Credentials;
 use crate::client::Client;
+use crate::endpoint::Purpose;
 use crate::error::Error;
-use crate::repository::{Purpose, Repository};
+use crate::repository::Repository;
 use http::header;
 use serde::Deserialize;
 use types::Reference;
@@ -27,7 +28,7 @@ impl Client {
     /// # Errors
     /// As [`Client::pull`].
     pub async fn tags(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<Vec<String>, Error> {
-        let listed = self.with_repository(reference, credentials, Purpose::Pull, async |r| list(r).await).await?;
+        let listed = self.with_repository(reference, credentials, Purpose::Resolve, async |r| list(r).await).await?;
         Ok(listed.0)
     }
 }

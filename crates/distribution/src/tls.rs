@@ -1,45 +1,115 @@
 //! TLS towards registries: the system's authorities, a host's own from the certificate directory,
-//! client certificates, and — for hosts configured as insecure only — no check at all.
+//! client certificates, and — for hosts configured as insecure only — no check at all. HTTP/2 is offered before HTTP/1.1.
 
 use crate::error::Error;
+use crate::hosts::{self, Site};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// Makes the configuration for one host. Reads files: call it off the async threads.
-///
-/// # Errors
-/// [`Error::Tls`] when a file of the host's directory cannot be used.
-pub(crate) fn client_config(authority: &str, certs_dir: &Path, insecure: bool) -> Result<Arc<ClientConfig>, Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::Tls(e.to_string()))?;
-    let files = HostFiles::find(authority, certs_dir)?;
-    let builder = if insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
-    } else {
-        let mut roots = system_roots().clone();
-        for path in &files.authorities {
-            for certificate in read_certificates(path)? {
-                roots.add(certificate).map_err(|e| bad(path, &e.to_string()))?;
+/// HTTP/2 in the negotiation of a protocol (RFC 9113, section 3.2).
+pub(crate) const H2: &[u8] = b"h2";
+
+/// The files behind the TLS of one host, and how they were: equal when a configuration made from them still counts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Material {
+    insecure: bool,
+    authorities: Vec<PathBuf>,
+    /// Certificate and key; one file has both when there is no second.
+    identity: Option<(PathBuf, Option<PathBuf>)>,
+    stamps: Vec<Stamp>,
+}
+
+/// Length, change time and place of a file; nothing when it is not there.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+impl Material {
+    /// Finds the files of a host: those of its directories, and those of its rules. Reads directories: call it off the
+    /// async threads.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] when a certificate has no key beside it.
+    pub(crate) fn find(authority: &str, dirs: &[PathBuf], site: &Site, insecure: bool) -> Result<Material, Error> {
+        let insecure = site.skip_verify.unwrap_or(insecure);
+        let mut material = Material { insecure, authorities: Vec::new(), identity: None, stamps: Vec::new() };
+        for dir in dirs {
+            for name in hosts::directories(authority) {
+                material.add(&dir.join(name))?;
             }
         }
-        builder.with_root_certificates(roots)
-    };
-    let mut config = match &files.identity {
-        Some((cert, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(key, &e.to_string()))?;
-            builder.with_client_auth_cert(read_certificates(cert)?, private).map_err(|e| bad(cert, &e.to_string()))?
+        material.authorities.extend(site.authorities.iter().cloned());
+        if site.identity.is_some() {
+            material.identity = site.identity.clone();
         }
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+        let identity = material.identity.iter().flat_map(|(cert, key)| std::iter::once(cert).chain(key));
+        material.stamps = material.authorities.iter().chain(identity).map(|path| stamp(path)).collect();
+        Ok(material)
+    }
+
+    /// Adds Docker's files of a directory. The first directory with a certificate of ours counts.
+    fn add(&mut self, dir: &Path) -> Result<(), Error> {
+        let Ok(entries) = std::fs::read_dir(dir) else { return Ok(()) };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+        paths.sort();
+        let taken = self.identity.is_some();
+        for path in paths {
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("crt") => self.authorities.push(path),
+                Some("cert") if !taken => {
+                    let key = path.with_extension("key");
+                    if !key.exists() {
+                        return Err(bad(&path, "its .key file is missing beside it"));
+                    }
+                    self.identity = Some((path, Some(key)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the configuration. Reads files: call it off the async threads.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] when a file cannot be used.
+    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| Error::Tls(e.to_string()))?;
+        let builder = if self.insecure {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
+        } else {
+            let mut roots = system_roots().clone();
+            for path in &self.authorities {
+                for certificate in read_certificates(path)? {
+                    roots.add(certificate).map_err(|e| bad(path, &e.to_string()))?;
+                }
+            }
+            builder.with_root_certificates(roots)
+        };
+        let mut config = match &self.identity {
+            Some((cert, key)) => {
+                let key = key.as_ref().unwrap_or(cert);
+                let private = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(key, &e.to_string()))?;
+                let chain = read_certificates(cert)?;
+                builder.with_client_auth_cert(chain, private).map_err(|e| bad(cert, &e.to_string()))?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.len(), about.mtime(), about.mtime_nsec(), about.ino()))
 }
 
 fn system_roots() -> &'static RootCertStore {
@@ -53,40 +123,6 @@ fn system_roots() -> &'static RootCertStore {
         roots.add_parsable_certificates(loaded.certs);
         roots
     })
-}
-
-#[derive(Default)]
-struct HostFiles {
-    authorities: Vec<PathBuf>,
-    identity: Option<(PathBuf, PathBuf)>,
-}
-
-impl HostFiles {
-    fn find(authority: &str, certs_dir: &Path) -> Result<HostFiles, Error> {
-        let mut files = HostFiles::default();
-        // A host name from a redirect must not walk the file system.
-        if authority.starts_with('.') || authority.contains('/') {
-            return Ok(files);
-        }
-        let dir = certs_dir.join(authority);
-        let Ok(entries) = std::fs::read_dir(&dir) else { return Ok(files) };
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-        paths.sort();
-        for path in paths {
-            match path.extension().and_then(|e| e.to_str()) {
-                Some("crt") => files.authorities.push(path),
-                Some("cert") => {
-                    let key = path.with_extension("key");
-                    if !key.exists() {
-                        return Err(bad(&path, "its .key file is missing beside it"));
-                    }
-                    files.identity = Some((path, key));
-                }
-                _ => {}
-            }
-        }
-        Ok(files)
-    }
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -69,13 +69,21 @@ impl<S: ContentSource> Upload<'_, S> {
             let before = moved.load(Ordering::Relaxed);
             let error = match self.attempt(session.take(), &moved).await {
                 Ok(()) => {
-                    self.sessions.forget(&self.repository.origin, &self.repository.path, &self.descriptor.digest);
+                    self.sessions.forget(
+                        &self.repository.endpoint.origin,
+                        &self.repository.path,
+                        &self.descriptor.digest,
+                    );
                     return Ok(PushStatus::Pushed);
                 }
                 Err(error) if error.is_interruption() => error,
                 // The registry has lost the session, or what it had of the blob was something else.
                 Err(error @ Error::Status { status: 400 | 404 | 416, .. }) if !lost => {
-                    self.sessions.forget(&self.repository.origin, &self.repository.path, &self.descriptor.digest);
+                    self.sessions.forget(
+                        &self.repository.endpoint.origin,
+                        &self.repository.path,
+                        &self.descriptor.digest,
+                    );
                     lost = true;
                     error
                 }
@@ -105,7 +113,7 @@ impl<S: ContentSource> Upload<'_, S> {
 
     /// The session an earlier try left, at the offset the registry has reached.
     async fn known(&self) -> Result<Option<Session>, Error> {
-        let Repository { origin, path, .. } = self.repository;
+        let (origin, path) = (&self.repository.endpoint.origin, &self.repository.path);
         let Some(location) = self.sessions.find(origin, path, &self.descriptor.digest) else { return Ok(None) };
         match self.ask("GET", location, &[], Payload::empty()).await {
             Ok(answer) => {
@@ -133,14 +141,21 @@ impl<S: ContentSource> Upload<'_, S> {
         }
         let url = self.repository.url(&rest);
         let headers = [(header::CONTENT_LENGTH, HeaderValue::from_static("0"))];
-        let ask =
-            Ask { method: "POST", url, rest: &rest, headers: &headers, payload: Payload::empty(), scopes: &scopes };
+        let ask = Ask {
+            method: "POST",
+            url,
+            rest: &rest,
+            headers: &headers,
+            payload: Payload::empty(),
+            scopes: &scopes,
+            lane: 0,
+        };
         let answer = self.repository.ask(ask).await?;
         if answer.response.status() == StatusCode::CREATED && origin.is_some() {
             return Ok(None);
         }
         let session = self.session(&answer)?;
-        let Repository { origin, path, .. } = self.repository;
+        let (origin, path) = (&self.repository.endpoint.origin, &self.repository.path);
         self.sessions.remember(origin, path, self.descriptor.digest, session.location.clone());
         Ok(Some(session))
     }
@@ -193,7 +208,7 @@ impl<S: ContentSource> Upload<'_, S> {
                 });
             }
             location = next.location;
-            let Repository { origin, path, .. } = self.repository;
+            let (origin, path) = (&self.repository.endpoint.origin, &self.repository.path);
             self.sessions.remember(origin, path, self.descriptor.digest, location.clone());
         }
         (self.tell)(PushStatus::Pushing { current: size, total: size });
@@ -223,7 +238,7 @@ impl<S: ContentSource> Upload<'_, S> {
         headers: &[(HeaderName, HeaderValue)],
         payload: Payload,
     ) -> Result<Answer, Error> {
-        self.repository.ask(Ask { method, url, rest: "blobs/uploads/", headers, payload, scopes: &[] }).await
+        self.repository.ask(Ask { method, url, rest: "blobs/uploads/", headers, payload, scopes: &[], lane: 0 }).await
     }
 
     /// Where the upload goes on.
@@ -232,7 +247,7 @@ impl<S: ContentSource> Upload<'_, S> {
         let bad = |why| Error::Protocol { url: answer.url.to_string(), why };
         let location = location.ok_or_else(|| bad("it has no Location to upload to"))?;
         let location = answer.url.join(location).ok_or_else(|| bad("its Location is not an http or https address"))?;
-        if self.repository.origin.https && !location.origin.https {
+        if self.repository.endpoint.origin.https && !location.origin.https {
             return Err(bad("its Location has no TLS although the registry does"));
         }
         Ok(Session { location, offset: 0 })

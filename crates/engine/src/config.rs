@@ -41,6 +41,8 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, as URLs.
     pub registry_mirrors: Vec<String>,
+    /// Directories of certificates and rules for single registries, the first with the most say.
+    pub registry_config_dirs: Vec<PathBuf>,
     /// How new layers are kept.
     pub layers: LayerFormat,
     /// Compressed layers that can be made again are replaced by how.
@@ -91,6 +93,7 @@ impl Default for EngineConfig {
             default_ulimits: Vec::new(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            registry_config_dirs: vec!["/etc/dhow/certs.d".into(), "/etc/docker/certs.d".into()],
             layers: LayerFormat::Automatic,
             compact: true,
             watermark: None,

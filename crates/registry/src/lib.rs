@@ -15,6 +15,7 @@ mod error;
 mod http;
 mod manifest;
 mod metrics;
+mod multiplexed;
 mod name;
 mod quota;
 mod sendfile;

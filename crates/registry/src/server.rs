@@ -27,6 +27,7 @@ use crate::error::StartError;
 use crate::http::Service;
 use crate::http::body::Body;
 use crate::metrics::Metrics;
+use crate::multiplexed;
 use crate::sendfile::{Outlet, Plain};
 use crate::storage::Storage;
 use crate::storage::collect::Collected;
@@ -291,6 +292,9 @@ async fn connection(
         }
         Some(config) => {
             let stream = tokio::time::timeout(limits.head, TlsAcceptor::from(config).accept(stream)).await??;
+            if stream.get_ref().1.alpn_protocol() == Some(tls::H2) {
+                return multiplexed::serve(service, Connection::new(stream, limits.stall), stop).await;
+            }
             requests(service, Connection::new(stream, limits.stall), None, stop).await
         }
     }

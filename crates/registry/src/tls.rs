@@ -1,4 +1,4 @@
-//! TLS of the server: one certificate chain, TLS 1.2 and 1.3, HTTP/1.1.
+//! TLS of the server: one certificate chain, TLS 1.2 and 1.3, HTTP/2 or HTTP/1.1 as the client likes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::StartError;
+
+/// HTTP/2 in the negotiation of a protocol (RFC 9113, section 3.2).
+pub(crate) const H2: &[u8] = b"h2";
 
 /// Reads certificate and key. Blocks.
 ///
@@ -23,6 +26,6 @@ pub(crate) fn server_config(chain: &Path, key: &Path) -> Result<Arc<ServerConfig
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, private))
         .map_err(|e| bad(chain, e.to_string()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

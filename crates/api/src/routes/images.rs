@@ -99,6 +99,12 @@ pub(crate) async fn diff(call: Call, name: &str) -> Answer {
     ok(&call.engine.image_diff(name, with).await?)
 }
 
+/// `GET /images/{name}/referrers`, which Docker has nothing like.
+pub(crate) async fn referrers(call: Call, name: &str) -> Answer {
+    let artifact_type = call.query.text("artifactType").map(str::to_owned);
+    ok(&call.engine.image_referrers(name, artifact_type, call.registry_auth()).await?)
+}
+
 /// `POST /images/{name}/rollback`, which Docker has nothing like.
 pub(crate) async fn rollback(call: Call, name: &str) -> Answer {
     let wanted = call.query.text("to").unwrap_or("1");

@@ -25,6 +25,7 @@ mod port;
 mod prune;
 mod ps;
 mod pull;
+mod referrers;
 mod registry;
 mod rmi;
 mod run;
@@ -95,6 +96,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &rmi::RMI,
     &history::HISTORY,
     &image_diff::DIFF,
+    &referrers::REFERRERS,
     &versions::LOG,
     &versions::ROLLBACK,
     &pin::PIN,

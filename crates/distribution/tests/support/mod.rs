@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod multiplexed;
+pub mod real;
+
 use bytes::Bytes;
 use distribution::{
     Chunk, Client, Config, ContentSink, Descriptor, LayerStream, Limits, Progress, PullRequest, SinkError,
@@ -287,15 +290,18 @@ pub fn client() -> Client {
 }
 
 pub fn client_with(insecure: Vec<String>) -> Client {
-    let limits = Limits {
+    Client::new(Config { insecure, limits: limits(), ..Config::default() })
+}
+
+pub fn limits() -> Limits {
+    Limits {
         attempts: 3,
         backoff: Duration::from_millis(5),
         backoff_max: Duration::from_millis(50),
         idle: Duration::from_millis(500),
         head: Duration::from_secs(10),
         ..Limits::default()
-    };
-    Client::new(Config { insecure, limits, ..Config::default() })
+    }
 }
 
 pub fn request(server: &Server, name: &str) -> PullRequest {

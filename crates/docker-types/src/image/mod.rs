@@ -249,6 +249,25 @@ go_struct! {
 }
 
 go_struct! {
+    /// What refers to an image at its registry, of `GET /images/{name}/referrers`, which Docker has nothing like.
+    pub struct ImageReferrers {
+        "Subject" subject: String,
+        "Referrers" referrers: Vec<ReferrerItem>,
+    }
+}
+
+go_struct! {
+    /// One of them.
+    pub struct ReferrerItem {
+        "MediaType" media_type: String,
+        "Digest" digest: String,
+        "Size" size: i64,
+        "ArtifactType" artifact_type: String,
+        "Annotations" annotations: BTreeMap<String, String>,
+    }
+}
+
+go_struct! {
     /// One thing that differs; empty on the side that does not have it.
     pub struct DiffItem {
         "Name" name: String,

@@ -3,8 +3,8 @@
 use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::container::ContainerConfig;
 use docker_types::image::{
-    DistributionInspect, HistoryItem, ImageDeleteItem, ImageDiff, ImageInspect, ImagePruneReport, ImageSummary,
-    ImageVersion,
+    DistributionInspect, HistoryItem, ImageDeleteItem, ImageDiff, ImageInspect, ImagePruneReport, ImageReferrers,
+    ImageSummary, ImageVersion,
 };
 use docker_types::message::JsonMessage;
 use types::{Filters, Platform};
@@ -104,6 +104,19 @@ impl Engine {
     /// Not found, denied and the like, in the registry's words.
     pub async fn image_distribution(&self, name: &str, auth: Option<AuthConfig>) -> Result<DistributionInspect> {
         Images::distribution(&self.inner, name, auth).await
+    }
+
+    /// What refers to an image at its registry, of one artifact type or of all.
+    ///
+    /// # Errors
+    /// Not found, denied and the like, in the registry's words.
+    pub async fn image_referrers(
+        &self,
+        name: &str,
+        artifact_type: Option<String>,
+        auth: Option<AuthConfig>,
+    ) -> Result<ImageReferrers> {
+        Images::referrers(&self.inner, name, artifact_type, auth).await
     }
 
     /// Make an image of an archive of a root file system, compressed or not.

@@ -25,6 +25,7 @@ mod places;
 mod prune;
 mod pull;
 mod push;
+mod referrers;
 mod remove;
 mod rollback;
 mod save;
@@ -124,6 +125,8 @@ impl Images {
         let client = distribution::Client::new(distribution::Config {
             mirrors: config.registry_mirrors.clone(),
             insecure: config.insecure_registries.clone(),
+            certs_dirs: config.registry_config_dirs.clone(),
+            hosts_files: true,
             ..distribution::Config::default()
         });
         let mut index = Index::default();

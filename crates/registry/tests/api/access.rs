@@ -81,7 +81,7 @@ fn read_only_serves_and_changes_nothing() {
 }
 
 /// A certificate for 127.0.0.1 that signs itself, and its key.
-fn certificate(dir: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
+pub fn certificate(dir: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
     let (chain, key) = (dir.join("chain.pem"), dir.join("key.pem"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
@@ -95,7 +95,7 @@ fn certificate(dir: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
     made.is_ok_and(|status| status.success()).then_some((chain, key))
 }
 
-fn trusting(chain: &Path) -> Arc<ClientConfig> {
+pub fn trusting(chain: &Path) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(chain).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

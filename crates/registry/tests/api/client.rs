@@ -78,7 +78,7 @@ impl Breaking {
 }
 
 /// Content in memory.
-struct Memory(BTreeMap<Digest, Bytes>);
+pub struct Memory(BTreeMap<Digest, Bytes>);
 
 impl ContentSource for Memory {
     async fn open(&self, descriptor: &Descriptor, offset: u64) -> Result<Chunks, SinkError> {
@@ -101,12 +101,12 @@ impl ContentSource for Memory {
     }
 }
 
-fn client() -> Client {
+pub fn client() -> Client {
     let limits = Limits { backoff: Duration::from_millis(100), ..Limits::default() };
     Client::new(Config { limits, ..Config::default() })
 }
 
-fn request(address: SocketAddr, name: &str, layer: &[u8]) -> (PushRequest, Arc<Memory>, Digest) {
+pub fn request(address: SocketAddr, name: &str, layer: &[u8]) -> (PushRequest, Arc<Memory>, Digest) {
     let config = br#"{"os":"linux","architecture":"amd64"}"#;
     let manifest = image(config, &[layer]).to_string();
     let mut content = BTreeMap::new();
@@ -128,7 +128,11 @@ fn request(address: SocketAddr, name: &str, layer: &[u8]) -> (PushRequest, Arc<M
     )
 }
 
-async fn push(client: &Client, request: &PushRequest, source: &Arc<Memory>) -> (Result<(), Error>, Vec<PushProgress>) {
+pub async fn push(
+    client: &Client,
+    request: &PushRequest,
+    source: &Arc<Memory>,
+) -> (Result<(), Error>, Vec<PushProgress>) {
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let pushed = client.push(request, Arc::clone(source), move |step| telling.lock().unwrap().push(step)).await;

@@ -10,6 +10,7 @@ mod deletion;
 mod hostile;
 mod http;
 mod lists;
+mod multiplexed;
 mod pull;
 mod push;
 mod quotas;

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use e2e::Daemon;
+use e2e::{Daemon, Options};
 
 use crate::eventually;
 
@@ -106,6 +106,70 @@ fn a_pulled_layer_that_lies_is_refused() {
     let layers = daemon.data_root().join("layers");
     let left = fs::read_dir(layers).into_iter().flatten().flatten().filter(|entry| entry.file_name().len() == 64);
     assert_eq!(left.count(), 0, "no layer stays");
+}
+
+/// A request by curl; what came.
+fn curl(arguments: &[&str]) -> String {
+    let output = Command::new("curl").args(["-sS", "--fail"]).args(arguments).output().expect("curl runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_hosts_file_says_where_a_registry_is_and_what_refers_to_images_is_listed() {
+    let Some(ready) = Daemon::start() else { return };
+    ready.busybox();
+    let registry = Registry::start();
+    let archive = ready.dir.path().join("saved.tar");
+    let archive = archive.to_str().unwrap();
+    ready.docker().run(&["save", "-o", archive, "busybox:latest"]);
+    registry.fill(archive, "team/app:1");
+    drop(ready);
+
+    let rules = tempfile::tempdir().unwrap();
+    let flag = format!("--registry-config-dir={}", rules.path().display());
+    let Some(daemon) = Daemon::start_with(Options { flags: vec![flag], ..Options::default() }) else { return };
+    let own = rules.path().join("hub.invalid:5000");
+    fs::create_dir(&own).unwrap();
+    let hosts = own.join("hosts.toml");
+    let name = "hub.invalid:5000/team/app:1";
+    for client in daemon.clients() {
+        fs::write(&hosts, "server = \"https://hub.invalid\"\nservr = 1").unwrap();
+        let error = client.try_run(&["pull", name]);
+        error.expect_error(1, "line 2, key servr");
+        assert!(error.stderr.contains(hosts.to_str().unwrap()), "{error:?}");
+        // No restart in between.
+        fs::write(&hosts, format!("[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]", registry.address))
+            .unwrap();
+        assert_eq!(client.run(&["run", "--rm", name, "echo", "from there"]).lines().last(), Some("from there"));
+        client.run(&["rmi", name]);
+    }
+
+    // A mirror that knows of none does not settle it; the server does.
+    let dhow = daemon.dhow();
+    dhow.try_run(&["image", "referrers", name]).expect_error(1, "hub.invalid");
+    fs::write(&hosts, format!("server = \"http://{}\"", registry.address)).unwrap();
+    assert_eq!(dhow.run(&["image", "referrers", name]).lines().count(), 1);
+    let manifest = "application/vnd.docker.distribution.manifest.v2+json";
+    let at = format!("http://{}/v2/team/app/manifests", registry.address);
+    let document = curl(&["-H", &format!("Accept: {manifest}"), &format!("{at}/1")]) + "\n";
+    let put = |tag: &str, kind: &str, body: &str| {
+        curl(&["-X", "PUT", "-H", &format!("Content-Type: {kind}"), "--data-binary", body, &format!("{at}/{tag}")])
+    };
+    put("signature", manifest, &document);
+    let (subject, signature) = (digest_at(&registry, "team/app:1"), digest_at(&registry, "team/app:signature"));
+    let index = "application/vnd.oci.image.index.v1+json";
+    let list = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{index}","manifests":[{{"mediaType":"{manifest}","digest":"{signature}","size":{},"artifactType":"application/x-signature"}}]}}"#,
+        document.len()
+    );
+    put(&subject.replace(':', "-"), index, &list);
+    let listed = dhow.run(&["image", "referrers", name]);
+    assert!(listed.starts_with("DIGEST") && listed.contains("application/x-signature"), "{listed}");
+    let by_digest = format!("hub.invalid:5000/team/app@{subject}");
+    let quiet = ["image", "referrers", "-q", "--type", "application/x-signature", by_digest.as_str()];
+    assert_eq!(dhow.run(&quiet), signature);
+    assert_eq!(dhow.run(&["image", "referrers", "-q", "--type", "other", name]), "");
 }
 
 /// Digest the registry has for a name, as another client sees it.

@@ -1,0 +1,337 @@
+//! Several ranges of one blob at a time, for paths where each connection is held to a rate. What comes ahead of its turn
+//! waits in memory, a few ranges at most; it is passed on in order, so that digest and unpacking go in one pass and what
+//! is kept after a break is the beginning of the blob without a gap.
+//!
+//! A server is taken at its word for the range it was asked for and for nothing else: another range, more than was asked
+//! for or the whole blob ends this way of fetching, and one stream goes on.
+
+use crate::config::Ranges;
+use crate::error::Error;
+use crate::origin::Url;
+use crate::payload::Payload;
+use crate::repository::{Answer, Repository};
+use crate::transport::{broken, describe};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use types::Digest;
+
+/// The part of a blob an answer says it has (RFC 9110, section 14.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ContentRange {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Length of the whole, unless it is not told.
+    pub(crate) total: Option<u64>,
+}
+
+impl ContentRange {
+    /// Reads `bytes 0-99/1000`.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<ContentRange> {
+        let (range, total) =
+            headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let total = if total.trim() == "*" { None } else { Some(number(total)?) };
+        let (first, last) = (number(first)?, number(last)?);
+        (first <= last && total.is_none_or(|total| last < total)).then_some(ContentRange { first, last, total })
+    }
+}
+
+/// How fast one stream comes, counting only the time it is waited for: a store that is slow itself gains nothing from
+/// more of them.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    bytes: u64,
+    waited: Duration,
+}
+
+impl Meter {
+    /// Notes a piece; true when the stream is slow.
+    pub(crate) fn is_slow(&mut self, bytes: usize, waited: Duration, rules: &Ranges) -> bool {
+        self.bytes += bytes as u64;
+        self.waited += waited;
+        if self.waited < rules.probe {
+            return false;
+        }
+        let Meter { bytes, waited } = std::mem::take(self);
+        u128::from(bytes) * 1_000_000_000 < u128::from(rules.below) * waited.as_nanos().max(1)
+    }
+}
+
+/// Where ranges come from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) repository: Arc<Repository>,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    /// Where the registry sent us for the blob, when that is somewhere else: asked directly for as long as it answers.
+    direct: Arc<Mutex<Option<Url>>>,
+}
+
+impl Source {
+    /// The blob that is at `url` now.
+    pub(crate) fn new(repository: Arc<Repository>, digest: Digest, size: u64, url: &Url) -> Source {
+        let source = Source { repository, digest, size, direct: Arc::default() };
+        source.found(url);
+        source
+    }
+
+    fn direct(&self) -> MutexGuard<'_, Option<Url>> {
+        self.direct.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found(&self, url: &Url) {
+        *self.direct() = Some(url).filter(|url| url.origin != self.repository.endpoint.origin).cloned();
+    }
+
+    /// An address that was good for a time only.
+    fn forget(&self, url: &Url) {
+        let mut direct = self.direct();
+        if direct.as_ref() == Some(url) {
+            *direct = None;
+        }
+    }
+}
+
+/// What a range delivers.
+pub(crate) enum Piece {
+    /// The server agrees to send it.
+    Accepted,
+    /// The next bytes.
+    Data(Bytes),
+    /// It ends here.
+    Failed(Error),
+}
+
+/// A range that is being fetched; dropping it ends that.
+pub(crate) struct Segment {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Bounded by the length of the range.
+    pieces: mpsc::UnboundedReceiver<Piece>,
+    /// What was read to see whether it is accepted.
+    first: Option<Piece>,
+    task: JoinHandle<()>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Segment {
+    /// The next piece; nothing at its end.
+    pub(crate) async fn next(&mut self) -> Option<Piece> {
+        match self.first.take() {
+            Some(first) => Some(first),
+            None => self.pieces.recv().await,
+        }
+    }
+
+    /// Waits until the server has agreed to send it; false when it does not.
+    async fn is_accepted(&mut self) -> bool {
+        if self.first.is_none() {
+            self.first = self.pieces.recv().await;
+        }
+        matches!(self.first, Some(Piece::Accepted))
+    }
+}
+
+/// The ranges that are on their way, in order and without gaps.
+pub(crate) struct Ahead {
+    source: Source,
+    queue: VecDeque<Segment>,
+    /// Where the next range begins.
+    next: u64,
+    /// Ranges begun so far.
+    begun: usize,
+}
+
+impl Ahead {
+    /// Begins to fetch what comes one range after `position`; nothing when other blobs have all the ranges.
+    pub(crate) fn begin(source: Source, position: u64) -> Option<Ahead> {
+        let next = position.saturating_add(source.repository.transport.config.limits.ranges.size.max(1));
+        let mut ahead = Ahead { source, queue: VecDeque::new(), next, begun: 0 };
+        ahead.fill();
+        if ahead.queue.is_empty() { None } else { Some(ahead) }
+    }
+
+    /// Where the first of them begins.
+    pub(crate) fn start(&self) -> u64 {
+        self.queue.front().map_or(self.next, |segment| segment.start)
+    }
+
+    /// Waits until the server has agreed to send the first of them.
+    pub(crate) async fn is_accepted(&mut self) -> bool {
+        match self.queue.front_mut() {
+            Some(segment) => segment.is_accepted().await,
+            None => false,
+        }
+    }
+
+    /// Takes the first of them, and begins others behind the last.
+    pub(crate) fn pop(&mut self) -> Option<Segment> {
+        let first = self.queue.pop_front();
+        self.fill();
+        // What was not begun for lack of room may have been now.
+        first.or_else(|| self.queue.pop_front())
+    }
+
+    fn fill(&mut self) {
+        let transport = &self.source.repository.transport;
+        let rules = &transport.config.limits.ranges;
+        // One more is being passed on.
+        while self.queue.len() + 1 < rules.at_once && self.next < self.source.size {
+            let Ok(permit) = transport.ranges.clone().try_acquire_owned() else { return };
+            let (start, end) = (self.next, self.next.saturating_add(rules.size.max(1)).min(self.source.size));
+            self.begun += 1;
+            // Those on their way at the same time have different connections; the first stream has that of lane 0.
+            let lane = u8::try_from(self.begun % rules.at_once).unwrap_or(0);
+            let (sender, pieces) = mpsc::unbounded_channel();
+            let fetch = Fetch { source: self.source.clone(), lane, at: start, end, accepted: false, sender };
+            let task = tokio::spawn(fetch.run());
+            self.queue.push_back(Segment { start, end, pieces, first: None, task, _permit: permit });
+            self.next = end;
+        }
+    }
+}
+
+/// One range on its way.
+struct Fetch {
+    source: Source,
+    lane: u8,
+    at: u64,
+    end: u64,
+    accepted: bool,
+    sender: mpsc::UnboundedSender<Piece>,
+}
+
+impl Fetch {
+    /// Fetches it to its end, asking again for the rest after a break.
+    async fn run(mut self) {
+        let attempts = self.source.repository.transport.config.limits.attempts;
+        let mut attempt = 1;
+        while self.at < self.end {
+            let before = self.at;
+            let error = match self.ask().await {
+                Ok(()) => continue,
+                Err(error) => error,
+            };
+            attempt = if self.at > before { 1 } else { attempt + 1 };
+            if !error.is_interruption() || attempt > attempts {
+                let _ = self.sender.send(Piece::Failed(error));
+                return;
+            }
+            tokio::time::sleep(self.source.repository.wait_before(attempt, &error)).await;
+        }
+    }
+
+    /// One request, for what is missing.
+    async fn ask(&mut self) -> Result<(), Error> {
+        let Answer { response, url } = self.answer().await?;
+        let bad = |why| Err(Error::Protocol { url: url.to_string(), why });
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return bad("it sends the whole blob where a range was asked for");
+        }
+        let range = match ContentRange::of(response.headers()) {
+            Some(range) if range.first == self.at && range.last < self.end => range,
+            _ => return bad("it sends another range than was asked for"),
+        };
+        if range.total.is_some_and(|total| total != self.source.size) {
+            return bad("its blob has another length than the manifest says");
+        }
+        if !self.accepted {
+            self.accepted = true;
+            let _ = self.sender.send(Piece::Accepted);
+        }
+        let idle = self.source.repository.transport.config.limits.idle;
+        let mut body = response.into_body();
+        // A server may send less than was asked for, and says so; the rest is asked for next.
+        while self.at <= range.last {
+            let frame = match timeout(idle, body.frame()).await {
+                Ok(None) => return Err(broken("GET", &url, "unexpected EOF".to_owned())),
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(broken("GET", &url, describe(&error))),
+                Err(_) => return Err(broken("GET", &url, "timed out while reading the body".to_owned())),
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if data.len() as u64 > range.last + 1 - self.at {
+                return bad("it sends more than the range it names");
+            }
+            self.at += data.len() as u64;
+            let _ = self.sender.send(Piece::Data(data));
+        }
+        // Read to its end, so that the connection can be used again.
+        match timeout(idle, body.frame()).await {
+            Ok(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
+                bad("it sends more than the range it names")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn answer(&self) -> Result<Answer, Error> {
+        let range = format!("bytes={}-{}", self.at, self.end - 1);
+        let mut headers: Vec<(HeaderName, HeaderValue)> =
+            vec![(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))];
+        headers.extend(HeaderValue::from_str(&range).ok().map(|range| (header::RANGE, range)));
+        let repository = &self.source.repository;
+        let direct = self.source.direct().clone();
+        if let Some(url) = direct {
+            let asked = repository.follow("GET", &url, &headers, Payload::empty(), None, self.lane).await;
+            match asked {
+                Ok(answer) if answer.response.status().is_success() => return Ok(answer),
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "asking the registry where the blob is"),
+            }
+            self.source.forget(&url);
+        }
+        let rest = format!("blobs/{}", self.source.digest);
+        let answer = repository.get_on(self.lane, &rest, &headers).await?;
+        self.source.found(&answer.url);
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_RANGE, HeaderValue::from_str(text).unwrap());
+            ContentRange::of(&headers).map(|r| (r.first, r.last, r.total))
+        };
+        assert_eq!(read("bytes 5-9/10"), Some((5, 9, Some(10))));
+        assert_eq!(read("bytes 0-0/*"), Some((0, 0, None)));
+        for bad in
+            ["bytes 9-5/10", "bytes 5-10/10", "bytes */10", "bytes -1-2/10", "5-9/10", "bytes 5-9", "bytes 5-/10"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        assert_eq!(read("bytes 0-99999999999999999999/*"), None);
+    }
+
+    #[test]
+    fn only_waiting_counts() {
+        let rules = Ranges { below: 1000, probe: Duration::from_secs(1), ..Ranges::default() };
+        let mut meter = Meter::default();
+        assert!(!meter.is_slow(1, Duration::from_millis(999), &rules));
+        assert!(meter.is_slow(1, Duration::from_millis(1), &rules));
+        // A fast stream is judged anew each time.
+        assert!(!meter.is_slow(5000, Duration::from_secs(2), &rules));
+        assert!(meter.is_slow(1000, Duration::from_secs(2), &rules));
+        assert!(!meter.is_slow(0, Duration::ZERO, &rules));
+    }
+}

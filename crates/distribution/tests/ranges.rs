@@ -1,0 +1,267 @@
+//! Several ranges of a blob at a time: the same blob comes out, whatever the server makes of the requests.
+
+mod support;
+
+use bytes::Bytes;
+use distribution::{
+    Chunk, Client, Config, ContentSink, Descriptor, LayerStream, Limits, PullRequest, Ranges, SinkError,
+};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::*;
+use tokio::sync::mpsc;
+use types::{DiffId, Digest, Kind};
+
+const PIECE: u64 = 64 << 10;
+const SIZE: usize = 3 << 20;
+
+fn content() -> Vec<u8> {
+    (0..SIZE as u32 / 4).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+fn ranges() -> Ranges {
+    Ranges { at_once: 4, size: PIECE, in_all: 6, from: 1, below: u64::MAX, probe: Duration::ZERO }
+}
+
+fn eager(ranges: Ranges) -> Client {
+    let limits = Limits {
+        attempts: 3,
+        backoff: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(50),
+        idle: Duration::from_millis(500),
+        ranges,
+        ..Limits::default()
+    };
+    Client::new(Config { limits, ..Config::default() })
+}
+
+/// The range a request asks for; the end is that of the blob when it is open.
+fn asked(seen: &Seen) -> Option<(usize, usize)> {
+    let (first, last) = seen.headers.get("range")?.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().unwrap(), last.parse().map_or(SIZE, |last: usize| last + 1)))
+}
+
+fn part(start: usize, end: usize) -> Reply {
+    Reply { status: 206, ..Reply::ok(content()[start..end].to_vec()) }
+        .header("Content-Range", format!("bytes {start}-{}/{SIZE}", end - 1))
+}
+
+fn whole() -> Reply {
+    Reply::ok(content()).header("Accept-Ranges", "bytes")
+}
+
+fn honest(seen: &Seen) -> Reply {
+    asked(seen).map_or_else(whole, |(start, end)| part(start, end))
+}
+
+/// A registry with one layer, whose requests are answered by `answer`.
+async fn serve(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Server, String) {
+    let image = Image::new(vec![content()]);
+    let path = format!("/v2/app/blobs/{}", sha256(&content()));
+    let blob = path.clone();
+    let server = Server::start(move |seen| if seen.path() == blob { answer(seen) } else { image.serve(seen) }).await;
+    (server, path)
+}
+
+async fn pulled(client: &Client, server: &Server) -> bool {
+    let sink = Arc::new(MemorySink::default());
+    client.pull(&request(server, "app:1"), sink.clone(), |_| ()).await.unwrap();
+    sink.layers.lock().unwrap().get(&sha256(&content())).is_some_and(|layer| *layer == content())
+}
+
+fn bounded(seen: &[Seen]) -> Vec<(usize, usize)> {
+    let closed = seen.iter().filter(|seen| seen.headers.get("range").is_some_and(|range| !range.ends_with('-')));
+    closed.filter_map(asked).collect()
+}
+
+#[tokio::test]
+async fn ranges_follow_each_other_to_the_end() {
+    let (server, path) = serve(honest).await;
+    assert!(pulled(&eager(ranges()), &server).await);
+    let seen = server.seen_path(&path);
+    let mut asked = bounded(&seen);
+    asked.sort_unstable();
+    assert_eq!(asked.len() + 1, seen.len(), "{asked:?}");
+    assert!(asked.len() > 30 && asked.iter().all(|(start, end)| (end - start) as u64 <= PIECE), "{asked:?}");
+    assert!(asked.windows(2).all(|pair| pair[0].1 == pair[1].0), "{asked:?}");
+    assert_eq!(asked.last().unwrap().1, SIZE);
+    assert!(server.connections() > 2, "{}", server.connections());
+}
+
+#[tokio::test]
+async fn one_stream_where_it_is_fast_or_the_blob_small_or_the_server_silent() {
+    let all: [(Ranges, fn(&Seen) -> Reply); 4] = [
+        (Ranges { below: 1, ..ranges() }, honest),
+        (Ranges { from: SIZE as u64 + 1, ..ranges() }, honest),
+        (Ranges { at_once: 1, ..ranges() }, honest),
+        (ranges(), |_| Reply::ok(content())),
+    ];
+    for (rules, answer) in all {
+        let (server, path) = serve(answer).await;
+        assert!(pulled(&eager(rules.clone()), &server).await);
+        assert_eq!(server.seen_path(&path).len(), 1, "{rules:?}");
+    }
+}
+
+#[tokio::test]
+async fn other_downloads_may_have_all_the_ranges() {
+    let (server, path) = serve(honest).await;
+    assert!(pulled(&eager(Ranges { in_all: 0, ..ranges() }), &server).await);
+    assert_eq!(server.seen_path(&path).len(), 1);
+    let (server, path) = serve(honest).await;
+    assert!(pulled(&eager(Ranges { in_all: 1, ..ranges() }), &server).await);
+    assert!(!bounded(&server.seen_path(&path)).is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_only_says_so_is_left_to_its_one_stream() {
+    let (server, path) = serve(|_| whole()).await;
+    assert!(pulled(&eager(ranges()), &server).await);
+    let seen = server.seen_path(&path);
+    assert_eq!(seen.iter().filter(|seen| !seen.headers.contains_key("range")).count(), 1);
+    assert!(seen.len() <= 4, "{}", seen.len());
+}
+
+#[tokio::test]
+async fn whatever_else_comes_instead_of_a_range() {
+    let wrong: [(&str, fn(usize, usize) -> Reply); 9] = [
+        ("all of it", |_, _| whole()),
+        ("a range elsewhere", |start, end| part(start - 1, end - 1)),
+        ("a range that overlaps", |start, end| part(start - 100, end)),
+        ("more than was asked for", |start, _| part(start, SIZE)),
+        ("more than it says", |start, end| Reply { body: content()[start..].to_vec(), ..part(start, end) }),
+        ("a range of another blob", |start, end| {
+            Reply { headers: Vec::new(), ..part(start, end) }
+                .header("Content-Range", format!("bytes {start}-{}/{}", end - 1, SIZE + 1))
+        }),
+        ("no word of which", |start, end| Reply { headers: Vec::new(), ..part(start, end) }),
+        ("a refusal", |_, _| Reply::status(403)),
+        ("too many", |_, _| Reply::status(429).header("Retry-After", "0")),
+    ];
+    for (what, answer) in wrong {
+        // From the start, and after it went well for a while.
+        for good in [0, 10] {
+            let count = AtomicUsize::new(0);
+            let (server, path) = serve(move |seen| match asked(seen) {
+                Some((start, end)) if end - start <= PIECE as usize && count.fetch_add(1, Ordering::SeqCst) >= good => {
+                    answer(start, end)
+                }
+                _ => honest(seen),
+            })
+            .await;
+            assert!(pulled(&eager(ranges()), &server).await, "{what} after {good}");
+            assert!(server.seen_path(&path).len() > good, "{what} after {good}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ranges_that_break_or_come_short_are_completed() {
+    let count = AtomicUsize::new(0);
+    let (server, _) = serve(move |seen| match asked(seen) {
+        Some((start, end)) => match count.fetch_add(1, Ordering::SeqCst) % 5 {
+            1 => Reply { cut: Some((end - start) / 2), ..part(start, end) },
+            2 => part(start, start + (end - start).div_ceil(3)),
+            3 => Reply::status(503).header("Retry-After", "0"),
+            _ => part(start, end),
+        },
+        None => whole(),
+    })
+    .await;
+    assert!(pulled(&eager(ranges()), &server).await);
+}
+
+#[tokio::test]
+async fn a_signed_address_is_asked_until_it_is_no_longer_good() {
+    let image = Image::new(vec![content()]);
+    let uses: Mutex<BTreeMap<String, usize>> = Mutex::default();
+    let storage = Server::start(move |seen| {
+        let mut uses = uses.lock().unwrap();
+        let count = uses.entry(seen.target.clone()).or_default();
+        *count += 1;
+        // Each address is good for ten requests.
+        if *count > 10 { Reply::status(403) } else { honest(seen) }
+    })
+    .await;
+    let signed = AtomicUsize::new(0);
+    let to = storage.url("/signed");
+    let path = format!("/v2/app/blobs/{}", sha256(&content()));
+    let blob = path.clone();
+    let server = Server::start(move |seen| match seen.path() == blob {
+        true => Reply::redirect(format!("{to}?n={}", signed.fetch_add(1, Ordering::SeqCst))),
+        false => image.serve(seen),
+    })
+    .await;
+    let client = eager(ranges());
+    let sink = Arc::new(MemorySink::default());
+    client.pull(&request(&server, "app:1"), sink.clone(), |_| ()).await.unwrap();
+    assert_eq!(sink.layers.lock().unwrap()[&sha256(&content())], content());
+    let (signed, direct) = (server.seen_path(&path).len(), storage.seen().len());
+    assert!(signed < direct / 2, "{signed} of {direct}");
+    assert!(storage.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
+}
+
+/// Keeps what comes, also of what is abandoned.
+#[derive(Default)]
+struct Prefix(Arc<Mutex<Vec<u8>>>);
+
+impl ContentSink for Prefix {
+    fn has_layer(&self, _: &Descriptor, _: &DiffId) -> bool {
+        false
+    }
+
+    fn has_document(&self, _: &Digest) -> bool {
+        false
+    }
+
+    async fn document(&self, _: &Descriptor, _: Bytes) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn layer(&self, _: &Descriptor, _: DiffId) -> Result<LayerStream, SinkError> {
+        let kept = self.0.clone();
+        let offset = kept.lock().unwrap().len() as u64;
+        let (chunks, mut receiver) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            while let Some(chunk) = receiver.recv().await {
+                match chunk {
+                    Chunk::Data(data) => kept.lock().unwrap().extend_from_slice(&data),
+                    Chunk::End => return Ok(()),
+                }
+            }
+            Err(SinkError { kind: Kind::Cancelled, message: "abandoned".into() })
+        });
+        let done = Box::pin(async move { task.await.unwrap() });
+        Ok(LayerStream { chunks, done, verifies: true, offset })
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_broken_pull_is_the_beginning() {
+    let broken = Arc::new(AtomicUsize::new(1));
+    let (limit, count) = (broken.clone(), AtomicUsize::new(0));
+    let (server, path) = serve(move |seen| match asked(seen) {
+        // The tenth range and whatever comes after it never arrives.
+        Some((start, end)) if limit.load(Ordering::SeqCst) == 1 => match count.fetch_add(1, Ordering::SeqCst) {
+            0..10 => part(start, end),
+            _ => Reply { cut: Some(0), ..part(start, end) },
+        },
+        _ => honest(seen),
+    })
+    .await;
+    let (client, sink) = (eager(ranges()), Arc::new(Prefix::default()));
+    let request: PullRequest = request(&server, "app:1");
+    client.pull(&request, sink.clone(), |_| ()).await.unwrap_err();
+    let kept = sink.0.lock().unwrap().clone();
+    assert!(kept.len() > 4 * PIECE as usize && kept.len() < SIZE, "{}", kept.len());
+    assert_eq!(kept, content()[..kept.len()]);
+
+    broken.store(0, Ordering::SeqCst);
+    let before = server.seen_path(&path).len();
+    client.pull(&request, sink.clone(), |_| ()).await.unwrap();
+    assert_eq!(*sink.0.lock().unwrap(), content());
+    let resumed = &server.seen_path(&path)[before];
+    assert_eq!(resumed.headers["range"], format!("bytes={}-", kept.len()));
+}
