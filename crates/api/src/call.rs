@@ -17,7 +17,7 @@ use crate::body::{self, Response};
 use crate::connection::Held;
 use crate::hijack::Carrier;
 use crate::json;
-use crate::query::{Query, quoted};
+use crate::query::Query;
 use crate::status::ApiError;
 
 /// What a route returns.
@@ -69,32 +69,22 @@ impl Call {
             .transpose()
     }
 
-    /// A platform as the JSON of an OCI platform, which the image endpoints take since API 1.48.
-    /// More than one is refused by name.
-    pub(crate) fn json_platform(&self) -> Result<Option<Platform>, ApiError> {
-        #[derive(serde::Deserialize, Default)]
-        #[serde(default)]
-        struct OciPlatform {
-            os: String,
-            architecture: String,
-            variant: String,
+    /// Platforms as the JSON of OCI platforms, each in a parameter of its own. Versions before `1.minor`
+    /// do not have the parameter, and it is passed over as any unknown one.
+    pub(crate) fn json_platforms(&self, parameter: &str, minor: u16) -> Result<Vec<Platform>, ApiError> {
+        if !self.version.at_least(minor) {
+            return Ok(Vec::new());
         }
-        let mut given = self.query.all("platform").filter(|p| !p.is_empty());
-        let Some(text) = given.next() else { return Ok(None) };
-        if given.next().is_some() {
-            return Err(ApiError::unsupported(
-                "more than one platform in a request is not supported: ask for each alone",
-            ));
+        self.query.all(parameter).filter(|text| !text.is_empty()).map(parse_platform).collect()
+    }
+
+    /// As [`Call::json_platforms`] where only one makes sense.
+    pub(crate) fn json_platform(&self, minor: u16) -> Result<Option<Platform>, ApiError> {
+        let mut given = self.json_platforms("platform", minor)?;
+        if given.len() > 1 {
+            return Err(ApiError::invalid("more than one platform is given: ask for each alone"));
         }
-        let p: OciPlatform =
-            serde_json::from_str(text).map_err(|e| ApiError::invalid(format!("failed to parse platform: {e}")))?;
-        if p.os.is_empty() || p.architecture.is_empty() {
-            return Err(ApiError::invalid(format!(
-                "failed to parse platform: both os and architecture must be provided in {}",
-                quoted(text)
-            )));
-        }
-        Ok(Some(Platform::new(&p.os, &p.architecture, &p.variant)))
+        Ok(given.pop())
     }
 
     /// `X-Registry-Auth`. Credentials that cannot be read are none, as in dockerd: many clients
@@ -113,6 +103,22 @@ impl Call {
     pub(crate) fn versioned<T: Versioned>(&self, value: &T) -> Answer {
         versioned(self.version, value)
     }
+}
+
+fn parse_platform(text: &str) -> Result<Platform, ApiError> {
+    #[derive(serde::Deserialize, Default)]
+    #[serde(default)]
+    struct OciPlatform {
+        os: String,
+        architecture: String,
+        variant: String,
+    }
+    let p: OciPlatform =
+        serde_json::from_str(text).map_err(|e| ApiError::invalid(format!("failed to parse platform: {e}")))?;
+    if p.os.is_empty() || p.architecture.is_empty() {
+        return Err(ApiError::invalid("both OS and Architecture must be provided"));
+    }
+    Ok(Platform::new(&p.os, &p.architecture, &p.variant))
 }
 
 /// The body of a request as a stream of bytes, as it arrives.

@@ -49,7 +49,8 @@ where
     parse(&bytes)
 }
 
-async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, ApiError>
+/// A body of JSON as it came, for what is to be passed on unchanged.
+pub(crate) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, ApiError>
 where
     B: hyper::body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

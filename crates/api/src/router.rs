@@ -84,6 +84,12 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("GET", ["distribution", name @ .., "json"]) if !name.is_empty() => {
             images::distribution(call, &name.join("/")).await
         }
+        ("GET", ["distribution", name @ .., "manifest"]) if !name.is_empty() => {
+            images::manifest(call, &name.join("/")).await
+        }
+        ("PUT", ["distribution", name @ .., "manifest"]) if !name.is_empty() => {
+            images::put_manifest(call, &name.join("/")).await
+        }
 
         // Build
         ("POST", ["build" | "session" | "grpc"]) | ("POST", ["build", "cancel"]) => stubs::build(),

@@ -34,6 +34,14 @@ impl Client {
         }
     }
 
+    /// A client that speaks to one more registry without TLS, or without checking its certificate.
+    #[must_use]
+    pub fn trusting(&self, domain: &str) -> Client {
+        let mut config = self.config().clone();
+        config.insecure.push(domain.to_owned());
+        Client::new(config)
+    }
+
     /// The configuration it was made with.
     pub fn config(&self) -> &Config {
         &self.transport.config

@@ -12,8 +12,8 @@ use crate::blob::{Download, Failure};
 use crate::client::Client;
 use crate::endpoint::Purpose;
 use crate::error::Error;
-use crate::manifest::{ACCEPT, Descriptor};
-use crate::pull::fetch_manifest;
+use crate::manifest::{ACCEPT, Descriptor, Document};
+use crate::pull::{fetch_config, fetch_document, fetch_manifest};
 use crate::repository::Repository;
 use crate::sink::Chunk;
 
@@ -65,6 +65,28 @@ impl Client {
         });
         let fetched = asked.await?.0;
         Ok(Manifest { descriptor: fetched.descriptor, bytes: fetched.bytes })
+    }
+
+    /// Fetches a manifest of any kind or an index, and with a manifest its configuration.
+    ///
+    /// # Errors
+    /// As [`Client::pull`].
+    pub async fn manifest_and_configuration(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<(Manifest, Option<Bytes>), Error> {
+        let reference = self.pinned(&reference.clone().with_default_tag(), credentials).await?;
+        let (name, expected) = (reference.manifest_name(), reference.digest().copied());
+        let asked = self.with_repository(&reference, credentials, Purpose::Pull, async |repository| {
+            fetch_document(repository, &name, expected, None, Document::parse_any).await
+        });
+        let (fetched, repository) = asked.await?;
+        let configuration = match &fetched.document {
+            Document::Manifest { config, .. } => Some(fetch_config(&repository, config).await?),
+            Document::Index(_) => None,
+        };
+        Ok((Manifest { descriptor: fetched.descriptor, bytes: fetched.bytes }, configuration))
     }
 
     /// Looks for a blob of a reference's repository.

@@ -27,6 +27,7 @@ mod pool;
 mod progress;
 mod pull;
 mod push;
+mod put;
 mod ranges;
 mod referrers;
 mod repository;
@@ -51,6 +52,7 @@ pub use manifest::{
 pub use progress::{LayerStatus, Progress};
 pub use pull::{PullRequest, Pulled, Resolved};
 pub use push::{PushProgress, PushRequest, PushStatus};
+pub use put::PutRequest;
 pub use referrers::Referrer;
 pub use sink::{Chunk, ContentSink, LayerStream, SinkError};
 pub use source::{Chunks, ContentSource};

@@ -129,9 +129,22 @@ fn is_manifest_type(media_type: &str) -> bool {
 }
 
 impl Document {
-    /// Parses a manifest or index. `content_type` is what the registry said it is, or what the
-    /// index entry that led here said. Gives the media type it really has beside it.
+    /// Parses a manifest of an image, or an index. `content_type` is what the registry said it is, or what
+    /// the index entry that led here said. Gives the media type it really has beside it.
     pub(crate) fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<(Document, String), Rejection> {
+        let (document, media_type) = Document::parse_any(bytes, content_type)?;
+        let layers = match &document {
+            Document::Manifest { layers, .. } => layers.as_slice(),
+            Document::Index(_) => &[],
+        };
+        if let Some(other) = layers.iter().find(|l| !is_layer_type(&l.media_type)) {
+            return Err(format!("{:?} is no layer of a container image", clip(&other.media_type)).into());
+        }
+        Ok((document, media_type))
+    }
+
+    /// As [`Document::parse`], for manifests of other artifacts too.
+    pub(crate) fn parse_any(bytes: &[u8], content_type: Option<&str>) -> Result<(Document, String), Rejection> {
         let content_type = content_type.map(|c| c.split(';').next().unwrap_or_default().trim());
         if content_type.is_some_and(|c| c.starts_with(MEDIA_SCHEMA1)) {
             return Err(Rejection::Schema1);
@@ -174,9 +187,6 @@ impl Document {
         }
         let config = raw.config.ok_or_else(|| "it has no config".to_owned())?.checked()?;
         let layers = list(raw.layers, LAYERS_MAX)?;
-        if let Some(other) = layers.iter().find(|l| !is_layer_type(&l.media_type)) {
-            return Err(format!("{:?} is no layer of a container image", clip(&other.media_type)).into());
-        }
         Ok((Document::Manifest { config, layers }, media_type))
     }
 }

@@ -72,7 +72,7 @@ type Tell = Arc<dyn Fn(Progress) + Send + Sync>;
 pub(crate) struct Fetched {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Bytes,
-    document: Document,
+    pub(crate) document: Document,
 }
 
 impl Client {
@@ -199,16 +199,30 @@ fn sink_error(error: SinkError) -> Error {
     Error::Sink { kind: error.kind, message: error.message }
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     Digest::sha256(Sha256::digest(bytes).into())
 }
 
-/// Fetches and checks a manifest or index by tag or digest.
+/// How a document is read: [`Document::parse`] or [`Document::parse_any`].
+type Parse = fn(&[u8], Option<&str>) -> Result<(Document, String), Rejection>;
+
+/// Fetches and checks an image's manifest or an index by tag or digest.
 pub(crate) async fn fetch_manifest(
     repository: &Repository,
     name: &str,
     expected: Option<Digest>,
     media_type: Option<&str>,
+) -> Result<Fetched, Error> {
+    fetch_document(repository, name, expected, media_type, Document::parse).await
+}
+
+/// Fetches and checks a manifest or index by tag or digest.
+pub(crate) async fn fetch_document(
+    repository: &Repository,
+    name: &str,
+    expected: Option<Digest>,
+    media_type: Option<&str>,
+    parse: Parse,
 ) -> Result<Fetched, Error> {
     let headers = [(header::ACCEPT, HeaderValue::from_static(ACCEPT))];
     let answer = repository.get(&format!("manifests/{name}"), &headers, &|_| ()).await?;
@@ -223,11 +237,10 @@ pub(crate) async fn fetch_manifest(
         return Err(Error::Digest { what: "manifest", expected: served, actual: digest });
     }
     let content_type = media_type.map(str::to_owned).or(content_type);
-    let (document, media_type) =
-        Document::parse(&bytes, content_type.as_deref()).map_err(|rejection| match rejection {
-            Rejection::Schema1 => Error::Schema1 { reference: repository.familiar.clone() },
-            Rejection::Invalid(why) => invalid(repository, "manifest", why),
-        })?;
+    let (document, media_type) = parse(&bytes, content_type.as_deref()).map_err(|rejection| match rejection {
+        Rejection::Schema1 => Error::Schema1 { reference: repository.familiar.clone() },
+        Rejection::Invalid(why) => invalid(repository, "manifest", why),
+    })?;
     let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, platform: None };
     Ok(Fetched { descriptor, bytes, document })
 }
@@ -251,7 +264,7 @@ fn check_size(descriptor: &Descriptor, actual: u64) -> Result<(), Error> {
     Err(Error::Size { digest: descriptor.digest, expected: descriptor.size, actual })
 }
 
-async fn fetch_config(repository: &Arc<Repository>, config: &Descriptor) -> Result<Bytes, Error> {
+pub(crate) async fn fetch_config(repository: &Arc<Repository>, config: &Descriptor) -> Result<Bytes, Error> {
     Ok(repository.or_next(async |repository| fetch_config_from(repository, config).await).await?.0)
 }
 

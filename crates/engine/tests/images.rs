@@ -200,12 +200,13 @@ async fn what_was_saved_loads_again_with_its_id() {
     let Some(host) = host().await else { return };
     let id = host.engine().image_inspect("busybox", false, None).await.unwrap().id;
     host.engine().image_tag("busybox", "other", "x").await.unwrap();
-    let archive = all(host.engine().image_save(vec!["busybox".into(), "other:x".into()], None).await.unwrap()).await;
-    assert_eq!(host.engine().image_save(vec!["nosuch".into()], None).await.err().unwrap().kind(), Kind::NotFound);
+    let archive =
+        all(host.engine().image_save(vec!["busybox".into(), "other:x".into()], Vec::new()).await.unwrap()).await;
+    assert_eq!(host.engine().image_save(vec!["nosuch".into()], Vec::new()).await.err().unwrap().kind(), Kind::NotFound);
     remove(&host, "busybox", false).await.unwrap();
     remove(&host, "other:x", false).await.unwrap();
     assert_eq!(content(&host), BTreeSet::from(["empty".to_owned()]));
-    let messages = told(host.engine().image_load(body(archive.clone()), true, None).await.unwrap()).await;
+    let messages = told(host.engine().image_load(body(archive.clone()), true, Vec::new()).await.unwrap()).await;
     let words: Vec<&str> = messages.iter().map(|m| m.stream.as_str()).collect();
     assert_eq!(words, ["Loaded image: busybox:latest\n", "Loaded image: other:x\n"]);
     assert_eq!(host.engine().image_inspect("other:x", false, None).await.unwrap().id, id);
@@ -214,7 +215,7 @@ async fn what_was_saved_loads_again_with_its_id() {
     // Half an archive, and none at all.
     let before = content(&host);
     for bytes in [archive[..archive.len() / 2].to_vec(), b"nonsense\n".to_vec(), Vec::new()] {
-        let messages = told(host.engine().image_load(body(bytes), true, None).await.unwrap()).await;
+        let messages = told(host.engine().image_load(body(bytes), true, Vec::new()).await.unwrap()).await;
         assert!(!messages.last().unwrap().error.is_empty());
     }
     assert_eq!(content(&host), before, "nothing of it stays");
@@ -278,7 +279,7 @@ async fn the_places_of_mounts_are_in_an_export_and_not_in_a_commit() {
     let options = CommitOptions { container: id, repo: Some("made".into()), ..CommitOptions::default() };
     host.engine().container_commit(options).await.unwrap();
     let top = host.engine().image_inspect("made", false, None).await.unwrap().root_fs.layers.pop().unwrap();
-    let saved = all(host.engine().image_save(vec!["made".into()], None).await.unwrap()).await;
+    let saved = all(host.engine().image_save(vec!["made".into()], Vec::new()).await.unwrap()).await;
     let mut saved = tar::Archive::new(saved.as_slice());
     let hex = top.trim_start_matches("sha256:");
     let mut layer = Vec::new();

@@ -28,7 +28,7 @@ struct Registry {
 impl Registry {
     async fn of(host: &Host) -> Registry {
         let mut archive = Vec::new();
-        let mut bytes = host.engine().image_save(vec!["busybox".into()], None).await.unwrap();
+        let mut bytes = host.engine().image_save(vec!["busybox".into()], Vec::new()).await.unwrap();
         while let Some(chunk) = bytes.next().await {
             archive.extend_from_slice(&chunk.unwrap());
         }

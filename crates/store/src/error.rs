@@ -56,6 +56,9 @@ pub enum Error {
     /// No manifest of an index is for the platform.
     #[error("no matching manifest for {0} in the manifest list entries")]
     NoPlatform(String),
+    /// An archive's image is for none of the platforms asked for.
+    #[error("requested platform ({0}) not found: the archive has no image for it")]
+    NotLoaded(String),
     /// An archive that cannot be read.
     #[error(transparent)]
     Tar(layer::tar::Error),
@@ -113,9 +116,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::NoBlob(_) | Self::Released(_) | Self::NoLayer(_) | Self::NoPath(_) | Self::NoPlatform(_) => {
-                Kind::NotFound
-            }
+            Self::NoBlob(_)
+            | Self::Released(_)
+            | Self::NoLayer(_)
+            | Self::NoPath(_)
+            | Self::NoPlatform(_)
+            | Self::NotLoaded(_) => Kind::NotFound,
             Self::Digest { .. }
             | Self::Size { .. }
             | Self::Document { .. }

@@ -223,7 +223,7 @@ fn save_and_load() {
     let (first, second) = (scratch(), scratch());
     let target = imported(&first.store, &busybox().bytes());
     let name = Reference::parse("busybox:1").unwrap();
-    let saved = [Saved { target: target.clone(), references: vec![name.clone()] }];
+    let saved = [Saved { target: target.clone(), references: vec![name.clone()], only: None }];
     let mut archive = Vec::new();
     save(&first.store, &saved, &Platform::host(), &mut archive).unwrap();
     let mut again = Vec::new();
@@ -234,7 +234,7 @@ fn save_and_load() {
 
     for bytes in [archive.clone(), zstd::encode_all(&archive[..], 1).unwrap()] {
         let ingest = second.store.ingest();
-        let loaded = load(&ingest, &bytes[..], &Platform::host()).unwrap();
+        let loaded = load(&ingest, &bytes[..], &[]).unwrap();
         assert_eq!(loaded.len(), 1);
         assert_eq!(
             (loaded[0].reference.as_ref(), loaded[0].target.digest, loaded[0].unpacked),
@@ -258,7 +258,7 @@ fn save_and_load() {
             let data = if at == index { [&data[..], b"x"].concat() } else { data.clone() };
             changed = if name.ends_with('/') { changed.dir(name) } else { changed.file(name, &data) };
         }
-        assert!(load(&second.store.ingest(), &changed.bytes()[..], &Platform::host()).is_err(), "{}", members[index].0);
+        assert!(load(&second.store.ingest(), &changed.bytes()[..], &[]).is_err(), "{}", members[index].0);
     }
 }
 
@@ -288,7 +288,7 @@ fn docker_archives() {
         .file("c.json", &image(2))
         .file("manifest.json", two.as_bytes());
     let ingest = scratch.store.ingest();
-    let loaded = load(&ingest, &good.bytes()[..], &Platform::host()).unwrap();
+    let loaded = load(&ingest, &good.bytes()[..], &[]).unwrap();
     let references: Vec<String> = loaded.iter().map(|image| image.reference.as_ref().unwrap().familiar()).collect();
     assert_eq!(references, ["old:1", "old:2"]);
     ingest.commit().unwrap();
@@ -299,7 +299,7 @@ fn docker_archives() {
 
     let one = manifest("c.json", r#""a/layer.tar""#);
     let refused = |what: &str, archive: Tar| {
-        let error = load(&scratch.store.ingest(), &archive.bytes()[..], &Platform::host());
+        let error = load(&scratch.store.ingest(), &archive.bytes()[..], &[]);
         assert!(error.is_err(), "{what}");
     };
     let base = || tar().file("a/layer.tar", &layer).file("c.json", &image(1));

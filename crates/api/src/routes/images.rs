@@ -3,7 +3,7 @@
 use std::io;
 
 use docker_types::message::JsonMessage;
-use engine::{ImageListOptions, ImportOptions, PullOptions, PushOptions};
+use engine::{ImageListOptions, ImportOptions, ManifestOptions, ManifestPut, PullOptions, PushOptions};
 use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 
@@ -26,7 +26,7 @@ pub(crate) async fn list(call: Call) -> Answer {
         all: query.flag("all"),
         filters: call.filters()?,
         shared_size: query.flag("shared-size"),
-        manifests: query.flag("manifests"),
+        manifests: query.flag("manifests") && call.version.at_least(47),
         digests: query.flag("digests"),
     };
     let found = call.engine.image_list(options).await?;
@@ -81,7 +81,7 @@ pub(crate) async fn push(call: Call, name: &str) -> Answer {
     let options = PushOptions {
         name: name.to_owned(),
         tag: call.query.text("tag").map(str::to_owned),
-        platform: call.json_platform()?,
+        platform: call.json_platform(46)?,
         auth: call.registry_auth(),
     };
     Ok(progress(call.engine.image_push(options).await?))
@@ -125,10 +125,32 @@ pub(crate) async fn distribution(call: Call, name: &str) -> Answer {
     ok(&call.engine.image_distribution(name, call.registry_auth()).await?)
 }
 
+fn manifest_options(call: &Call, name: &str) -> ManifestOptions {
+    ManifestOptions { name: name.to_owned(), insecure: call.query.flag("insecure"), auth: call.registry_auth() }
+}
+
+/// `GET /distribution/{name}/manifest`, which Docker has nothing like.
+pub(crate) async fn manifest(call: Call, name: &str) -> Answer {
+    let options = manifest_options(&call, name);
+    ok(&call.engine.registry_manifest(options).await?)
+}
+
+/// `PUT /distribution/{name}/manifest`, which Docker has nothing like: the body is the document.
+pub(crate) async fn put_manifest(mut call: Call, name: &str) -> Answer {
+    let media_type = call.headers.get(http::header::CONTENT_TYPE).and_then(|text| text.to_str().ok());
+    let media_type = media_type
+        .ok_or_else(|| ApiError::invalid("Content-Type: the media type of the manifest is not given"))?
+        .to_owned();
+    let options = manifest_options(&call, name);
+    let document = crate::json::read(&call.headers, &mut call.body).await?;
+    let put = ManifestPut { options, media_type, document, from: call.query.string("from") };
+    ok(&call.engine.put_registry_manifest(put).await?)
+}
+
 pub(crate) async fn load(call: Call) -> Answer {
-    let platform = call.json_platform()?;
+    let platforms = call.json_platforms("platform", 48)?;
     let quiet = call.query.flag("quiet");
-    Ok(progress(call.engine.image_load(byte_stream(call.body).boxed(), quiet, platform).await?))
+    Ok(progress(call.engine.image_load(byte_stream(call.body).boxed(), quiet, platforms).await?))
 }
 
 /// `name` from the path, or every `names` parameter, which may hold several with commas.
@@ -142,17 +164,22 @@ pub(crate) async fn save(call: Call, name: Option<String>) -> Answer {
     if names.is_empty() {
         return Err(ApiError::invalid("no image is named: give at least one names parameter"));
     }
-    let bytes = call.engine.image_save(names, call.json_platform()?).await?;
+    let bytes = call.engine.image_save(names, call.json_platforms("platform", 48)?).await?;
     Ok(body::stream(StatusCode::OK, "application/x-tar", bytes))
 }
 
 pub(crate) async fn inspect(call: Call, name: &str) -> Answer {
-    let found = call.engine.image_inspect(name, call.query.flag("manifests"), call.json_platform()?).await?;
+    let manifests = call.query.flag("manifests") && call.version.at_least(48);
+    let platform = call.json_platform(49)?;
+    if manifests && platform.is_some() {
+        return Err(ApiError::invalid("conflicting options: manifests and platform options cannot both be set"));
+    }
+    let found = call.engine.image_inspect(name, manifests, platform).await?;
     call.versioned(&found)
 }
 
 pub(crate) async fn history(call: Call, name: &str) -> Answer {
-    ok(&call.engine.image_history(name, call.json_platform()?).await?)
+    ok(&call.engine.image_history(name, call.json_platform(48)?).await?)
 }
 
 pub(crate) async fn tag(call: Call, name: &str) -> Answer {
@@ -162,8 +189,9 @@ pub(crate) async fn tag(call: Call, name: &str) -> Answer {
 }
 
 pub(crate) async fn remove(call: Call, name: &str) -> Answer {
-    if call.query.text("platforms").is_some() {
-        return Err(ApiError::unsupported("removing single platforms of an image is not supported: remove the image"));
+    let platforms = call.json_platforms("platforms", 50)?;
+    if !platforms.is_empty() {
+        return ok(&call.engine.image_remove_platforms(name, platforms, call.query.flag("force")).await?);
     }
     ok(&call.engine.image_remove(name, call.query.flag("force"), call.query.flag("noprune")).await?)
 }

@@ -22,7 +22,7 @@ pub(super) static IMAGES: Command = Command {
         FORMAT,
         NO_TRUNC,
         Flag::switch("quiet", "Show IDs only").short('q'),
-        Flag::switch("tree", "").refused("the list already names every image once"),
+        Flag::switch("tree", "Show the platforms of each image below it"),
     ]],
     arity: Arity::AtMost(1),
     interspersed: true,
@@ -44,13 +44,16 @@ const HEADINGS: &[Column] = &[
 ];
 
 fn images(parsed: &Parsed, session: &Session) -> Result<u8> {
+    let reference = (!parsed.first().is_empty()).then(|| format!("reference={}", parsed.first()));
+    let filters = super::filters(parsed.list("filter").chain(reference.as_deref()))?;
+    if parsed.on("tree") {
+        return super::tree::show(parsed, session, filters.as_deref());
+    }
     let format = match parsed.opt("format") {
         Some(format) => format.to_owned(),
         None if parsed.on("quiet") => String::new(),
         None => session.config()?.text("imagesFormat").unwrap_or_default().to_owned(),
     };
-    let reference = (!parsed.first().is_empty()).then(|| format!("reference={}", parsed.first()));
-    let filters = super::filters(parsed.list("filter").chain(reference.as_deref()))?;
     let list: Value = session
         .client()?
         .get("/images/json")

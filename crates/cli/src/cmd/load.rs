@@ -10,7 +10,7 @@ use client::Request;
 
 use crate::{
     Error, Result,
-    flags::{Arity, Command, Flag, Parsed},
+    flags::{Arity, Command, Flag, Kind, Parsed},
     session::Session,
     term::{
         output::{self, copy_raw},
@@ -24,7 +24,7 @@ pub(super) static LOAD: Command = Command {
     about: "Load images from an archive",
     flags: &[&[
         Flag::text("input", "Archive to read instead of standard input").short('i'),
-        Flag::text("platform", "Load only this platform"),
+        Flag::text("platform", "Load only this platform; may be given several times").kind(Kind::Commas, "strings"),
         Flag::switch("quiet", "Do not show the progress").short('q'),
     ]],
     arity: Arity::None,
@@ -38,7 +38,7 @@ pub(super) static SAVE: Command = Command {
     about: "Write images to an archive",
     flags: &[&[
         Flag::text("output", "File to write instead of standard output").short('o'),
-        Flag::text("platform", "Save only this platform"),
+        Flag::text("platform", "Save only this platform; may be given several times").kind(Kind::Commas, "strings"),
     ]],
     arity: Arity::AtLeast(1),
     interspersed: true,
@@ -78,22 +78,22 @@ pub(super) fn send(request: Request, from: &mut impl Read) -> Result<client::Res
     }
 }
 
-fn platform_query(text: Option<&str>) -> Result<Option<String>> {
-    let Some(text) = text else { return Ok(None) };
-    let platform: types::Platform =
-        text.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
-    serde_json::to_string(&platform).map(Some).map_err(|error| Error::new(error.to_string()))
+/// Adds a parameter for each platform asked for.
+fn with_platforms(mut request: Request, parsed: &Parsed) -> Result<Request> {
+    for text in parsed.list("platform") {
+        let platform: types::Platform =
+            text.parse().map_err(|error: types::PlatformError| Error::new(error.to_string()))?;
+        let json = serde_json::to_string(&platform).map_err(|error| Error::new(error.to_string()))?;
+        request = request.query("platform", &json);
+    }
+    Ok(request)
 }
 
 fn load(parsed: &Parsed, session: &Session) -> Result<u8> {
     // Without a terminal nobody watches a bar.
     let quiet = parsed.on("quiet") || !output::stdout_is_terminal();
-    let platform = platform_query(parsed.opt("platform"))?;
-    let request = session
-        .client()?
-        .post("/images/load")
-        .query("quiet", if quiet { "1" } else { "0" })
-        .query_opt("platform", platform.as_deref());
+    let request = session.client()?.post("/images/load").query("quiet", if quiet { "1" } else { "0" });
+    let request = with_platforms(request, parsed)?;
     let answer = match parsed.opt("input") {
         Some(path) => {
             let path = Path::new(path);
@@ -112,8 +112,7 @@ fn save(parsed: &Parsed, session: &Session) -> Result<u8> {
     if target.is_none() && output::stdout_is_terminal() {
         return Err(Error::new("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
     }
-    let platform = platform_query(parsed.opt("platform"))?;
-    let mut request = session.client()?.get("/images/get").query_opt("platform", platform.as_deref());
+    let mut request = with_platforms(session.client()?.get("/images/get"), parsed)?;
     for name in &parsed.args {
         request = request.query("names", name);
     }

@@ -18,6 +18,7 @@ mod lifecycle;
 mod load;
 mod login;
 mod logs;
+mod manifest;
 mod network;
 mod parallel;
 mod pin;
@@ -32,6 +33,7 @@ mod run;
 mod start;
 mod stats;
 mod top;
+mod tree;
 mod update;
 mod version;
 mod versions;
@@ -46,6 +48,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "manifest", about: "Manage manifest lists, which give one name to images for several platforms" },
     Group { name: "network", about: "Manage networks" },
     Group { name: "registry", about: "Serve images to others" },
     Group { name: "system", about: "Manage the engine" },
@@ -101,6 +104,11 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &versions::ROLLBACK,
     &pin::PIN,
     &pin::UNPIN,
+    &manifest::CREATE,
+    &manifest::ANNOTATE,
+    &manifest::INSPECT,
+    &manifest::PUSH,
+    &manifest::RM,
     &volume::CREATE,
     &volume::LS,
     &volume::RM,

@@ -278,6 +278,23 @@ go_struct! {
 }
 
 go_struct! {
+    /// Answer of `GET /distribution/{name}/manifest`, which Docker has nothing like.
+    pub struct RegistryManifest {
+        /// With the platform that the configuration tells, for a manifest of an image.
+        "Descriptor" descriptor: Descriptor,
+        /// The document in base64.
+        "Raw" raw: String,
+    }
+}
+
+go_struct! {
+    /// Answer of `PUT /distribution/{name}/manifest`, which Docker has nothing like.
+    pub struct PutManifest {
+        "Digest" digest: String,
+    }
+}
+
+go_struct! {
     /// Answer of `GET /distribution/{name}/json`.
     pub struct DistributionInspect {
         "Descriptor" descriptor: Descriptor,

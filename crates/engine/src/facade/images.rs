@@ -1,10 +1,11 @@
 //! Images, and registries as far as images need them.
 
+use bytes::Bytes;
 use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::container::ContainerConfig;
 use docker_types::image::{
     DistributionInspect, HistoryItem, ImageDeleteItem, ImageDiff, ImageInspect, ImagePruneReport, ImageReferrers,
-    ImageSummary, ImageVersion,
+    ImageSummary, ImageVersion, PutManifest, RegistryManifest,
 };
 use docker_types::message::JsonMessage;
 use types::{Filters, Platform};
@@ -36,6 +37,27 @@ pub struct PushOptions {
     /// This platform's manifest alone.
     pub platform: Option<Platform>,
     pub auth: Option<AuthConfig>,
+}
+
+/// Which manifest of a registry.
+#[derive(Clone, Debug, Default)]
+pub struct ManifestOptions {
+    /// A name with tag or digest; `latest` without.
+    pub name: String,
+    /// Speak to the registry without TLS, or without checking its certificate.
+    pub insecure: bool,
+    pub auth: Option<AuthConfig>,
+}
+
+/// A manifest or index for a registry.
+#[derive(Clone, Debug, Default)]
+pub struct ManifestPut {
+    /// The name it gets.
+    pub options: ManifestOptions,
+    pub media_type: String,
+    pub document: Bytes,
+    /// Repository of the same registry that has the blobs; absent when the name's own has them.
+    pub from: Option<String>,
 }
 
 /// What to make of an imported archive.
@@ -119,6 +141,22 @@ impl Engine {
         Images::referrers(&self.inner, name, artifact_type, auth).await
     }
 
+    /// A manifest or index as a registry has it, without pulling it.
+    ///
+    /// # Errors
+    /// Not found, denied and the like, in the registry's words.
+    pub async fn registry_manifest(&self, options: ManifestOptions) -> Result<RegistryManifest> {
+        Images::registry_manifest(&self.inner, options).await
+    }
+
+    /// Put a manifest or index into a registry.
+    ///
+    /// # Errors
+    /// Invalid for a document that is none; otherwise the registry's words.
+    pub async fn put_registry_manifest(&self, put: ManifestPut) -> Result<PutManifest> {
+        Images::put_registry_manifest(&self.inner, put).await
+    }
+
     /// Make an image of an archive of a root file system, compressed or not.
     ///
     /// # Errors
@@ -127,7 +165,7 @@ impl Engine {
         Images::import(&self.inner, options, body).await
     }
 
-    /// Take in the images of an archive made by `save`, compressed or not.
+    /// Take in the images of an archive made by `save`, compressed or not: for these platforms, or for all.
     ///
     /// # Errors
     /// None; failures are messages.
@@ -135,9 +173,9 @@ impl Engine {
         &self,
         body: ByteStream,
         _quiet: bool,
-        platform: Option<Platform>,
+        platforms: Vec<Platform>,
     ) -> Result<AnyStream<JsonMessage>> {
-        Images::load(&self.inner, body, platform).await
+        Images::load(&self.inner, body, platforms).await
     }
 
     /// What a tag pointed at, latest first.
@@ -185,12 +223,12 @@ impl Engine {
         Images::fsck(&self.inner, repair).await
     }
 
-    /// An archive of images.
+    /// An archive of images: for these platforms, or for all that are here.
     ///
     /// # Errors
     /// Not found.
-    pub async fn image_save(&self, names: Vec<String>, platform: Option<Platform>) -> Result<ByteStream> {
-        Images::save(&self.inner, &names, platform)
+    pub async fn image_save(&self, names: Vec<String>, platforms: Vec<Platform>) -> Result<ByteStream> {
+        Images::save(&self.inner, &names, &platforms)
     }
 
     /// Images that match, newest first.
@@ -231,6 +269,19 @@ impl Engine {
     /// Not found; Conflict while something uses it.
     pub async fn image_remove(&self, name: &str, force: bool, _noprune: bool) -> Result<Vec<ImageDeleteItem>> {
         self.inner.images.remove(&self.inner, name, force).await
+    }
+
+    /// Remove platforms of an image; its names stay.
+    ///
+    /// # Errors
+    /// Not found for a platform that is not here; Conflict while something uses it.
+    pub async fn image_remove_platforms(
+        &self,
+        name: &str,
+        platforms: Vec<Platform>,
+        force: bool,
+    ) -> Result<Vec<ImageDeleteItem>> {
+        self.inner.images.remove_platforms(&self.inner, name, &platforms, force).await
     }
 
     /// Remove images that nothing uses.

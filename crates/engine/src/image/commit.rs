@@ -8,7 +8,7 @@ use store::image::Commit;
 use store::model::Descriptor;
 use types::{Platform, Reference};
 
-use super::{Images, changes, content, target_name};
+use super::{Images, changes, convert, target_name};
 use crate::clock;
 use crate::container::record::{Phase, Record};
 use crate::engine::Inner;
@@ -34,7 +34,7 @@ pub(crate) async fn commit(inner: &Arc<Inner>, options: CommitOptions) -> Result
     changes::apply(&mut config, &options.changes)?;
     lay_under(&mut config, &own);
     let commit = Commit {
-        config: content::from_api(&config),
+        config: convert::from_api(&config),
         created: clock::rfc3339(clock::now_ns()),
         author: options.author.unwrap_or_default(),
         comment: comment.clone(),

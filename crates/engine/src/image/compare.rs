@@ -8,7 +8,8 @@ use serde_json::Value;
 use sys::path::Root;
 use types::DiffId;
 
-use super::content::{self, Body, Image};
+use super::content::{Body, Image};
+use super::convert;
 use super::{Images, parse_layers};
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
@@ -84,7 +85,7 @@ fn item(name: String, from: String, to: String) -> DiffItem {
 
 /// The configuration as the API shows it.
 fn config(body: &Body) -> Result<Value> {
-    serde_json::to_value(content::to_api(&body.config.config))
+    serde_json::to_value(convert::to_api(&body.config.config))
         .map_err(|e| Error::io("cannot encode an image's configuration", e))
 }
 

@@ -8,9 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use docker_types::StrSlice;
-use docker_types::container::HealthConfig;
-use docker_types::image::{AttestationData, ImageConfig, ImageData, ImageDataSize, ManifestSize, ManifestSummary};
+use docker_types::image::{AttestationData, ImageData, ImageDataSize, ManifestSize, ManifestSummary};
 use store::Store;
 use store::model::{self, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifest, media_type};
 use types::{DiffId, Digest, Platform};
@@ -36,6 +34,10 @@ pub(crate) struct Variant {
     pub descriptor: Descriptor,
     /// Absent when the manifest itself was not pulled, is none of an image, or is one too many to keep.
     pub body: Option<Arc<Body>>,
+    /// What a manifest that is none of an image names, such as an attestation's statements.
+    pub parts: Arc<[Digest]>,
+    /// Its platform was removed: nothing keeps the manifest any more.
+    pub removed: bool,
 }
 
 /// A manifest that is here.
@@ -65,12 +67,21 @@ impl Image {
         let variants = match Document::parse(&bytes, &target.media_type)? {
             Document::Manifest(manifest) => {
                 let body = Reading::new(store).body(target.digest, bytes.len() as u64, manifest)?;
-                vec![Variant { descriptor: target.clone(), body: Some(Arc::new(body)) }]
+                vec![Variant {
+                    descriptor: target.clone(),
+                    body: Some(Arc::new(body)),
+                    parts: Arc::default(),
+                    removed: false,
+                }]
             }
             Document::Index(index) => {
                 let mut reading = Reading::new(store);
                 let entries = index.manifests.into_iter();
-                entries.map(|descriptor| Variant { body: reading.entry(&descriptor), descriptor }).collect()
+                let variant = |descriptor| {
+                    let Entry { body, parts } = reading.entry(&descriptor);
+                    Variant { descriptor, body, parts, removed: false }
+                };
+                entries.map(variant).collect()
             }
         };
         Ok(Self { target, variants })
@@ -89,11 +100,33 @@ impl Image {
     /// The manifest to use: the one for `wanted`, or else for this host, or else any that is here.
     pub(crate) fn choose(&self, wanted: Option<&Platform>) -> Option<(&Variant, &Body)> {
         if let Some(wanted) = wanted {
-            return self.bodies().find(|(_, body)| wanted.matches(&body.config.platform()));
+            let fitting = self.bodies().filter(|(variant, body)| wanted.matches(&variant.platform(body)));
+            return fitting.min_by_key(|(_, body)| !body.available);
         }
         let host = Platform::host();
-        let rank = |body: &Body| (!body.available, !host.matches(&body.config.platform()));
-        self.bodies().min_by_key(|(_, body)| rank(body))
+        self.bodies().min_by_key(|(variant, body)| (!body.available, !host.matches(&variant.platform(body))))
+    }
+
+    /// As [`Image::choose`] with a platform.
+    ///
+    /// # Errors
+    /// Not found, in Docker's words; `name` is what the user called the image.
+    pub(crate) fn require(&self, name: &str, wanted: &Platform) -> Result<(&Variant, &Body)> {
+        self.choose(Some(wanted)).ok_or_else(|| no_platform(name, wanted))
+    }
+
+    /// The image as it is when these manifests and what only they need have gone.
+    pub(crate) fn without(&self, manifests: &HashSet<Digest>) -> Self {
+        let variant = |variant: &Variant| {
+            let gone = manifests.contains(&variant.descriptor.digest);
+            Variant {
+                descriptor: variant.descriptor.clone(),
+                body: variant.body.clone().filter(|_| !gone),
+                parts: if gone { Arc::default() } else { Arc::clone(&variant.parts) },
+                removed: gone || variant.removed,
+            }
+        };
+        Self { target: self.target.clone(), variants: self.variants.iter().map(variant).collect() }
     }
 
     /// The manifest an inspection shows: always one when anything is here.
@@ -122,7 +155,10 @@ impl Image {
         blobs.insert(self.target.digest);
         let mut seen = HashSet::new();
         for variant in self.variants.iter().filter(|variant| seen.insert(variant.descriptor.digest)) {
-            blobs.insert(variant.descriptor.digest);
+            if !variant.removed {
+                blobs.insert(variant.descriptor.digest);
+            }
+            blobs.extend(variant.parts.iter().copied());
             if let Some(body) = &variant.body {
                 blobs.insert(body.manifest.config.digest);
                 blobs.extend(body.manifest.layers.iter().map(|layer| layer.digest));
@@ -163,7 +199,17 @@ impl Image {
     }
 }
 
+/// Docker's words for an image that is not here for a platform.
+pub(super) fn no_platform(name: &str, wanted: &Platform) -> crate::Error {
+    fail!(NotFound, "image with reference {name} was found but does not provide the specified platform ({wanted})")
+}
+
 impl Variant {
+    /// What the manifest is for: as its index says, or else its configuration.
+    pub(crate) fn platform(&self, body: &Body) -> Platform {
+        self.descriptor.platform.clone().unwrap_or_else(|| body.config.platform())
+    }
+
     fn summary(&self, users: &dyn Fn(&Digest) -> Vec<String>) -> ManifestSummary {
         let digest = self.descriptor.digest;
         let content = self.body.as_deref().map_or(0, Body::content);
@@ -176,7 +222,7 @@ impl Variant {
             (false, _) => "image",
         };
         let platform =
-            self.body.as_ref().map(|body| body.config.platform()).or_else(|| self.descriptor.platform.clone());
+            self.descriptor.platform.clone().or_else(|| self.body.as_ref().map(|body| body.config.platform()));
         let image_data = (kind == "image").then(|| ImageData {
             platform: platform.as_ref().map(docker_types::oci::Platform::from).unwrap_or_default(),
             containers: users(&digest),
@@ -185,7 +231,7 @@ impl Variant {
         ManifestSummary {
             id: digest.to_string(),
             descriptor: oci_descriptor(&self.descriptor, platform.as_ref()),
-            available: self.body.as_ref().is_some_and(|body| body.available),
+            available: self.body.as_ref().is_some_and(|body| body.available || body.is_whole()),
             size: ManifestSize { content: signed(content), total: signed(content.saturating_add(unpacked)) },
             kind: kind.to_owned(),
             image_data,
@@ -194,11 +240,18 @@ impl Variant {
     }
 }
 
+/// What was found of an entry of an index.
+#[derive(Clone, Default)]
+struct Entry {
+    body: Option<Arc<Body>>,
+    parts: Arc<[Digest]>,
+}
+
 /// One target being read: what several entries of its index share is read once.
 struct Reading<'a> {
     store: &'a Store,
     /// By digest and declared type, as the type decides whether the document is taken for a manifest.
-    manifests: HashMap<(Digest, String), Option<Arc<Body>>>,
+    manifests: HashMap<(Digest, String), Entry>,
     /// With their bytes.
     configs: HashMap<Digest, Option<(Arc<model::Image>, u64)>>,
     /// Bytes that may still be kept.
@@ -211,25 +264,33 @@ impl<'a> Reading<'a> {
     }
 
     /// An entry of an index that may not be here, or may be an artifact that is no image.
-    fn entry(&mut self, descriptor: &Descriptor) -> Option<Arc<Body>> {
+    fn entry(&mut self, descriptor: &Descriptor) -> Entry {
         if !descriptor.media_type.is_empty() && !media_type::is_manifest(&descriptor.media_type) {
-            return None;
+            return Entry::default();
         }
         let key = (descriptor.digest, descriptor.media_type.clone());
         if let Some(known) = self.manifests.get(&key) {
             return known.clone();
         }
-        let body = self.manifest(descriptor).map(Arc::new);
-        self.manifests.insert(key, body.clone());
-        body
+        let entry = self.manifest(descriptor).unwrap_or_default();
+        self.manifests.insert(key, entry.clone());
+        entry
     }
 
-    fn manifest(&mut self, descriptor: &Descriptor) -> Option<Body> {
+    fn manifest(&mut self, descriptor: &Descriptor) -> Option<Entry> {
         let size = self.store.blobs().size(&descriptor.digest).ok()?;
         self.left.checked_sub(size)?;
         let bytes = self.store.blobs().read(&descriptor.digest, MAX_MANIFEST).ok()?;
         let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, &descriptor.media_type) else { return None };
-        self.body(descriptor.digest, size, manifest).ok()
+        let parts: Arc<[Digest]> = manifest.layers.iter().chain([&manifest.config]).map(|part| part.digest).collect();
+        match self.body(descriptor.digest, size, manifest) {
+            Ok(body) => Some(Entry { body: Some(Arc::new(body)), parts: Arc::default() }),
+            Err(_) => {
+                // Kept like a body: digests are no longer than what names them.
+                self.left = self.left.checked_sub(size)?;
+                Some(Entry { body: None, parts })
+            }
+        }
     }
 
     fn body(&mut self, digest: Digest, manifest_size: u64, manifest: Manifest) -> Result<Body> {
@@ -272,6 +333,11 @@ impl<'a> Reading<'a> {
 }
 
 impl Body {
+    /// Every blob is here, whether or not it is unpacked.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.blob_sizes.contains(&0)
+    }
+
     /// Bytes of manifest, configuration and the layers' blobs.
     pub(crate) fn content(&self) -> u64 {
         let documents = self.manifest_size.saturating_add(self.config_size);
@@ -309,67 +375,6 @@ pub(super) fn oci_descriptor(from: &Descriptor, platform: Option<&Platform>) -> 
         platform: platform.map(Into::into),
         artifact_type: from.artifact_type.clone().unwrap_or_default(),
         ..docker_types::oci::Descriptor::default()
-    }
-}
-
-/// The configuration in the API's form.
-pub(crate) fn to_api(config: &model::ImageConfig) -> ImageConfig {
-    let set = |map: &Option<BTreeMap<String, model::Empty>>| {
-        map.as_ref().map(|map| map.keys().map(|key| (key.clone(), docker_types::Empty {})).collect())
-    };
-    let words = |list: &Option<Vec<String>>| list.clone().map(StrSlice);
-    ImageConfig {
-        user: config.user.clone(),
-        exposed_ports: set(&config.exposed_ports),
-        env: config.env.clone(),
-        entrypoint: words(&config.entrypoint),
-        cmd: words(&config.cmd),
-        volumes: set(&config.volumes),
-        working_dir: config.working_dir.clone(),
-        labels: config.labels.clone(),
-        stop_signal: config.stop_signal.clone(),
-        args_escaped: config.args_escaped,
-        healthcheck: config.healthcheck.as_ref().map(|check| HealthConfig {
-            test: check.test.clone().unwrap_or_default(),
-            interval: check.interval,
-            timeout: check.timeout,
-            start_period: check.start_period,
-            start_interval: check.start_interval,
-            retries: check.retries,
-        }),
-        on_build: config.on_build.clone(),
-        shell: words(&config.shell),
-    }
-}
-
-/// The API's form as it is stored.
-pub(crate) fn from_api(config: &ImageConfig) -> model::ImageConfig {
-    let set = |map: &Option<BTreeMap<String, docker_types::Empty>>| {
-        map.as_ref().map(|map| map.keys().map(|key| (key.clone(), model::Empty {})).collect())
-    };
-    let words = |list: &Option<StrSlice>| list.clone().map(|list| list.0);
-    model::ImageConfig {
-        user: config.user.clone(),
-        exposed_ports: set(&config.exposed_ports),
-        env: config.env.clone(),
-        entrypoint: words(&config.entrypoint),
-        cmd: words(&config.cmd),
-        args_escaped: config.args_escaped,
-        volumes: set(&config.volumes),
-        working_dir: config.working_dir.clone(),
-        labels: config.labels.clone(),
-        stop_signal: config.stop_signal.clone(),
-        healthcheck: config.healthcheck.as_ref().map(|check| model::Healthcheck {
-            test: Some(check.test.clone()).filter(|test| !test.is_empty()),
-            interval: check.interval,
-            timeout: check.timeout,
-            start_period: check.start_period,
-            start_interval: check.start_interval,
-            retries: check.retries,
-        }),
-        on_build: config.on_build.clone(),
-        shell: words(&config.shell),
-        stop_timeout: None,
     }
 }
 
@@ -437,6 +442,44 @@ mod tests {
         let sharing = made.index(&sharing);
         let bodies: Vec<_> = sharing.variants.iter().map(|v| v.body.as_ref().unwrap()).collect();
         assert!(bodies.iter().all(|body| Arc::ptr_eq(&body.config, &bodies[0].config)), "one configuration");
+    }
+
+    #[test]
+    fn a_platform_goes_and_what_is_attested_of_others_stays() {
+        let made = made();
+        let manifests = [made.manifest(made.config(1, 1), 1), made.manifest(made.config(1, 2), 2)];
+        let statement = made.document(r#"{"attested":true}"#);
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{}","digest":"{}","size":2}},"layers":[{{"mediaType":"application/vnd.in-toto+json","digest":"{statement}","size":17}}]}}"#,
+            media_type::OCI_CONFIG,
+            made.config(1, 3),
+        );
+        let attestation = Descriptor::new(media_type::OCI_MANIFEST, made.document(&text), text.len() as u64);
+        let image = made.index(&[manifests[0].clone(), manifests[1].clone(), attestation.clone()]);
+        let held = |image: &Image| {
+            let (mut blobs, mut layers) = (HashSet::new(), HashSet::new());
+            image.references(&mut blobs, &mut layers);
+            blobs
+        };
+        assert!(
+            [statement, attestation.digest, manifests[0].digest].iter().all(|digest| held(&image).contains(digest))
+        );
+        let left = image.without(&[manifests[0].digest, attestation.digest].into());
+        assert_eq!(left.bodies().count(), 1);
+        assert_eq!(
+            held(&image).difference(&held(&left)).count(),
+            5,
+            "two manifests, their configurations, a statement"
+        );
+        // So it is read again once they have gone from the disk.
+        let (blobs, layers) = (held(&left), HashSet::new());
+        drop(made.ingest);
+        made.store.remove_unreferenced(&blobs, &layers).unwrap();
+        let again = Image::read(&made.store, image.target.clone()).unwrap();
+        assert_eq!(
+            again.bodies().map(|(variant, _)| variant.descriptor.digest).collect::<Vec<_>>(),
+            [manifests[1].digest]
+        );
     }
 
     #[test]

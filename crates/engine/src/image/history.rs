@@ -5,8 +5,8 @@ use docker_types::time::parse_rfc3339;
 use types::Platform;
 
 use super::Images;
-use super::content::signed;
-use crate::error::{Result, fail};
+use super::content::{no_platform, signed};
+use crate::error::Result;
 
 impl Images {
     /// The steps with the size of the layer each made. What the configuration says is not checked
@@ -21,13 +21,8 @@ impl Images {
             let names = index.names_of(&image.id());
             (image, names)
         };
-        let Some((_, body)) = image.choose(platform) else {
-            let platform = platform.cloned().unwrap_or_else(Platform::host);
-            return Err(fail!(
-                NotFound,
-                "image with reference {name} was found but does not provide the specified platform ({platform})"
-            ));
-        };
+        let wanted = || platform.cloned().unwrap_or_else(Platform::host);
+        let (_, body) = image.choose(platform).ok_or_else(|| no_platform(name, &wanted()))?;
         let mut sizes = body.layer_sizes.iter().copied();
         let mut items: Vec<HistoryItem> = body
             .config

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use docker_types::message::JsonMessage;
 use types::{Platform, Reference};
 
-use super::{Images, changes, content, target_name};
+use super::{Images, changes, convert, target_name};
 use crate::archive::bridge;
 use crate::clock;
 use crate::engine::Inner;
@@ -29,7 +29,7 @@ impl Images {
         let platform = options.platform.unwrap_or_else(Platform::host);
         let said = options.message.unwrap_or_else(|| "Imported from -".to_owned());
         let import = store::image::Import {
-            config: content::from_api(&config),
+            config: convert::from_api(&config),
             platform,
             created: clock::rfc3339(clock::now_ns()),
             comment: said,

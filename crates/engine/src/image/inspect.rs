@@ -4,11 +4,12 @@ use docker_types::image::{ImageInspect, ImageMetadata, RootFs};
 use types::{Digest, Platform};
 
 use super::Images;
-use super::content::{Body, oci_descriptor, signed, to_api};
+use super::content::{Body, oci_descriptor, signed};
+use super::convert::to_api;
 use super::list::containers_by_image;
 use crate::clock;
 use crate::engine::Inner;
-use crate::error::{Result, fail};
+use crate::error::Result;
 
 impl Images {
     /// Everything about one image, or of one platform of it.
@@ -28,13 +29,10 @@ impl Images {
             let names = index.names_of(&image.id());
             (image, names)
         };
-        let chosen = image.choose(platform);
-        if let (Some(platform), None) = (platform, &chosen) {
-            return Err(fail!(
-                NotFound,
-                "image with reference {name} was found but does not provide the specified platform ({platform})"
-            ));
-        }
+        let chosen = match platform {
+            Some(platform) => Some(image.require(name, platform)?),
+            None => image.choose(None),
+        };
         let body = chosen.map(|(_, body)| body);
         let config = body.map(|body| body.config.clone()).unwrap_or_default();
         let comment = match (config.comment.is_empty(), config.history.last()) {
@@ -50,8 +48,13 @@ impl Images {
             (Some(_), Some(body)) => body.content().saturating_add(body.unpacked()),
             _ => image.size(),
         };
+        // Of one platform it is that platform's manifest that is shown.
+        let shown = match (platform, chosen) {
+            (Some(_), Some((variant, body))) => oci_descriptor(&variant.descriptor, Some(&variant.platform(body))),
+            _ => oci_descriptor(&image.target, None),
+        };
         Ok(ImageInspect {
-            id: image.id().to_string(),
+            id: shown.digest.clone(),
             repo_tags: names.tags(),
             repo_digests: names.digests(image.id()),
             comment,
@@ -65,7 +68,7 @@ impl Images {
             size: signed(size),
             root_fs: RootFs { kind: "layers".into(), layers: body.map(Body::layers).unwrap_or_default() },
             metadata: ImageMetadata { last_tag_time: clock::rfc3339(names.updated_ns) },
-            descriptor: Some(oci_descriptor(&image.target, None)),
+            descriptor: Some(shown),
             manifests: if manifests { image.manifest_summaries(&of_manifest) } else { Vec::new() },
             ..ImageInspect::default()
         })

@@ -12,16 +12,16 @@ use crate::error::Result;
 use crate::{AnyStream, ByteStream};
 
 impl Images {
-    /// Load and tell which images came. As Docker does, failures are a message too.
+    /// Load, of every image what is for `platforms` or all of it, and tell which images came. As Docker does, failures are a message too.
     ///
     /// # Errors
     /// None: see the messages.
     pub(crate) async fn load(
         inner: &Arc<Inner>,
         body: ByteStream,
-        platform: Option<Platform>,
+        platforms: Vec<Platform>,
     ) -> Result<AnyStream<JsonMessage>> {
-        let messages = match load(inner, body, platform).await {
+        let messages = match load(inner, body, platforms).await {
             Ok(messages) => messages,
             Err(error) => vec![JsonMessage::error(error.to_string())],
         };
@@ -29,13 +29,12 @@ impl Images {
     }
 }
 
-async fn load(inner: &Arc<Inner>, body: ByteStream, platform: Option<Platform>) -> Result<Vec<JsonMessage>> {
+async fn load(inner: &Arc<Inner>, body: ByteStream, platforms: Vec<Platform>) -> Result<Vec<JsonMessage>> {
     let ingest = Arc::new(inner.images.store.ingest());
     let taking = Arc::clone(&ingest);
-    let platform = platform.unwrap_or_else(Platform::host);
     let loaded = inner
         .blocking("load images", move || {
-            bridge::read(body, |reader| Ok(store::image::load(&taking, reader, &platform)?))
+            bridge::read(body, |reader| Ok(store::image::load(&taking, reader, &platforms)?))
         })
         .await?;
     let mut messages = Vec::with_capacity(loaded.len());

@@ -11,6 +11,7 @@ mod commit;
 mod compact;
 mod compare;
 mod content;
+mod convert;
 mod fetch;
 mod fsck;
 mod history;
@@ -19,6 +20,7 @@ mod index;
 mod inspect;
 mod list;
 mod load;
+mod manifest;
 mod marks;
 mod pattern;
 mod places;
@@ -27,6 +29,7 @@ mod pull;
 mod push;
 mod referrers;
 mod remove;
+mod remove_platforms;
 mod rollback;
 mod save;
 mod settle;
@@ -191,22 +194,18 @@ impl Images {
     /// `No such image: x:latest`, or not found when it is not here for the platform.
     pub(crate) fn resolve(&self, name: &str, platform: Option<&Platform>) -> Result<Resolved> {
         let Found { image, .. } = self.index().find(name)?;
-        let Some((variant, body)) = image.choose(platform) else {
-            let wanted = platform.cloned().unwrap_or_else(Platform::host);
-            return Err(fail!(
-                NotFound,
-                "image with reference {name} was found but does not provide the specified platform ({wanted})"
-            ));
-        };
+        let chosen = image.choose(platform);
+        let wanted = || platform.cloned().unwrap_or_else(Platform::host);
+        let (variant, body) = chosen.ok_or_else(|| content::no_platform(name, &wanted()))?;
         if !body.available {
             return Err(fail!(NotFound, "No such image: {name}: its layers are not here; pull or load it again"));
         }
-        let platform = body.config.platform();
+        let platform = variant.platform(body);
         Ok(Resolved {
             id: image.id().to_string(),
             manifest: Some(content::oci_descriptor(&variant.descriptor, Some(&platform))),
             layers: body.layers(),
-            config: content::to_api(&body.config.config),
+            config: convert::to_api(&body.config.config),
             _lease: Arc::clone(&image),
         })
     }

@@ -161,14 +161,8 @@ fn plan(store: &Store, image: Arc<Image>, reference: Reference, platform: Option
     let mut target = whole.clone();
     let mut parts = None;
     if let Some(platform) = platform {
-        let (variant, body) = image.choose(Some(platform)).ok_or_else(|| {
-            let name = reference.familiar();
-            fail!(
-                NotFound,
-                "image with reference {name} was found but does not provide the specified platform ({platform})"
-            )
-        })?;
-        target = Descriptor { platform: Some(body.config.platform()), ..variant.descriptor.clone() };
+        let (variant, body) = image.require(&reference.familiar(), platform)?;
+        target = Descriptor { platform: Some(variant.platform(body)), ..variant.descriptor.clone() };
     } else {
         parts = complete(store, &target)?;
         if parts.is_none() {
@@ -180,7 +174,7 @@ fn plan(store: &Store, image: Arc<Image>, reference: Reference, platform: Option
                 }
             }
             let of_host = |variant: &&&content::Variant| {
-                variant.body.as_ref().is_some_and(|body| host.matches(&body.config.platform()))
+                variant.body.as_ref().is_some_and(|body| host.matches(&variant.platform(body)))
             };
             let chosen = here.iter().find(of_host).or(here.first()).ok_or_else(|| {
                 let name = reference.familiar();

@@ -39,7 +39,7 @@ pub(super) fn tags(members: &Members) -> Result<HashMap<Digest, Vec<String>>> {
 }
 
 /// Loads the images that `manifest.json` names.
-pub(super) fn load(ingest: &Ingest, mut members: Members, platform: &Platform) -> Result<Vec<Loaded>> {
+pub(super) fn load(ingest: &Ingest, mut members: Members, platforms: &[Platform]) -> Result<Vec<Loaded>> {
     let mut taken = HashMap::new();
     let mut out = Vec::new();
     for item in items(&members)? {
@@ -60,7 +60,7 @@ pub(super) fn load(ingest: &Ingest, mut members: Members, platform: &Platform) -
         let digest = ingest.document(&manifest, None)?;
         let mut target = Descriptor::new(media_type::OCI_MANIFEST, digest, manifest.len() as u64);
         target.platform = Some(image.platform());
-        let unpacked = unpack(ingest, &target, platform)?;
+        let unpacked = unpack(ingest, &target, std::slice::from_ref(&target), platforms)?;
         let loaded = |reference| Loaded { reference, target: target.clone(), unpacked };
         let tags = item.repo_tags.unwrap_or_default();
         if tags.is_empty() {

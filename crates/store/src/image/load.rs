@@ -12,10 +12,10 @@ use layer::tar::{Entry, Kind, Limits, Reader};
 use types::{Digest, Platform, Reference};
 
 use super::docker_archive;
-use super::resolve::{self, read, read_image};
+use super::resolve::{read, read_image};
 use crate::content::{Ingest, PendingBlob};
 use crate::error::{Error, Result};
-use crate::model::{Descriptor, Document, Index, MAX_MANIFEST, media_type};
+use crate::model::{Descriptor, Document, Image, Index, MAX_MANIFEST, Manifest, media_type};
 
 /// Most members of an image archive.
 const MAX_MEMBERS: u64 = 100_000;
@@ -39,7 +39,7 @@ pub struct Loaded {
     pub reference: Option<Reference>,
     /// Index or manifest to record.
     pub target: Descriptor,
-    /// Whether the layers for the wanted platform are unpacked; `false` when the image has none for it.
+    /// Whether layers of some platform are unpacked; `false` when the image has none that could run here.
     pub unpacked: bool,
 }
 
@@ -54,12 +54,13 @@ pub(super) enum Member {
 /// The members by path.
 pub(super) type Members = HashMap<String, Member>;
 
-/// Reads an archive into `ingest` and unpacks the layers for `platform`.
+/// Reads an archive into `ingest` and unpacks the layers of every image that could run on this host's system.
+/// With `platforms`, manifests of an index for others are left out.
 ///
 /// # Errors
 /// [`Error::Archive`] for one that is no image archive; [`Error::Digest`] for a blob that is not what its
-/// name says; those of unpacking.
-pub fn load(ingest: &Ingest, reader: impl io::Read, platform: &Platform) -> Result<Vec<Loaded>> {
+/// name says; [`Error::NotLoaded`] for an image that is for none of `platforms`; those of unpacking.
+pub fn load(ingest: &Ingest, reader: impl io::Read, platforms: &[Platform]) -> Result<Vec<Loaded>> {
     let limits = Limits { entries: MAX_MEMBERS, path_bytes: MAX_PATH, ..Limits::default() };
     let reader = Decompress::new(reader, limits.total_bytes.saturating_mul(2)).map_err(|e| Error::Tar(e.into()))?;
     let mut archive = Reader::new(reader, limits);
@@ -69,10 +70,10 @@ pub fn load(ingest: &Ingest, reader: impl io::Read, platform: &Platform) -> Resu
     }
     archive.drain()?;
     if members.contains_key("index.json") && members.contains_key("oci-layout") {
-        return oci_layout(ingest, members, platform);
+        return oci_layout(ingest, members, platforms);
     }
     if members.contains_key("manifest.json") {
-        return docker_archive::load(ingest, members, platform);
+        return docker_archive::load(ingest, members, platforms);
     }
     if members.contains_key("repositories") {
         return Err(Error::Archive(
@@ -161,7 +162,7 @@ pub(super) fn small(members: &Members, path: &str, limit: u64) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-fn oci_layout(ingest: &Ingest, mut members: Members, platform: &Platform) -> Result<Vec<Loaded>> {
+fn oci_layout(ingest: &Ingest, mut members: Members, platforms: &[Platform]) -> Result<Vec<Loaded>> {
     let bytes = small(&members, "index.json", MAX_MANIFEST)?;
     let Document::Index(index) = Document::parse(&bytes, media_type::OCI_INDEX)? else {
         return Err(Error::Archive("index.json is no index".to_owned()));
@@ -181,7 +182,7 @@ fn oci_layout(ingest: &Ingest, mut members: Members, platform: &Platform) -> Res
         return Err(Error::Archive(format!("index.json names more than {MAX_IMAGES} images")));
     }
     for entry in top_entries(&index) {
-        out.extend(oci_image(ingest, &mut blobs, entry, &tags, platform, &mut left)?);
+        out.extend(oci_image(ingest, &mut blobs, entry, &tags, platforms, &mut left)?);
         if out.len() > MAX_NAMES {
             return Err(Error::Archive(format!("it has more than {MAX_NAMES} names")));
         }
@@ -203,7 +204,7 @@ fn oci_image(
     blobs: &mut HashMap<Digest, PendingBlob>,
     entry: &Descriptor,
     tags: &HashMap<Digest, Vec<String>>,
-    platform: &Platform,
+    platforms: &[Platform],
     left: &mut usize,
 ) -> Result<Vec<Loaded>> {
     // Sizes are added up and shown: one that is not the blob's is refused here.
@@ -226,6 +227,7 @@ fn oci_image(
     // Documents first: what they lead to is not known before they are read.
     let mut pending = vec![(target.clone(), 0)];
     let (mut names, mut seen, mut configs) = (Vec::new(), HashSet::new(), HashSet::new());
+    let mut manifests = Vec::new();
     while let Some((descriptor, depth)) = pending.pop() {
         if !seen.insert(descriptor.digest) {
             continue;
@@ -240,7 +242,8 @@ fn oci_image(
                 }
                 for child in index.manifests {
                     let known = media_type::is_index(&child.media_type) || media_type::is_manifest(&child.media_type);
-                    if known && !seen.contains(&child.digest) && adopt(&child)? {
+                    let wanted = media_type::is_index(&child.media_type) || wanted(platforms, &child);
+                    if known && wanted && !seen.contains(&child.digest) && adopt(&child)? {
                         pending.push((child, depth + 1));
                     }
                 }
@@ -250,13 +253,14 @@ fn oci_image(
                 for layer in &manifest.layers {
                     adopt(layer)?;
                 }
+                manifests.push(descriptor);
                 if configs.insert(manifest.config.digest) {
                     names.extend(tags.get(&manifest.config.digest).into_iter().flatten().cloned());
                 }
             }
         }
     }
-    let unpacked = unpack(ingest, &target, platform)?;
+    let unpacked = unpack(ingest, &target, &manifests, platforms)?;
     let annotated =
         entry.annotation(IMAGE_NAME).or_else(|| entry.annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
     let references: Vec<Reference> = match annotated {
@@ -277,34 +281,76 @@ pub(super) fn parse_name(name: &str) -> Result<Reference> {
         .map_err(|error| Error::Archive(format!("image name {name:?}: {error}")))
 }
 
-/// Unpacks the layers for `platform`; `false` when the image has none for it, or not all its blobs.
-pub(super) fn unpack(ingest: &Ingest, target: &Descriptor, platform: &Platform) -> Result<bool> {
-    let resolved = match resolve::resolve(ingest, target, platform) {
-        Ok(resolved) => resolved,
-        Err(Error::NoPlatform(_) | Error::NoBlob(_)) => return Ok(false),
-        // An artifact that is no image is stored all the same.
-        Err(Error::Document { what: "image configuration", .. }) if !is_image(ingest, target) => return Ok(false),
-        Err(e) => return Err(e),
-    };
-    for (layer, diff_id) in resolved.manifest.layers.iter().zip(&resolved.image.rootfs.diff_ids) {
-        if !ingest.has_blob(&layer.digest) {
-            return Err(Error::Archive(format!("layer {} is missing", layer.digest)));
+/// Whether an entry of an index is to be taken. One that does not say what it is for is looked into later.
+fn wanted(platforms: &[Platform], entry: &Descriptor) -> bool {
+    let given = entry.platform.as_ref();
+    platforms.is_empty() || given.is_none_or(|given| platforms.iter().any(|platform| platform.matches(given)))
+}
+
+/// Unpacks the layers of every one of `manifests` whose blobs came; `false` when there was none to unpack.
+///
+/// `target` itself, the image for this host and those asked for must be whole. Others may be incomplete, or
+/// artifacts of another kind.
+pub(super) fn unpack(
+    ingest: &Ingest,
+    target: &Descriptor,
+    manifests: &[Descriptor],
+    platforms: &[Platform],
+) -> Result<bool> {
+    let host = Platform::host();
+    let (mut found, mut unpacked) = (platforms.is_empty(), false);
+    for descriptor in manifests.iter().filter(|descriptor| !descriptor.is_attestation()) {
+        if !wanted(platforms, descriptor) {
+            continue;
         }
+        let Document::Manifest(manifest) = read(ingest, descriptor)? else { continue };
+        let single = descriptor.digest == target.digest;
+        let needed = |platform: &Platform| single || !platforms.is_empty() || host.matches(platform);
+        let image = match read_image(ingest, &manifest) {
+            Ok(image) => image,
+            Err(Error::NoBlob(_)) => continue,
+            Err(Error::Document { .. }) if !single && !descriptor.platform.as_ref().is_some_and(needed) => continue,
+            Err(Error::Document { .. }) if !is_image(&manifest) => continue,
+            Err(e) => return Err(e),
+        };
+        let platform = descriptor.platform.clone().unwrap_or_else(|| image.platform());
+        if !platforms.is_empty() && !platforms.iter().any(|wanted| wanted.matches(&platform)) {
+            continue;
+        }
+        found = true;
+        // Layers of another system are for other file systems; they are kept as they came.
+        if !single && platform.os != host.os && !platform.os.is_empty() {
+            continue;
+        }
+        match manifest.layers.iter().find(|layer| !ingest.has_blob(&layer.digest)) {
+            Some(missing) if needed(&platform) => {
+                return Err(Error::Archive(format!("layer {} is missing", missing.digest)));
+            }
+            Some(_) => continue,
+            None => {}
+        }
+        unpack_layers(ingest, &manifest, &image)?;
+        unpacked = true;
+    }
+    if !found {
+        let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+        return Err(Error::NotLoaded(wanted.join(", ")));
+    }
+    Ok(unpacked)
+}
+
+fn unpack_layers(ingest: &Ingest, manifest: &Manifest, image: &Image) -> Result<()> {
+    for (layer, diff_id) in manifest.layers.iter().zip(&image.rootfs.diff_ids) {
         if ingest.has_layer(diff_id) {
             ingest.verify_layer(&layer.digest, diff_id)?;
         } else {
             ingest.unpack_blob(&layer.digest, Some(diff_id))?;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
-fn is_image(ingest: &Ingest, target: &Descriptor) -> bool {
-    match read(ingest, target) {
-        Ok(Document::Manifest(manifest)) => {
-            matches!(manifest.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
-                || read_image(ingest, &manifest).is_ok()
-        }
-        _ => true,
-    }
+/// Whether a manifest says of itself that it is one of an image.
+fn is_image(manifest: &Manifest) -> bool {
+    matches!(manifest.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
 }

@@ -22,6 +22,8 @@ pub struct Saved {
     pub target: Descriptor,
     /// Names it is saved by; none for an image asked for by its ID.
     pub references: Vec<Reference>,
+    /// Manifests of an index that are saved; all that are here when absent.
+    pub only: Option<BTreeSet<Digest>>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +45,7 @@ pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Writ
     let mut manifests = Vec::new();
     let mut items: BTreeMap<Digest, Item> = BTreeMap::new();
     for saved in images {
-        content(store, &saved.target, &mut blobs)?;
+        content(store, saved, &mut blobs)?;
         if saved.references.is_empty() {
             manifests.push(Descriptor { annotations: None, ..saved.target.clone() });
         }
@@ -100,11 +102,15 @@ pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Writ
     Ok(())
 }
 
-/// Digests of everything `target` leads to that is in the store.
-fn content(store: &Store, target: &Descriptor, out: &mut BTreeSet<Digest>) -> Result<()> {
-    let documents = walk(store, target)?;
+/// Digests of everything that is to be saved of an image and is in the store.
+fn content(store: &Store, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<()> {
+    let documents = walk(store, &saved.target)?;
     let single = documents.len() == 1;
     for (descriptor, document) in documents {
+        let left_out = saved.only.as_ref().is_some_and(|only| !only.contains(&descriptor.digest));
+        if left_out && matches!(document, Document::Manifest(_)) {
+            continue;
+        }
         out.insert(descriptor.digest);
         let Document::Manifest(manifest) = document else { continue };
         for part in std::iter::once(&manifest.config).chain(&manifest.layers) {

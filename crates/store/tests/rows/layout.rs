@@ -103,7 +103,7 @@ fn run(scratch: &Scratch, what: &str, bytes: &[u8], must: &Must) {
     let store = &scratch.store;
     let before = contents(store);
     let ingest = store.ingest();
-    match (must, load(&ingest, bytes, &Platform::host())) {
+    match (must, load(&ingest, bytes, &[])) {
         (Must::Refuse(reason), Err(error)) => {
             let text = error.to_string();
             assert!(
