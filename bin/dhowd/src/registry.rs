@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::registry::{Config, Quota, Server, Upstream};
+use ::registry::{BucketAddress, Config, Quota, Server, Upstream};
 use anyhow::{Context, anyhow, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +37,7 @@ fn command() -> Command {
         text("quota", "Most bytes stored, in all and below names: '100g,team=10g'"),
         switch.value_parser(value_parser!(bool)),
         file("root", "Directory of everything the registry keeps").default_value("/var/lib/dhow-registry"),
+        text("storage", "Bucket to keep content in, 's3://bucket/prefix', gs:// or az://; --root when not given"),
         file("tls-cert", "Certificate chain to serve TLS with (PEM)").requires("tls-key"),
         file("tls-key", "Private key of the certificate (PEM)").requires("tls-cert"),
         text("upstream", "Registries to pull through: 'docker.io', or below names 'hub=docker.io,lan=reg.lan:5000'"),
@@ -81,6 +82,10 @@ fn config(matches: &ArgMatches) -> anyhow::Result<Config> {
     let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
     let duration = |name: &str| matches.get_one::<Duration>(name).copied().unwrap_or_default();
     let mut config = Config::new(address(text("addr").unwrap_or_default())?, path("root").unwrap_or_default());
+    if let Some(address) = text("storage") {
+        config.storage =
+            Some(BucketAddress::parse(address).map_err(|why| anyhow!("cannot understand --storage: {why}"))?);
+    }
     config.tls = path("tls-cert").zip(path("tls-key"));
     config.passwords = path("htpasswd");
     config.access = path("access");
@@ -178,11 +183,12 @@ mod tests {
         assert_eq!((plain.address.to_string().as_str(), plain.read_only), ("127.0.0.1:5000", false));
         assert_eq!(plain.collect_every, Some(Duration::from_secs(24 * 3600)));
         let all = "registry serve --access=/a --quota=1g,a=1m --upstream=hub=docker.io --public-url=https://r --addr=127.0.0.1:0 --gc-grace=2s --gc-interval=0 --htpasswd=/h --log-level=warn \
-             --max-uploads=3 --metrics-addr=127.0.0.1:1 --read-only=true --root=/r --tls-cert=/c --tls-key=/k \
+             --max-uploads=3 --metrics-addr=127.0.0.1:1 --read-only=true --root=/r --storage=s3://b/p --tls-cert=/c --tls-key=/k \
              --upload-timeout=1m30s";
         let config = parse(all).unwrap();
         assert_eq!((config.collect_every, config.grace), (None, Duration::from_secs(2)));
         assert_eq!((config.quotas.len(), config.upstreams.len()), (2, 1));
+        assert_eq!(config.storage.map(|address| address.to_string()).as_deref(), Some("s3://b/p"));
         assert!(config.access.is_some() && config.public_url.as_deref() == Some("https://r"));
         assert!(config.read_only && config.tls.is_some() && config.metrics.is_some() && config.passwords.is_some());
         assert_eq!((config.limits.uploads, config.limits.upload_idle), (3, Duration::from_secs(90)));
@@ -197,6 +203,8 @@ mod tests {
             "--quota=1x",
             "--upstream=hub",
             "--read-only=maybe",
+            "--storage=/srv",
+            "--storage=s3://",
             "word",
         ] {
             assert!(parse(&format!("registry serve {bad}")).is_err(), "{bad}");

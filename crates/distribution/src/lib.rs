@@ -56,3 +56,4 @@ pub use put::PutRequest;
 pub use referrers::Referrer;
 pub use sink::{Chunk, ContentSink, LayerStream, SinkError};
 pub use source::{Chunks, ContentSource};
+pub use tls::client_config as tls_client_config;

@@ -107,6 +107,18 @@ impl Material {
     }
 }
 
+/// The configuration for a host that is no registry and is spoken to by HTTP/1.1: the system's authorities and Docker's
+/// files of that host below `certs_dir`. Reads files: call it off the async threads.
+///
+/// # Errors
+/// [`Error::Tls`] when a file cannot be used.
+pub fn client_config(authority: &str, certs_dir: &Path) -> Result<Arc<ClientConfig>, Error> {
+    let material = Material::find(authority, &[certs_dir.to_owned()], &Site::default(), false)?;
+    let mut config = Arc::unwrap_or_clone(material.config()?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 fn stamp(path: &Path) -> Stamp {
     let about = std::fs::metadata(path).ok()?;
     Some((about.len(), about.mtime(), about.mtime_nsec(), about.ino()))

@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::storage::bucket::address::BucketAddress;
+
 /// Configuration of one server.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Address of the API.
     pub address: SocketAddr,
-    /// Directory of everything it keeps; made when missing.
+    /// Directory of everything it keeps, or of the mirror of the bucket; made when missing.
     pub root: PathBuf,
+    /// Bucket that content is kept in; nothing for the directory.
+    pub storage: Option<BucketAddress>,
     /// Certificate chain and private key, PEM; nothing for plain HTTP.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// File of `name:bcrypt` lines; nothing to let everybody in.
@@ -98,6 +102,7 @@ impl Config {
         Self {
             address,
             root,
+            storage: None,
             tls: None,
             passwords: None,
             access: None,

@@ -6,6 +6,8 @@ use std::io;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use crate::storage::bucket::failure::Failure as BucketFailure;
+
 /// Error codes of the OCI distribution specification 1.1, "Error Codes".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
@@ -136,13 +138,24 @@ impl Error {
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            let text = match full {
-                true => "the registry's disk is full: free space there, then repeat the request",
-                false => "the registry could not access its storage: see its log, then repeat the request",
+            let bucket = source.get_ref().and_then(|inner| inner.downcast_ref::<BucketFailure>());
+            let (status, text) = match (bucket, full) {
+                (Some(failure), _) => failure.told(),
+                (None, true) => (
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "the registry's disk is full: free space there, then repeat the request",
+                ),
+                (None, false) => (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the registry could not access its storage: see its log, then repeat the request",
+                ),
             };
-            let mut error = Self::new(Code::Unknown, text);
+            let mut error = Self::new(Code::Unknown, text).with_status(status);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                error = error.with_header(http::header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
             error.0.cause = Some(format!("cannot {doing}: {source}"));
-            if full { error.with_status(StatusCode::INSUFFICIENT_STORAGE) } else { error }
+            error
         }
     }
 
@@ -218,6 +231,27 @@ pub enum StartError {
     /// Another server has the directory.
     #[error("another registry serves {0}: stop it, or choose another directory with --root")]
     InUse(String),
+    /// The directory belongs to a registry that keeps its content elsewhere.
+    #[error("{path} belongs to a registry whose content is {kept}: start it with {give}, or choose another --root")]
+    Elsewhere {
+        /// The directory.
+        path: String,
+        /// Where the content is.
+        kept: String,
+        /// What to start it with.
+        give: String,
+    },
+    /// The bucket cannot be used.
+    #[error(
+        "{source}; --storage {address} must name a bucket that is there, and the environment its endpoint and \
+         credentials (docs/registry.md)"
+    )]
+    Bucket {
+        /// As given.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The directory was written by a later version.
     #[error(
         "{path} holds layout {found}, and this version knows 1: use the version that wrote it, or another directory"

@@ -103,7 +103,7 @@ impl Server {
         let made = tokio::task::spawn_blocking(move || {
             let tls = config.tls.as_ref().map(|(chain, key)| tls::server_config(chain, key)).transpose()?;
             let auth = Auth::read(&config)?;
-            let storage = Storage::open(&config.root, &config.quotas)?;
+            let storage = Storage::open(&config.root, &config.quotas, config.storage.as_ref(), config.read_only)?;
             let uploads = Uploads::recover(&storage, config.limits.uploads).map_err(|source| StartError::File {
                 action: "read the uploads of",
                 path: config.root.display().to_string(),
@@ -211,8 +211,11 @@ impl Server {
             connections.shutdown().await;
         }
         background.shutdown().await;
-        let kept = tokio::task::spawn_blocking(move || service.uploads.keep_all()).await;
-        if let Err(e) = kept {
+        let kept = tokio::task::spawn_blocking(move || {
+            service.uploads.keep_all();
+            service.storage.close();
+        });
+        if let Err(e) = kept.await {
             tracing::error!("the state of open uploads was not kept: {e}");
         }
     }

@@ -303,16 +303,14 @@ async fn store(
         }
         session.touch();
         let kept = Arc::clone(session);
-        blocking(service, move |service| {
-            kept.append(&pieces).map_err(Error::io("write an upload"))?;
-            if ended {
-                service.uploads.commit(&service.storage, &kept, &digest)?;
-            }
-            Ok(())
-        })
-        .await?;
+        blocking(service, move |_| kept.append(&pieces).map_err(Error::io("write an upload"))).await?;
         if ended {
-            return Ok(());
+            let uploaded = service.uploads.send(&service.storage, session, &digest).await?;
+            let kept = Arc::clone(session);
+            return blocking(service, move |service| {
+                service.uploads.commit(&service.storage, &kept, &digest, uploaded)
+            })
+            .await;
         }
         tell.send_replace(Progress::Received(session.offset()));
     }

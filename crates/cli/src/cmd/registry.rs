@@ -24,6 +24,8 @@ const FLAGS: &[Flag] = &[
     Flag::text("quota", "Most bytes stored, in all and below names: '100g,team=10g'").value("list"),
     Flag::switch("read-only", "Refuse everything that changes content"),
     Flag::text("root", "Directory of everything the registry keeps").value("dir").default("/var/lib/dhow-registry"),
+    Flag::text("storage", "Bucket to keep content in, 's3://bucket/prefix', gs:// or az://; --root when not given")
+        .value("url"),
     Flag::text("tls-cert", "Certificate chain to serve TLS with (PEM)").value("file"),
     Flag::text("tls-key", "Private key of the certificate (PEM)").value("file"),
     Flag::text("upstream", "Registries to pull through: 'docker.io', or below names 'hub=docker.io,lan=reg.lan:5000'")

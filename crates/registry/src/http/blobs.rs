@@ -1,6 +1,5 @@
 //! `/v2/NAME/blobs/DIGEST` (distribution-spec, "Pulling blobs", "Deleting Blobs"), with ranges as RFC 9110, 14 has them.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
@@ -13,6 +12,7 @@ use super::{Answer, Service, blocking, empty, etag, is_unchanged, not_modified, 
 use crate::error::{Code, Error, Result};
 use crate::name::RepositoryName;
 use crate::sendfile::Outlet;
+use crate::storage::content::Content;
 use crate::upstream::Arriving;
 
 /// What a `Range` header asks for.
@@ -27,8 +27,8 @@ enum Wanted {
 }
 
 /// Where a blob's bytes are.
-enum Content {
-    Here(File),
+enum Source {
+    Here(Content),
     Arriving(Arriving),
 }
 
@@ -56,11 +56,11 @@ pub(super) async fn get(
         found.map_err(Error::io("open a blob"))
     });
     let (content, size) = match (found.await?, service.upstreams.as_ref().zip(source)) {
-        (Some((file, size)), _) => (Content::Here(file), size),
+        (Some((content, size)), _) => (Source::Here(content), size),
         (None, None) => return Err(unknown(&digest)),
         (None, Some((upstreams, source))) => {
             let (arriving, size) = upstreams.blob(service, &source, digest).await?;
-            (Content::Arriving(arriving), size)
+            (Source::Arriving(arriving), size)
         }
     };
     if is_unchanged(request, &digest) {
@@ -77,16 +77,20 @@ pub(super) async fn get(
             return Err(error.with_headers(headers));
         }
     };
+    let body = match content {
+        _ if head || start == end => Body::empty(),
+        Source::Here(Content::File(file)) => {
+            Body::File(FileBody::new(file, start, end, request.extensions().get::<Outlet>().cloned()))
+        }
+        Source::Here(Content::Object(object)) => {
+            let pieces = object.read(start, end).await.map_err(Error::io("read a blob"))?;
+            Body::Stream(pieces.ok_or_else(|| unknown(&digest))?, end - start)
+        }
+        Source::Arriving(arriving) => Body::Stream(arriving.stream(start, end), end - start),
+    };
     if !head {
         service.metrics.sends(end - start);
     }
-    let body = match content {
-        _ if head || start == end => Body::empty(),
-        Content::Here(file) => {
-            Body::File(FileBody::new(file, start, end, request.extensions().get::<Outlet>().cloned()))
-        }
-        Content::Arriving(arriving) => Body::Stream(arriving.stream(start, end), end - start),
-    };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

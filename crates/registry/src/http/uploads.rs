@@ -172,15 +172,21 @@ async fn take_turn(service: &Arc<Service>, session: &Arc<Session>) -> Result<Tur
     if service.uploads.is_open(session) { Ok(Arc::new(turn)) } else { Err(Error::upload_unknown()) }
 }
 
+/// Makes an upload a blob. What has begun goes on when the client leaves.
 async fn commit(service: &Arc<Service>, session: &Arc<Session>, turn: Turn, digest: Digest) -> Result<()> {
-    let session = Arc::clone(session);
-    blocking(service, move |service| {
-        let _turn = turn;
-        service.uploads.commit(&service.storage, &session, &digest)?;
-        service.metrics.pushed();
-        Ok(())
-    })
-    .await
+    let (service, session) = (Arc::clone(service), Arc::clone(session));
+    let committed = tokio::spawn(async move {
+        let uploaded = service.uploads.send(&service.storage, &session, &digest).await?;
+        session.touch();
+        blocking(&service, move |service| {
+            let _turn = turn;
+            service.uploads.commit(&service.storage, &session, &digest, uploaded)?;
+            service.metrics.pushed();
+            Ok(())
+        })
+        .await
+    });
+    committed.await.map_err(|e| Error::io("finish")(std::io::Error::other(e)))?
 }
 
 /// Takes the body of a PATCH or PUT and holds it against its headers.

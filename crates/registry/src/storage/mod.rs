@@ -10,14 +10,20 @@
 //! uploads/ID/{data,state}     uploads in progress; uploads/tmp-…  files about to be renamed
 //! ```
 //!
+//! With a bucket (see [`bucket`]) the directory is the mirror of what is there: `blobs` holds empty files of the blobs'
+//! sizes, `manifests` those manifests that were read, and `mirror` a token.
+//!
 //! The invariants: a name appears by rename of a complete, synced file, and whatever was acknowledged has its directory
 //! synced too; content is reached through a repository that links to it and in no other way; paths are made of
 //! validated names alone and opened by `sys::path`. Everything here blocks; the handlers of `http` call it from the
 //! blocking pool.
 
 pub(crate) mod blobs;
+pub(crate) mod bucket;
 pub(crate) mod collect;
+pub(crate) mod content;
 pub(crate) mod gate;
+mod linking;
 pub(crate) mod manifests;
 pub(crate) mod repositories;
 pub(crate) mod session;
@@ -31,18 +37,20 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sys::path::{Dir, Root};
 use types::Digest;
 
+use self::bucket::Bucket;
+use self::bucket::address::BucketAddress;
 use crate::config::Quota;
 use crate::error::StartError;
 use crate::name::RepositoryName;
 
-/// The layout this code reads and writes.
-const LAYOUT: &str = "1\n";
+/// The layout this code reads and writes. Of a mirror it is followed by the bucket's address.
+const LAYOUT: &str = "1";
 /// Directories are the server's alone: what a repository holds may be secret.
 const DIR_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -59,6 +67,8 @@ pub(crate) struct Storage {
     pub(crate) staging: Dir,
     pub(crate) gate: gate::Gate,
     pub(crate) usage: usage::Usage,
+    /// Where content is, unless it is in the directory.
+    pub(crate) bucket: Option<Arc<Bucket>>,
     /// Repositories whose directories are known to be on disk.
     durable: Mutex<HashSet<RepositoryName>>,
     _lock: File,
@@ -81,11 +91,16 @@ impl Drop for Temporary<'_> {
 }
 
 impl Storage {
-    /// Opens the registry at `path`, making it when it is missing or empty. Blocks.
+    /// Opens the registry at `path`, making it when it is missing or empty; with a bucket, as its mirror. Blocks.
     ///
     /// # Errors
     /// See [`StartError`]; a directory that holds other things is refused.
-    pub(crate) fn open(path: &Path, quotas: &[Quota]) -> Result<Self, StartError> {
+    pub(crate) fn open(
+        path: &Path,
+        quotas: &[Quota],
+        address: Option<&BucketAddress>,
+        read_only: bool,
+    ) -> Result<Self, StartError> {
         let shown = || path.display().to_string();
         let file = |action, hint| move |source| StartError::File { action, path: shown(), source, hint };
         std::fs::DirBuilder::new()
@@ -98,7 +113,7 @@ impl Storage {
         let top = root.dir().map_err(prepare())?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let names = top.list().map_err(prepare())?;
-        let known = ["version", "lock", "blobs", "repositories", "uploads"];
+        let known = ["version", "lock", "blobs", "repositories", "uploads", "manifests", "mirror"];
         // `lost+found`: the root of a file system of its own.
         if let Some(foreign) =
             names.iter().find(|n| n.name != "lost+found" && !known.iter().any(|name| n.name == **name))
@@ -110,17 +125,36 @@ impl Storage {
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(StartError::InUse(shown()));
         }
+        let layout = address.map_or(LAYOUT.to_owned(), |address| format!("{LAYOUT} {address}"));
+        let mut fresh = false;
         match read_small(&top, OsStr::new("version")) {
-            Ok(Some(text)) if text != LAYOUT => {
-                return Err(StartError::Layout { path: shown(), found: text.trim().chars().take(32).collect() });
+            Ok(Some(text)) if text.trim_end() == layout => {}
+            Ok(Some(text)) => return Err(other_layout(shown(), text.trim_end())),
+            Ok(None) => {
+                make_layout(&root, &top).map_err(prepare())?;
+                fresh = true;
             }
-            Ok(Some(_)) => {}
-            Ok(None) => make_layout(&root, &top).map_err(prepare())?,
             Err(e) => return Err(prepare()(e)),
         }
         let staging = root.open_dir("uploads").map_err(prepare())?;
-        let (gate, usage) = (gate::Gate::default(), usage::Usage::new(quotas));
-        let storage = Self { root, staging, gate, usage, durable: Mutex::default(), _lock: lock };
+        let unusable = |address: &BucketAddress| {
+            let address = address.to_string();
+            move |source| StartError::Bucket { address, source }
+        };
+        let bucket = match address {
+            Some(address) => Some((address, Arc::new(Bucket::new(address).map_err(unusable(address))?))),
+            None => None,
+        };
+        let (gate, usage) = (gate::Gate::default(), usage::Usage::new(quotas, bucket.is_none()));
+        let served = bucket.as_ref().map(|(_, bucket)| Arc::clone(bucket));
+        let storage = Self { root, staging, gate, usage, bucket: served, durable: Mutex::default(), _lock: lock };
+        if let Some((address, bucket)) = bucket {
+            bucket.attach(&storage, read_only).map_err(unusable(address))?;
+        }
+        if fresh {
+            // Last: a directory with a version is complete, and one that found no bucket is nobody's yet.
+            write_version(&top, &layout).map_err(prepare())?;
+        }
         if storage.usage.counts() {
             storage.count().map_err(file("count what is in", "the directory must be readable for the registry"))?;
         }
@@ -144,6 +178,14 @@ impl Storage {
             }
         }
         Ok(())
+    }
+
+    /// Leaves everything to the next server. Blocks.
+    pub(crate) fn close(&self) {
+        let left = self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.detach(self));
+        if let Err(e) = left {
+            tracing::error!("the next server will have to list the bucket anew: {e}");
+        }
     }
 
     fn durable(&self) -> MutexGuard<'_, HashSet<RepositoryName>> {
@@ -199,20 +241,40 @@ impl Storage {
     }
 }
 
-fn make_layout(root: &Root, top: &Dir) -> io::Result<()> {
-    for path in ["repositories", "uploads", "blobs/sha256"] {
-        root.create_dir_all(path, DIR_MODE)?;
+/// What a directory is that is not the one asked for.
+fn other_layout(path: String, found: &str) -> StartError {
+    match found.split_once(' ') {
+        Some((LAYOUT, bucket)) => {
+            StartError::Elsewhere { path, kept: format!("in {bucket}"), give: format!("--storage {bucket}") }
+        }
+        None if found == LAYOUT => {
+            StartError::Elsewhere { path, kept: "in the directory itself".to_owned(), give: "no --storage".to_owned() }
+        }
+        _ => StartError::Layout { path, found: found.chars().take(32).collect() },
     }
+}
+
+/// Makes the directories that blobs are spread over.
+pub(crate) fn make_shards(root: &Root) -> io::Result<()> {
     let blobs = root.open_dir("blobs/sha256")?;
     for first in 0..=255_u8 {
         make_dir(&blobs, OsStr::new(&format!("{first:02x}")))?;
     }
-    sync(&blobs)?;
+    sync(&blobs)
+}
+
+fn make_layout(root: &Root, top: &Dir) -> io::Result<()> {
+    for path in ["repositories", "uploads", "blobs/sha256"] {
+        root.create_dir_all(path, DIR_MODE)?;
+    }
+    make_shards(root)?;
     sync(&root.open_dir("blobs")?)?;
-    sync(top)?;
-    // Last: a directory with a version is complete.
+    sync(top)
+}
+
+fn write_version(top: &Dir, layout: &str) -> io::Result<()> {
     let mut file = File::from(top.create_file(OsStr::new("version"), FILE_MODE)?);
-    file.write_all(LAYOUT.as_bytes())?;
+    file.write_all(format!("{layout}\n").as_bytes())?;
     file.sync_all()?;
     sync(top)
 }
@@ -282,14 +344,19 @@ mod tests {
     fn one_server_a_directory_and_no_foreign_ones() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a/b");
-        let first = Storage::open(&root, &[]).unwrap();
-        assert!(matches!(Storage::open(&root, &[]), Err(StartError::InUse(_))));
+        let open = |root: &Path| Storage::open(root, &[], None, false);
+        let first = open(&root).unwrap();
+        assert!(matches!(open(&root), Err(StartError::InUse(_))));
         drop(first);
         std::fs::write(root.join("version"), "2\n").unwrap();
-        assert!(matches!(Storage::open(&root, &[]), Err(StartError::Layout { .. })));
-        assert!(
-            matches!(Storage::open(dir.path(), &[]), Err(StartError::File { .. })),
-            "a directory with other things"
-        );
+        assert!(matches!(open(&root), Err(StartError::Layout { .. })));
+        assert!(matches!(open(dir.path()), Err(StartError::File { .. })), "a directory with other things");
+        std::fs::write(root.join("version"), "1 s3://b/p\n").unwrap();
+        let error = open(&root).unwrap_err().to_string();
+        assert!(error.contains("start it with --storage s3://b/p"), "{error}");
+        std::fs::write(root.join("version"), "1\n").unwrap();
+        let address = BucketAddress::parse("s3://b/p").unwrap();
+        let error = Storage::open(&root, &[], Some(&address), false).unwrap_err().to_string();
+        assert!(error.contains("start it with no --storage"), "{error}");
     }
 }

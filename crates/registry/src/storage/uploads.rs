@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use types::Digest;
 
-use super::gate::Entered;
+use super::bucket::holds::Held;
+use super::linking::Linking;
 use super::session::Session;
 use super::{DIR_MODE, Storage, file_name, sync};
 use crate::error::{Code, Error, Result};
@@ -104,12 +105,19 @@ impl Uploads {
         Ok(open)
     }
 
-    /// Makes an upload a blob of its repository and returns when that is on disk. The upload has ended whether this
-    /// succeeds or not, except when the disk fails. Blocks.
+    /// Makes an upload a blob of its repository and returns when that is on disk, or, where `uploaded` says that the
+    /// bucket has its bytes, in the bucket. The upload has ended whether this succeeds or not, except when the disk or
+    /// the bucket fails. Blocks.
     ///
     /// # Errors
     /// `DIGEST_INVALID` when the content has another digest.
-    pub(crate) fn commit(&self, storage: &Storage, session: &Session, digest: &Digest) -> Result<()> {
+    pub(crate) fn commit(
+        &self,
+        storage: &Storage,
+        session: &Session,
+        digest: &Digest,
+        uploaded: Option<Held>,
+    ) -> Result<()> {
         let actual = session.digest();
         if actual != *digest {
             self.cancel(storage, session).map_err(Error::io("remove an upload"))?;
@@ -121,20 +129,24 @@ impl Uploads {
                 ),
             ));
         }
-        let publish = |entered: &Entered<'_>| -> io::Result<()> {
-            entered.rely_on(digest);
+        let publish = |linking: &Linking<'_>| -> io::Result<()> {
+            linking.rely_on(digest);
             let dir = storage.blob_dir(digest)?;
             // Also over a file that is there: it is the same content, and heals what a disk has damaged.
             session.publish(&dir, &file_name(digest))?;
             sync(&dir)?;
-            storage.link_blob(entered, &session.repository, digest)
+            storage.link_blob(linking, &session.repository, digest)
         };
         let failed = || Error::io("store a blob");
-        session.seal().map_err(failed())?;
-        let entered = storage.gate.enter();
-        let stored = storage
-            .charged(&session.repository, "_blobs", digest, session.offset(), || publish(&entered).map_err(failed()));
-        drop(entered);
+        let (repository, size) = (&session.repository, session.offset());
+        let stored = match uploaded {
+            Some(held) => storage.link_uploaded(held, repository, digest, size),
+            None => {
+                session.seal().map_err(failed())?;
+                let linking = storage.linking_held(None);
+                storage.charged(repository, "_blobs", digest, size, || publish(&linking).map_err(failed()))
+            }
+        };
         match stored {
             // No room for it: what was received is of no use.
             Err(error) if error.code() == Code::Denied => {
@@ -145,6 +157,23 @@ impl Uploads {
         }
         self.cancel(storage, session).map_err(Error::io("remove an upload"))?;
         Ok(())
+    }
+
+    /// Has the bytes of an upload in the bucket, if there is one, and holds them for [`Uploads::commit`].
+    ///
+    /// # Errors
+    /// Those of the bucket; then the upload stays, and finishing it can be tried again.
+    pub(crate) async fn send(&self, storage: &Storage, session: &Session, digest: &Digest) -> Result<Option<Held>> {
+        let Some(bucket) = &storage.bucket else { return Ok(None) };
+        let failed = || Error::io("store a blob in the bucket");
+        // Another digest is for `commit` to refuse; there is nothing to send.
+        if session.digest() != *digest {
+            return Ok(None);
+        }
+        let held = bucket.held(&[*digest]).await.map_err(failed())?;
+        let file = session.reader().map_err(failed())?;
+        bucket.upload(*digest, file, session.offset()).await.map_err(failed())?;
+        Ok(Some(held))
     }
 
     /// Whether the quotas have room for more bytes of an upload.

@@ -84,9 +84,10 @@ impl Scope {
 }
 
 impl Usage {
-    pub(crate) fn new(quotas: &[Quota]) -> Self {
+    /// With `turns` digests have turns; without, whoever makes or removes holds them in another way.
+    pub(crate) fn new(quotas: &[Quota], turns: bool) -> Self {
         let scope = |quota: &Quota| Scope { prefix: quota.prefix.clone(), limit: quota.bytes, held: Mutex::default() };
-        let turns = if quotas.is_empty() { 0 } else { TURNS };
+        let turns = if quotas.is_empty() || !turns { 0 } else { TURNS };
         Self { scopes: quotas.iter().map(scope).collect(), turns: (0..turns).map(|_| Mutex::default()).collect() }
     }
 
@@ -95,7 +96,7 @@ impl Usage {
         !self.scopes.is_empty()
     }
 
-    /// The digest's turn; nothing where nothing is counted.
+    /// The digest's turn; nothing where nothing is counted, or turns are not how it is done.
     pub(crate) fn turn(&self, digest: &Digest) -> Option<MutexGuard<'_, ()>> {
         let turn = self.turns.get(usize::from(digest.as_bytes()[0]) % TURNS)?;
         Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn each_piece_counts_once_and_nothing_beyond_the_limit() {
         let quota = |prefix: Option<&str>, bytes| Quota { prefix: prefix.map(str::to_owned), bytes };
-        let usage = Usage::new(&[quota(None, 100), quota(Some("a"), 50)]);
+        let usage = Usage::new(&[quota(None, 100), quota(Some("a"), 50)], true);
         let name = |text| RepositoryName::parse(text).unwrap();
         let digest = |n| Digest::sha256([n; 32]);
         let used = || usage.all().into_iter().map(|(_, _, used)| used).collect::<Vec<_>>();

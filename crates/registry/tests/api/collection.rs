@@ -119,7 +119,7 @@ fn nothing_that_was_acknowledged_is_lost_while_collections_run() {
         let pushers: Vec<_> = (0..4_u64)
             .map(|client| {
                 let shared = &shared;
-                scope.spawn(move || push_for_a_while(&mut Connection::open(address), client, shared))
+                scope.spawn(move || push_for_a_while(&mut Connection::open(address), client, shared, 25))
             })
             .collect();
         let pushed: Vec<BTreeMap<String, Vec<Vec<u8>>>> = pushers.into_iter().map(|p| p.join().unwrap()).collect();
@@ -140,9 +140,14 @@ fn nothing_that_was_acknowledged_is_lost_while_collections_run() {
 
 /// Pushes images as a client does that is in the middle of a collection without a grace period: what it is told is
 /// missing it pushes again. Returns what was acknowledged and not deleted since.
-fn push_for_a_while(connection: &mut Connection, client: u64, shared: &[u8]) -> BTreeMap<String, Vec<Vec<u8>>> {
+pub fn push_for_a_while(
+    connection: &mut Connection,
+    client: u64,
+    shared: &[u8],
+    rounds: u64,
+) -> BTreeMap<String, Vec<Vec<u8>>> {
     let mut kept = BTreeMap::new();
-    for round in 0..25_u64 {
+    for round in 0..rounds {
         let repository = format!("/v2/r{}/c{client}", round % 3);
         let own = noise(1000 + client * 100 + round, 10_000);
         let config = format!(r#"{{"client":{client},"round":{round}}}"#).into_bytes();

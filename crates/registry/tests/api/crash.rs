@@ -13,7 +13,7 @@ use crate::http::Connection;
 use crate::support::{Api, OCI_MANIFEST, Process, Registry, assert_blobs_are_sound, files, image, noise, sha256};
 
 /// Where an upload stands: bytes received.
-fn stands(registry: &impl Api, location: &str) -> usize {
+pub fn stands(registry: &impl Api, location: &str) -> usize {
     let answer = registry.get(location).expect(204);
     let last: usize = answer.must("range").strip_prefix("0-").unwrap().parse().unwrap();
     if last == 0 { 0 } else { last + 1 }
@@ -82,7 +82,7 @@ fn what_was_acknowledged_survives_kills_at_any_moment() {
     assert!(kept.lock().unwrap().len() > 8, "something was pushed");
 }
 
-fn push_until_killed(address: std::net::SocketAddr, seed: u64, kept: &Mutex<BTreeMap<String, Vec<u8>>>) {
+pub fn push_until_killed(address: std::net::SocketAddr, seed: u64, kept: &Mutex<BTreeMap<String, Vec<u8>>>) {
     let try_call = |connection: &mut Connection, method: &str, target: &str, kind: &str, body: &[u8]| {
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",

@@ -1,11 +1,13 @@
 //! A registry to test: in this process, or in one of its own that can be killed; and images to push to it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use registry::{Config, Control, Server};
@@ -190,6 +192,8 @@ impl Registry {
 pub struct Process {
     child: Child,
     address: SocketAddr,
+    orders: ChildStdin,
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Api for Process {
@@ -208,6 +212,31 @@ impl Process {
     /// The same as a child of another program, which is given the rest of its command line.
     #[track_caller]
     pub fn under(root: &Path, program: &[&str]) -> Self {
+        Self::with(root, program, &[])
+    }
+
+    /// The same with variables of the environment.
+    #[track_caller]
+    pub fn with(root: &Path, program: &[&str], variables: &[(&str, String)]) -> Self {
+        let (child, orders, lines) = Self::spawn(root, program, variables);
+        let listening = lines.iter().find_map(|line| {
+            assert!(!line.contains("refused: "), "{line}");
+            line.split_once("listening on ").map(|(_, address)| address.parse().expect("an address"))
+        });
+        Self { child, address: listening.expect("the server listens"), orders, lines: Mutex::new(lines) }
+    }
+
+    /// What a server says that does not start.
+    #[track_caller]
+    pub fn refusal(root: &Path, variables: &[(&str, String)]) -> String {
+        let (mut child, _orders, lines) = Self::spawn(root, &[], variables);
+        let said = lines.iter().find_map(|line| line.split_once("refused: ").map(|(_, why)| why.to_owned()));
+        let _ = child.kill();
+        let _ = child.wait();
+        said.expect("the server does not start")
+    }
+
+    fn spawn(root: &Path, program: &[&str], variables: &[(&str, String)]) -> (Child, ChildStdin, Receiver<String>) {
         let own = std::env::current_exe().unwrap();
         let mut command = match program.split_first() {
             None => Command::new(&own),
@@ -218,17 +247,39 @@ impl Process {
             }
         };
         command.args(["--exact", "server_process", "--nocapture"]).env(PROCESS_ROOT, root);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         // A group of its own: what is killed is also what another program started.
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         let mut child = command.spawn().expect("the test program starts");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("listening on ").map(|(_, address)| address.parse().expect("an address")));
+        let (orders, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (sender, lines) = std::sync::mpsc::channel();
         // Read on, or the server would be ended by its own output.
-        std::thread::spawn(move || lines.count());
-        Self { child, address: address.expect("the server listens") }
+        std::thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+        });
+        (child, orders, lines)
+    }
+
+    #[track_caller]
+    fn order(&self, order: &str, answer: &str) -> String {
+        writeln!(&self.orders, "{order}").expect("the server takes orders");
+        let lines = self.lines.lock().unwrap();
+        lines.iter().find_map(|line| line.strip_prefix(answer).map(str::to_owned)).expect("the server lives")
+    }
+
+    /// Collects garbage; links, blobs and bytes that went, or nothing when it failed.
+    #[track_caller]
+    pub fn collect(&self, grace: u64) -> Option<[u64; 3]> {
+        let said = self.order(&format!("collect {grace}"), "collected ");
+        let numbers: Option<Vec<u64>> = said.split(' ').map(|number| number.parse().ok()).collect();
+        numbers.map(|numbers| numbers.try_into().unwrap())
+    }
+
+    /// Stops it as SIGTERM does.
+    #[track_caller]
+    pub fn stop(mut self) {
+        self.order("stop", "stopped");
+        let _ = self.child.wait();
     }
 
     /// `kill -9`.

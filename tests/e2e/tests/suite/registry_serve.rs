@@ -58,11 +58,32 @@ impl Registry {
     }
 }
 
+/// Killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts the server by one of our programs; gives its process and where it listens.
 pub fn serve(environment: &Environment, program: &str, root: &Path, flags: &[&str]) -> (Child, String) {
+    serve_with(environment, program, root, flags, &[])
+}
+
+fn serve_with(
+    environment: &Environment,
+    program: &str,
+    root: &Path,
+    flags: &[&str],
+    variables: &[(&str, String)],
+) -> (Child, String) {
     let mut command = Command::new(environment.programs.join(program));
     command.args(["registry", "serve", "--addr", "127.0.0.1:0", "--log-level", "warn", "--root"]);
     command.arg(root).args(flags).stdout(Stdio::piped());
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     let mut child = command.spawn().expect("the registry starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -126,6 +147,71 @@ fn file(path: &str) -> String {
 fn told(text: &str) -> String {
     let at = text.find("igest: sha256:").unwrap_or_else(|| panic!("no digest in {text}"));
     text[at + 7..].split_whitespace().next().unwrap().to_owned()
+}
+
+/// The programs over a bucket, started as a user does; the rest is in `crates/registry/tests/api/buckets.rs`.
+#[test]
+fn a_registry_in_a_bucket_takes_and_gives_with_equal_digests() {
+    let Some(environment) = Environment::get() else { return };
+    let Some(modules) = std::env::var_os("DHOW_TEST_MOTO") else {
+        println!("left out: `cargo xtask test` installs the S3 server that this needs");
+        return;
+    };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut moto = Command::new("python3");
+    moto.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port]).env("PYTHONPATH", modules);
+    let mut moto = Killed(moto.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("moto starts"));
+    let made = (0..600).find_map(|_| {
+        assert!(moto.0.try_wait().unwrap().is_none(), "moto ended");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).ok()?;
+        write!(stream, "PUT /images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    });
+    assert!(made.as_ref().is_some_and(|text| text.contains(" 200 ")), "{made:?}");
+
+    let variables = [
+        ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+    ];
+    let start = || {
+        let dir = tempfile::Builder::new().prefix("dhow-e2e-").tempdir_in("/tmp").unwrap();
+        let flags = ["--storage", "s3://images/ours"];
+        let (child, address) = serve_with(environment, "dhow", &dir.path().join("registry"), &flags, &variables);
+        Registry { child, address, dir }
+    };
+    let registry = start();
+    let peers = environment.peers.as_ref().unwrap();
+    let programs = Programs::new(peers, &registry);
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let own = registry.name("dhow/app:1");
+    daemon.dhow().run(&["tag", "busybox:latest", &own]);
+    let pushed = told(&daemon.dhow().run(&["push", &own]));
+    let copy = |from: &str, to: &str, file_name: &str| {
+        let digest = registry.path(file_name);
+        let options = ["skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "--digestfile"];
+        programs.run(&[&options[..], &[&digest, from, to]].concat());
+        file(&digest)
+    };
+    let layout = format!("oci:{}:1", registry.path("layout"));
+    let docker = |registry: &Registry, name: &str| format!("docker://{}", registry.name(name));
+    assert_eq!(copy(&docker(&registry, "dhow/app:1"), &docker(&registry, "skopeo/app:1"), "one"), pushed);
+    assert_eq!(copy(&docker(&registry, "skopeo/app:1"), &layout, "two"), pushed);
+    assert_eq!(copy(&layout, &docker(&registry, "again/app:1"), "three"), pushed);
+
+    // Killed, with its directory, and there again on another machine.
+    drop(registry);
+    let other = start();
+    for repository in ["dhow/app", "skopeo/app", "again/app"] {
+        assert_eq!(other.digest(repository, "1"), pushed, "{repository}");
+    }
+    let name = other.name("again/app:1");
+    assert_eq!(told(&daemon.dhow().run(&["pull", &name])), pushed);
 }
 
 #[test]
