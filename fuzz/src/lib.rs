@@ -7,12 +7,14 @@
 mod documents;
 mod indexes;
 mod names;
+mod signatures;
 mod streams;
 mod tars;
 
 pub use documents::{image_config, manifest};
 pub use indexes::erofs_index;
 pub use names::{reference, whiteout};
+pub use signatures::signature;
 pub use streams::{gzip, gzip_header, zstd};
 pub use tars::{pax, tar};
 
@@ -20,7 +22,7 @@ pub use tars::{pax, tar};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; the directories of seeds have these names.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("tar", tar),
     ("pax", pax),
     ("gzip", gzip),
@@ -31,4 +33,5 @@ pub const TARGETS: [Target; 10] = [
     ("reference", reference),
     ("whiteout", whiteout),
     ("erofs_index", erofs_index),
+    ("signature", signature),
 ];

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cgroup", &["sys", "types"]),
     ("runtime", &["cgroup", "launch", "seccomp", "sys"]),
     ("shim", &["launch", "runtime", "sys"]),
+    ("trust", &["types"]),
     ("oci", &["seccomp", "types"]),
     ("oci-runtime", &["cgroup", "launch", "netlink", "oci", "runtime", "seccomp", "sys", "types"]),
     ("store", &["deflate", "erofs", "layer", "sys", "types"]),
@@ -45,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "state",
             "store",
             "sys",
+            "trust",
             "types",
         ],
     ),
@@ -69,7 +71,7 @@ const FORBIDDEN: &[(&[&str], &[&str])] = &[
         &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch", "erofs", "deflate"],
         &["tokio", "anyhow", "serde_json", "clap", "regex"],
     ),
-    (&["types", "docker-types", "layer", "launch", "erofs", "deflate"], &["rustix", "tokio"]),
+    (&["types", "docker-types", "layer", "launch", "erofs", "deflate", "trust"], &["rustix", "tokio"]),
     (&["engine"], &["axum", "api"]),
 ];
 

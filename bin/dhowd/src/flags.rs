@@ -425,6 +425,13 @@ pub const FLAGS: &[Flag] = &[
     short('v', flag("version", Switch, "", Effect, "Print the version and exit")),
     // Ours.
     flag("shim", One, "shim", Effect, "Path of dhow-shim (default: beside dhowd)"),
+    flag(
+        "trust-policy",
+        One,
+        "trust-policy",
+        Effect,
+        "Policy for signatures of images (default: /etc/dhow/trust.json, if it is there)",
+    ),
     // Keys without a flag.
     flag("", Many, "allow-nondistributable-artifacts", NoEffect("images cannot be pushed yet"), ""),
     flag("", Many, "builder", NoEffect("there is no image builder yet"), ""),

@@ -325,6 +325,11 @@ impl Values {
                 Some(_) => vec![self.path("registry-config-dir", "")?, "/etc/docker/certs.d".into()],
                 None => defaults.registry_config_dirs,
             },
+            trust_policy: match self.text("trust-policy") {
+                Some(_) => self.path("trust-policy", "")?,
+                None => defaults.trust_policy,
+            },
+            trust_policy_named: self.text("trust-policy").is_some(),
             layers,
             default_shm_size,
             init: self.switch("init"),

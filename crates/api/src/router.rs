@@ -77,6 +77,7 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         }
         ("POST", ["images", name @ .., "pin"]) if !name.is_empty() => images::pin(call, &name.join("/"), true).await,
         ("POST", ["images", name @ .., "unpin"]) if !name.is_empty() => images::pin(call, &name.join("/"), false).await,
+        ("POST", ["images", name @ .., "verify"]) if !name.is_empty() => images::verify(call, &name.join("/")).await,
         ("GET", ["images", _, .., "attestations"]) => stubs::attestations(),
         ("POST", ["images", name @ .., "tag"]) if !name.is_empty() => images::tag(call, &name.join("/")).await,
         ("POST", ["images", name @ .., "push"]) if !name.is_empty() => images::push(call, &name.join("/")).await,

@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod dial;
 mod endpoint;
+mod document;
 mod error;
 mod fetch;
 mod holders;

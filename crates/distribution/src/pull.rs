@@ -5,6 +5,7 @@ use crate::blob::{Download, Failure, Step};
 use crate::client::Client;
 use crate::endpoint::Purpose;
 use crate::error::Error;
+use crate::fetch::Manifest;
 use crate::manifest::{ACCEPT, Descriptor, Document, ImageFacts, Rejection, choose};
 use crate::progress::{LayerStatus, Progress};
 use crate::repository::Repository;
@@ -93,20 +94,12 @@ impl Client {
         let (top, repository) = self.fetch_top(&reference, request.credentials.as_ref()).await?;
         tell(Progress::Pulling { path: reference.path().to_owned(), tag: name });
 
-        let (index, manifest) = match &top.document {
-            Document::Manifest { .. } => (None, top),
-            Document::Index(entries) => {
-                let wanted = request.platform.clone().unwrap_or_else(Platform::host);
-                let chosen = choose(entries, &wanted)
-                    .cloned()
-                    .ok_or_else(|| Error::NoPlatform { platform: wanted.to_string() })?;
-                let manifest = fetch_child(&repository, &chosen).await?;
-                (Some(top), manifest)
-            }
-        };
+        let (index, manifest) = of_platform(&repository, top, request.platform.as_ref()).await?;
         let Document::Manifest { config, layers } = &manifest.document else {
             return Err(invalid(&repository, "index", "its entry is another index".to_owned()));
         };
+        let documents: Vec<Manifest> = index.iter().chain([&manifest]).map(Fetched::served).collect();
+        sink.admit(&documents).await.map_err(sink_error)?;
         let config_bytes = fetch_config(&repository, config).await?;
         let facts = ImageFacts::parse(&config_bytes, layers.len())
             .map_err(|why| invalid(&repository, "image configuration", why))?;
@@ -138,6 +131,27 @@ impl Client {
         tell(if updated { Progress::Downloaded(reference) } else { Progress::UpToDate(reference) });
         let (manifest, config) = (manifest.descriptor.clone(), config.clone());
         Ok(Pulled { target, manifest, config, layers: pairs, platform: facts.platform, updated })
+    }
+
+    /// Fetches the documents a pull would show its sink first ([`ContentSink::admit`]).
+    ///
+    /// # Errors
+    /// As [`Client::pull`].
+    pub async fn documents(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        credentials: Option<&Credentials>,
+    ) -> Result<Vec<Manifest>, Error> {
+        let reference = reference.clone().with_default_tag();
+        let name = reference.manifest_name();
+        let (top, repository) = self
+            .with_repository(&reference, credentials, Purpose::Pull, async |repository| {
+                fetch_manifest(repository, &name, reference.digest().copied(), None).await
+            })
+            .await?;
+        let (index, manifest) = of_platform(&repository, top, platform).await?;
+        Ok(index.iter().chain([&manifest]).map(Fetched::served).collect())
     }
 
     /// Asks what a reference stands for, without pulling it.
@@ -189,6 +203,25 @@ impl Client {
         });
         Ok(reference.with_digest(asked.await?.0.descriptor.digest))
     }
+}
+
+impl Fetched {
+    fn served(&self) -> Manifest {
+        Manifest { descriptor: self.descriptor.clone(), bytes: self.bytes.clone() }
+    }
+}
+
+/// The index, if `top` is one, and the manifest of a platform: the host's when none is asked for.
+async fn of_platform(
+    repository: &Repository,
+    top: Fetched,
+    platform: Option<&Platform>,
+) -> Result<(Option<Fetched>, Fetched), Error> {
+    let Document::Index(entries) = &top.document else { return Ok((None, top)) };
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    let chosen = choose(entries, &wanted).cloned().ok_or_else(|| Error::NoPlatform { platform: wanted.to_string() })?;
+    let manifest = fetch_child(repository, &chosen).await?;
+    Ok((Some(top), manifest))
 }
 
 fn invalid(repository: &Repository, what: &'static str, why: String) -> Error {

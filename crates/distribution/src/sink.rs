@@ -1,5 +1,6 @@
 //! Where pulled content goes: the seam between the registry client and the engine's store.
 
+use crate::fetch::Manifest;
 use crate::manifest::Descriptor;
 use bytes::Bytes;
 use std::future::Future;
@@ -44,6 +45,13 @@ pub struct LayerStream {
 
 /// Receives an image. Documents come whole, layers as streams, several at a time.
 pub trait ContentSink: Send + Sync + 'static {
+    /// Called with what the reference stands for and, after an index, with the platform's manifest, once their digests
+    /// are checked and before anything else is fetched or used. An error ends the pull.
+    fn admit(&self, documents: &[Manifest]) -> impl Future<Output = Result<(), SinkError>> {
+        let _ = documents;
+        std::future::ready(Ok(()))
+    }
+
     /// True when the layer is stored, blob and unpacked, so that it need not be fetched.
     fn has_layer(&self, descriptor: &Descriptor, diff_id: &DiffId) -> bool;
 

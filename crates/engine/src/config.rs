@@ -43,6 +43,10 @@ pub struct EngineConfig {
     pub registry_mirrors: Vec<String>,
     /// Directories of certificates and rules for single registries, the first with the most say.
     pub registry_config_dirs: Vec<PathBuf>,
+    /// The policy for signatures of images, read whenever it is asked.
+    pub trust_policy: PathBuf,
+    /// The policy was named by the user: that it is not there is an error, not the absence of a policy.
+    pub trust_policy_named: bool,
     /// How new layers are kept.
     pub layers: LayerFormat,
     /// Compressed layers that can be made again are replaced by how.
@@ -94,6 +98,8 @@ impl Default for EngineConfig {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             registry_config_dirs: vec!["/etc/dhow/certs.d".into(), "/etc/docker/certs.d".into()],
+            trust_policy: "/etc/dhow/trust.json".into(),
+            trust_policy_named: false,
             layers: LayerFormat::Automatic,
             compact: true,
             watermark: None,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use docker_types::image::ImageVerifyBody;
 use docker_types::message::JsonMessage;
 use engine::{ImageListOptions, ImportOptions, ManifestOptions, ManifestPut, PullOptions, PushOptions};
 use futures_util::{Stream, StreamExt};
@@ -114,6 +115,14 @@ pub(crate) async fn rollback(call: Call, name: &str) -> Answer {
 /// `POST /images/{name}/pin` and `/unpin`, which Docker has nothing like.
 pub(crate) async fn pin(call: Call, name: &str, pinned: bool) -> Answer {
     ok(&serde_json::json!({ "Id": call.engine.image_pin(name, pinned).await? }))
+}
+
+/// `POST /images/{name}/verify`, which Docker has nothing like.
+pub(crate) async fn verify(mut call: Call, name: &str) -> Answer {
+    let body: Option<ImageVerifyBody> = call.optional_json().await?;
+    let policy = body.filter(|body| !body.policy.is_empty()).map(|body| (body.policy, body.source));
+    let (platform, auth) = (call.platform()?, call.registry_auth());
+    ok(&call.engine.image_verify(name, policy, platform, auth).await?)
 }
 
 /// `POST /system/fsck`, which Docker has nothing like.

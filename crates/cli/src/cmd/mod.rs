@@ -35,6 +35,7 @@ mod stats;
 mod top;
 mod tree;
 mod update;
+mod verify;
 mod version;
 mod versions;
 mod volume;
@@ -109,6 +110,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &manifest::INSPECT,
     &manifest::PUSH,
     &manifest::RM,
+    &verify::VERIFY,
     &volume::CREATE,
     &volume::LS,
     &volume::RM,

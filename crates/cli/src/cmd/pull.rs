@@ -81,7 +81,12 @@ pub(super) fn pull_image(
     quiet: bool,
     stderr: bool,
 ) -> Result<()> {
-    request(session, &reference(image)?.with_default_tag(), platform, quiet, stderr)
+    let pulled = request(session, &reference(image)?.with_default_tag(), platform, quiet, stderr);
+    // What the stream tells of a failure is one of the daemon's, and the container could not be made.
+    pulled.map_err(|error| match error {
+        Error::Message { text, hint, .. } => Error::Message { text, code: 125, hint },
+        other => other,
+    })
 }
 
 fn request(session: &Session, name: &Reference, platform: Option<&str>, quiet: bool, stderr: bool) -> Result<()> {

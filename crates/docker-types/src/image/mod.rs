@@ -236,6 +236,54 @@ go_struct! {
 }
 
 go_struct! {
+    /// Request of `POST /images/{name}/verify`, which Docker has nothing like.
+    pub struct ImageVerifyBody {
+        /// A policy to try instead of the daemon's.
+        "Policy" policy: String,
+        /// Where it came from, for messages.
+        "Source" source: String,
+    }
+}
+
+go_struct! {
+    /// What a policy says of an image at its registry.
+    pub struct ImageVerification {
+        "Name" name: String,
+        /// Of what the name stands for.
+        "Digest" digest: String,
+        /// The policy's file; empty when there is none.
+        "Policy" policy: String,
+        /// Scope of its rule.
+        "Rule" rule: String,
+        /// `enforce` or `dry-run`.
+        "Mode" mode: String,
+        /// `accepted`, `would-refuse` or `refused`.
+        "Outcome" outcome: String,
+        "Reason" reason: String,
+        "Signatures" signatures: Vec<SignatureCheck>,
+    }
+}
+
+go_struct! {
+    /// What one signer has to say to one signature.
+    pub struct SignatureCheck {
+        /// The document it was found at.
+        "Digest" digest: String,
+        /// `index`, `platform's manifest` or `manifest`.
+        "Document" document: String,
+        /// Digest of the signature's own content.
+        "Place" place: String,
+        /// `cosign`, `sigstore bundle` or `notation`.
+        "Form" form: String,
+        "Signer" signer: String,
+        "Accepted" accepted: bool,
+        /// Who made it, or why it does not count.
+        "Detail" detail: String,
+        "Warnings" warnings: Vec<String>,
+    }
+}
+
+go_struct! {
     /// What differs between two images, of `GET /images/{name}/diff`, which Docker has nothing like.
     pub struct ImageDiff {
         "From" from: String,

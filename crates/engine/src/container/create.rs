@@ -19,7 +19,7 @@ use super::{Container, names, random_id, validate};
 use crate::clock;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
-use crate::image::Resolved;
+use crate::image::{Images, Resolved};
 use crate::plan;
 
 /// Create and commit; gives the id and warnings.
@@ -48,6 +48,7 @@ pub(crate) async fn create(
     warnings.extend(limits.discard_unsupported(&inner.support).into_iter().map(str::to_owned));
 
     let image = inner.images.resolve(&config.image, platform.as_ref())?;
+    warnings.extend(Images::permit(inner, &config.image, &image).await?);
     merge(&mut config, &image.config);
     if config.cmd.as_ref().is_none_or(|c| c.is_empty()) && config.entrypoint.as_ref().is_none_or(|c| c.is_empty()) {
         return Err(fail!(Invalid, "no command specified"));
@@ -159,6 +160,7 @@ async fn build(
                 }
                 MountType::Image => {
                     let image = inner.images.resolve(&mount.source, None)?;
+                    Images::permit(inner, &mount.source, &image).await?;
                     mount.layers = image.layers;
                 }
                 MountType::Bind if wanted.create_source => {

@@ -5,7 +5,7 @@ use docker_types::auth::{AuthConfig, AuthResponse};
 use docker_types::container::ContainerConfig;
 use docker_types::image::{
     DistributionInspect, HistoryItem, ImageDeleteItem, ImageDiff, ImageInspect, ImagePruneReport, ImageReferrers,
-    ImageSummary, ImageVersion, PutManifest, RegistryManifest,
+    ImageSummary, ImageVerification, ImageVersion, PutManifest, RegistryManifest,
 };
 use docker_types::message::JsonMessage;
 use types::{Filters, Platform};
@@ -213,6 +213,20 @@ impl Engine {
     /// Not found.
     pub async fn image_pin(&self, name: &str, pinned: bool) -> Result<String> {
         self.inner.images.pin(&self.inner, name, pinned).await
+    }
+
+    /// What the trust policy, or the text of another one with its source, says of an image at its registry.
+    ///
+    /// # Errors
+    /// Invalid for a policy that cannot be read; the registry's.
+    pub async fn image_verify(
+        &self,
+        name: &str,
+        policy: Option<(String, String)>,
+        platform: Option<Platform>,
+        auth: Option<AuthConfig>,
+    ) -> Result<ImageVerification> {
+        Images::verify(&self.inner, name, policy, platform, auth).await
     }
 
     /// Check blobs and layers against their digests, and repair what is damaged.

@@ -8,7 +8,7 @@ use store::image::Commit;
 use store::model::Descriptor;
 use types::{Platform, Reference};
 
-use super::{Images, changes, convert, target_name};
+use super::{Images, changes, convert, made_here, target_name};
 use crate::clock;
 use crate::container::record::{Phase, Record};
 use crate::engine::Inner;
@@ -64,7 +64,7 @@ pub(crate) async fn commit(inner: &Arc<Inner>, options: CommitOptions) -> Result
             Ok(made?)
         })
         .await?;
-    let image = Images::admit(inner, ingest, target, name.iter().cloned().collect(), "commit").await?;
+    let image = Images::admit(inner, ingest, target, name.iter().cloned().collect(), ("commit", made_here())).await?;
     let id = image.id().to_string();
     let called = name.as_ref().map(Reference::familiar).unwrap_or_default();
     inner.publish_container(

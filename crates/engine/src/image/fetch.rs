@@ -9,6 +9,7 @@ use store::model::Descriptor;
 use types::{DiffId, Digest, Platform, Reference};
 
 use super::content::Image;
+use super::guard::Gate;
 use super::sink::Sink;
 use crate::engine::Inner;
 use crate::error::Result;
@@ -24,6 +25,8 @@ pub(super) struct Wanted<'a> {
     pub blob: Option<Digest>,
     /// The same for a layer.
     pub layer: Option<DiffId>,
+    /// Judges it, unless it was let in before and is here.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// Fetch what is missing of an image. The ingest protects it until the caller holds the image.
@@ -35,6 +38,9 @@ pub(super) async fn fetch(inner: &Arc<Inner>, ingest: &Arc<Ingest>, wanted: Want
     let mut sink = Sink::new(Arc::clone(ingest), Arc::clone(&images.verified));
     for digest in wanted.blob.into_iter().chain(wanted.layer.map(|layer| layer.0)) {
         sink = sink.distrust(digest);
+    }
+    if let Some(gate) = &wanted.gate {
+        sink = sink.behind(gate);
     }
     let sink = Arc::new(sink);
     let request = PullRequest {

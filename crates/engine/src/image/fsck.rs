@@ -237,6 +237,7 @@ async fn mend(inner: &Arc<Inner>, part: Part) -> Result<&'static str> {
             credentials: None,
             blob,
             layer,
+            gate: None,
         };
         match fetch(inner, &ingest, wanted).await {
             Ok(read) => {

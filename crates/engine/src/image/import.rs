@@ -5,7 +5,7 @@ use std::sync::Arc;
 use docker_types::message::JsonMessage;
 use types::{Platform, Reference};
 
-use super::{Images, changes, convert, target_name};
+use super::{Images, changes, convert, made_here, target_name};
 use crate::archive::bridge;
 use crate::clock;
 use crate::engine::Inner;
@@ -41,7 +41,7 @@ impl Images {
                 bridge::read(body, |reader| Ok(store::image::import(&taking, reader, &import)?))
             })
             .await?;
-        let image = Self::admit(inner, ingest, target, name.iter().cloned().collect(), "import").await?;
+        let image = Self::admit(inner, ingest, target, name.iter().cloned().collect(), ("import", made_here())).await?;
         let id = image.id().to_string();
         let called = name.as_ref().map_or_else(|| id.clone(), Reference::familiar);
         inner.images.publish(inner, "import", &id, &called, Some(&image));

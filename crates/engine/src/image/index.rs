@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use store::model::Descriptor;
+use trust::Recorded;
 use types::{Digest, Reference};
 
 use super::content::Image;
@@ -21,6 +22,9 @@ pub(super) struct Record {
     pub created_ns: i64,
     /// When the name was last pointed somewhere, nanoseconds since the epoch.
     pub updated_ns: i64,
+    /// Where the image came from and whose signatures it had; absent of what came before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Recorded>,
 }
 
 /// A name in memory.
@@ -138,6 +142,18 @@ impl Index {
         names
     }
 
+    /// What is known of how an image came, from all its names.
+    pub(super) fn recorded_of(&self, id: &Digest) -> Option<Recorded> {
+        let mut records: Vec<&Record> =
+            self.names.values().map(|entry| &entry.record).filter(|record| record.target.digest == *id).collect();
+        records.sort_by_key(|record| record.updated_ns);
+        records.into_iter().filter_map(|record| record.trust.as_ref()).fold(None, |known, newer| {
+            let mut known: Recorded = known.unwrap_or_default();
+            known.merge(newer);
+            Some(known)
+        })
+    }
+
     /// Find by name, `name@digest`, id or unique prefix of an id.
     ///
     /// # Errors
@@ -230,7 +246,7 @@ mod tests {
     }
 
     fn put(index: &mut Index, name: &str, image: &Arc<Image>) -> Option<Arc<Image>> {
-        let record = Record { target: image.target.clone(), created_ns: 1, updated_ns: 1 };
+        let record = Record { target: image.target.clone(), created_ns: 1, updated_ns: 1, trust: None };
         index.put(name, record, image)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use docker_types::message::JsonMessage;
 use types::{Platform, Reference};
 
-use super::Images;
+use super::{Images, made_here};
 use crate::archive::bridge;
 use crate::engine::Inner;
 use crate::error::Result;
@@ -45,7 +45,7 @@ async fn load(inner: &Arc<Inner>, body: ByteStream, platforms: Vec<Platform>) ->
         while let Some(next) = rest.next_if(|next| next.target.digest == one.target.digest) {
             names.extend(next.reference);
         }
-        let image = Images::admit(inner, Arc::clone(&ingest), one.target, names.clone(), "load").await?;
+        let image = Images::admit(inner, Arc::clone(&ingest), one.target, names.clone(), ("load", made_here())).await?;
         let id = image.id().to_string();
         let words: Vec<String> = match names.as_slice() {
             [] => vec![format!("Loaded image ID: {id}\n")],

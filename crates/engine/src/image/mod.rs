@@ -14,6 +14,7 @@ mod content;
 mod convert;
 mod fetch;
 mod fsck;
+mod guard;
 mod history;
 mod import;
 mod index;
@@ -53,6 +54,7 @@ use store::model::{Descriptor, MAX_LAYERS};
 use store::overlay::{Lower, Overlay, Upper};
 use store::{Ingest, Store};
 use sys::path::Root;
+use trust::Recorded;
 use types::{DiffId, Digest, Platform, Reference};
 
 pub(crate) use commit::commit;
@@ -93,6 +95,8 @@ pub(crate) struct Images {
     tried: Mutex<HashSet<Digest>>,
     /// The lowest layer of every container.
     places: PathBuf,
+    /// Who must have signed what.
+    policy: guard::Source,
     /// Names whose images could not be read at the start: nothing is collected, so that they can be repaired.
     unreadable: Vec<String>,
 }
@@ -170,6 +174,7 @@ impl Images {
             arrivals: tokio::sync::watch::Sender::new(()),
             tried: Mutex::default(),
             places,
+            policy: guard::Source { path: config.trust_policy.clone(), named: config.trust_policy_named },
             unreadable,
         })
     }
@@ -267,7 +272,8 @@ impl Images {
         Ok(Root::from_fd(mount))
     }
 
-    /// Give content that was taken in its names, or keep it by its digest when there are none.
+    /// Give content that was taken in its names, or keep it by its digest when there are none. `how` it came is for
+    /// the versions of its names, and what is known of it then for the trust policy.
     ///
     /// Runs in a task of its own: once content is committed, its names follow even when the
     /// client has left. The ingest protects the content until the index knows it.
@@ -279,7 +285,7 @@ impl Images {
         ingest: Arc<Ingest>,
         target: Descriptor,
         references: Vec<Reference>,
-        how: &'static str,
+        (how, trust): (&'static str, Recorded),
     ) -> Result<Arc<Image>> {
         let inner = Arc::clone(inner);
         let task = tokio::spawn(async move {
@@ -294,7 +300,7 @@ impl Images {
             let _changing = images.changing.lock().await;
             images.hold(&image);
             let names: Vec<String> = references.iter().map(ToString::to_string).collect();
-            images.point(&inner, &names, &image, how).await?;
+            images.point(&inner, &names, &image, how, Some(&trust)).await?;
             drop(ingest);
             images.arrivals.send_replace(());
             Ok(image)
@@ -304,7 +310,14 @@ impl Images {
 
     /// Point names at an image, in the database and then here. An image whose last name this takes
     /// is kept by its digest. `changing` must be held.
-    async fn point(&self, inner: &Arc<Inner>, names: &[String], image: &Arc<Image>, how: &str) -> Result<()> {
+    async fn point(
+        &self,
+        inner: &Arc<Inner>,
+        names: &[String],
+        image: &Arc<Image>,
+        how: &str,
+        came: Option<&Recorded>,
+    ) -> Result<()> {
         let now = clock::now_ns();
         let mut changes = Vec::new();
         let mut ops = Vec::new();
@@ -314,8 +327,12 @@ impl Images {
             let index = self.index();
             let id = image.id().to_string();
             let own = index.names_of(&image.id());
+            let mut trust = index.recorded_of(&image.id());
+            if let Some(came) = came {
+                trust.get_or_insert_default().merge(came);
+            }
             if names.is_empty() && own.references.is_empty() && !own.dangling {
-                puts.push((id.clone(), record(image, now, now), Arc::clone(image)));
+                puts.push((id.clone(), record(image, now, now, trust.clone()), Arc::clone(image)));
             }
             for name in names {
                 let old = index.get(name);
@@ -327,7 +344,8 @@ impl Images {
                 {
                     let key = before.target.digest.to_string();
                     if !puts.iter().any(|(known, ..)| *known == key) {
-                        puts.push((key, record(bereft, before.created_ns, now), Arc::clone(bereft)));
+                        let known = index.recorded_of(&bereft.id());
+                        puts.push((key, record(bereft, before.created_ns, now, known), Arc::clone(bereft)));
                     }
                 }
                 if old.is_none_or(|old| old.record.target.digest != image.id()) {
@@ -335,7 +353,7 @@ impl Images {
                     let next = Version { target: Some(image.target.clone()), at_ns: now, how: how.to_owned() };
                     changes.push(self.versions.changed(name, before, next)?);
                 }
-                puts.push((name.clone(), record(image, created, now), Arc::clone(image)));
+                puts.push((name.clone(), record(image, created, now, trust.clone()), Arc::clone(image)));
             }
             if !names.is_empty() && own.dangling {
                 removed.push(id);
@@ -395,8 +413,13 @@ impl Images {
     }
 }
 
-fn record(image: &Image, created_ns: i64, updated_ns: i64) -> Record {
-    Record { target: image.target.clone(), created_ns, updated_ns }
+fn record(image: &Image, created_ns: i64, updated_ns: i64, trust: Option<Recorded>) -> Record {
+    Record { target: image.target.clone(), created_ns, updated_ns, trust }
+}
+
+/// What is known of an image that was made or loaded here.
+fn made_here() -> Recorded {
+    Recorded { local: true, ..Recorded::default() }
 }
 
 /// Layers of a container's record.

@@ -10,6 +10,7 @@ use types::Reference;
 
 use super::Images;
 use super::content::signed;
+use super::guard::Gate;
 use super::sink::Sink;
 use super::telling::{Teller, telling};
 use crate::AnyStream;
@@ -39,8 +40,7 @@ impl Images {
                 None => vec![reference.with_default_tag()],
             };
             for reference in references {
-                let told = teller.clone();
-                pull(&inner, reference, options.clone(), move |progress| tell(&told, progress)).await?;
+                pull(&inner, reference, options.clone(), &teller).await?;
             }
             Ok(())
         })
@@ -84,13 +84,13 @@ pub(super) fn credentials(auth: AuthConfig) -> Credentials {
     credentials
 }
 
-async fn pull(
-    inner: &Arc<Inner>,
-    reference: Reference,
-    options: PullOptions,
-    progress: impl Fn(Progress) + Send + Sync + 'static,
-) -> Result<()> {
+async fn pull(inner: &Arc<Inner>, reference: Reference, options: PullOptions, teller: &Teller) -> Result<()> {
     let images = &inner.images;
+    let (told, warned) = (teller.clone(), teller.clone());
+    let progress = move |step| tell(&told, step);
+    let credentials = options.auth.map(credentials);
+    let say = move |words| warned.say(JsonMessage::status(words));
+    let guard = Arc::new(Gate::open(inner, &reference, credentials.clone(), say)?);
     let gate = {
         let mut pulls = images.pulls.lock().unwrap_or_else(PoisonError::into_inner);
         pulls.retain(|_, gate| gate.strong_count() > 0);
@@ -105,13 +105,8 @@ async fn pull(
     let _alone = gate.lock().await;
     let current = images.index().get(&reference.to_string()).map(|entry| entry.record.target.digest);
     let ingest = Arc::new(images.store.ingest());
-    let sink = Arc::new(Sink::new(Arc::clone(&ingest), Arc::clone(&images.verified)));
-    let request = PullRequest {
-        reference: reference.clone(),
-        platform: options.platform,
-        credentials: options.auth.map(credentials),
-        current,
-    };
+    let sink = Arc::new(Sink::new(Arc::clone(&ingest), Arc::clone(&images.verified)).behind(&guard));
+    let request = PullRequest { reference: reference.clone(), platform: options.platform, credentials, current };
     // The last words wait until the image has its name.
     let ending = Arc::new(Mutex::new(Vec::new()));
     let (held, progress) = (Arc::clone(&ending), Arc::new(progress));
@@ -127,8 +122,9 @@ async fn pull(
         .await?;
     let layers = pulled.layers;
     inner.blocking("check an image's layers", move || Ok(sink.check(&layers)?)).await?;
+    let trust = guard.recorded().unwrap_or_default();
     let target = Descriptor::new(pulled.target.media_type.clone(), pulled.target.digest, pulled.target.size);
-    let image = Images::admit(inner, ingest, target, vec![reference.clone()], "pull").await?;
+    let image = Images::admit(inner, ingest, target, vec![reference.clone()], ("pull", trust)).await?;
     images.publish(inner, "pull", &reference.familiar(), &reference.familiar_name(), Some(&image));
     std::mem::take(&mut *ending.lock().unwrap_or_else(PoisonError::into_inner))
         .into_iter()

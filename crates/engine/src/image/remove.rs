@@ -90,7 +90,8 @@ impl Images {
         let id = image.id().to_string();
         let mut ops: Vec<Op> = names.iter().map(|name| Op::DeleteImage { name: name.clone() }).collect();
         let now = crate::clock::now_ns();
-        let kept = super::record(image, now, now);
+        let known = self.index().recorded_of(&image.id());
+        let kept = super::record(image, now, now, known);
         if keep {
             let doc =
                 serde_json::to_string(&kept).map_err(|e| crate::Error::io("cannot encode an image's record", e))?;

@@ -12,6 +12,7 @@ use types::Reference;
 use super::Images;
 use super::content::{Image, signed};
 use super::fetch::{Wanted, fetch};
+use super::guard::Gate;
 use super::index::no_such_image;
 use super::pull::credentials;
 use super::telling::{Teller, telling};
@@ -104,19 +105,27 @@ async fn rollback(
     };
     // Taken before looking, so that nothing is collected between looking and naming.
     let ingest = Arc::new(images.store.ingest());
+    let mut came = None;
     let image = match images.stored(&target) {
         Some(image) => image,
         None => {
+            let credentials = auth.map(credentials);
+            let warned = teller.clone();
+            let say = move |words| warned.say(JsonMessage::status(words));
+            let gate = Arc::new(Gate::open(inner, &reference.with_digest(target.digest), credentials.clone(), say)?);
             teller.say(JsonMessage::status(format!("Fetching {} of {}", target.digest, reference.familiar_name())));
             let wanted = Wanted {
                 reference,
                 target: &target,
                 platform: None,
-                credentials: auth.map(credentials),
+                credentials,
                 blob: None,
                 layer: None,
+                gate: Some(Arc::clone(&gate)),
             };
-            fetch(inner, &ingest, wanted).await?
+            let image = fetch(inner, &ingest, wanted).await?;
+            came = gate.recorded();
+            image
         }
     };
     let changing = images.changing.lock().await;
@@ -125,7 +134,7 @@ async fn rollback(
     if images.stored(&target).is_none() {
         return Err(fail!(NotFound, "the content of {} was removed meanwhile: try again", target.digest));
     }
-    images.point(inner, &[key], &image, "rollback").await?;
+    images.point(inner, &[key], &image, "rollback", came.as_ref()).await?;
     drop(changing);
     drop(ingest);
     let id = image.id().to_string();

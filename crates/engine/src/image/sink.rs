@@ -10,11 +10,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use distribution::{Chunk, ContentSink, Descriptor, LayerStream, SinkError};
+use distribution::{Chunk, ContentSink, Descriptor, LayerStream, Manifest, SinkError};
 use store::{ChunkReader, Ingest, Partial};
 use tokio::sync::mpsc;
 use types::{DiffId, Digest, Kind};
 
+use super::guard::Gate;
 use super::verified::Verified;
 
 /// Chunks of a layer under way between socket and disk.
@@ -28,16 +29,24 @@ pub(super) struct Sink {
     reused: Mutex<HashSet<Digest>>,
     /// Blobs and layers that are here and not what they should be.
     distrusted: HashSet<Digest>,
+    /// Judges what comes; none for content that is here and to be repaired.
+    gate: Option<Arc<Gate>>,
 }
 
 impl Sink {
     pub(super) fn new(ingest: Arc<Ingest>, verified: Arc<Verified>) -> Self {
-        Self { ingest, verified, reused: Mutex::default(), distrusted: HashSet::new() }
+        Self { ingest, verified, reused: Mutex::default(), distrusted: HashSet::new(), gate: None }
     }
 
     /// Takes a blob or layer for absent, whatever the store has.
     pub(super) fn distrust(mut self, digest: Digest) -> Self {
         self.distrusted.insert(digest);
+        self
+    }
+
+    /// Lets through only what the gate does.
+    pub(super) fn behind(mut self, gate: &Arc<Gate>) -> Self {
+        self.gate = Some(Arc::clone(gate));
         self
     }
 
@@ -69,6 +78,13 @@ fn interrupted(error: tokio::task::JoinError) -> SinkError {
 }
 
 impl ContentSink for Sink {
+    async fn admit(&self, documents: &[Manifest]) -> Result<(), SinkError> {
+        match &self.gate {
+            Some(gate) => gate.admit(documents).await,
+            None => Ok(()),
+        }
+    }
+
     /// Blocks on the first sight of a pair; a pull has its thread for itself. What is not as the
     /// manifest says is fetched, and then refused in the words of any wrong layer.
     fn has_layer(&self, descriptor: &Descriptor, diff_id: &DiffId) -> bool {

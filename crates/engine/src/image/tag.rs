@@ -15,7 +15,7 @@ impl Images {
         let name = target_name(Some(repo), Some(tag))?.ok_or_else(|| fail!(Invalid, "invalid reference format"))?;
         let _changing = self.changing.lock().await;
         let image = self.index().find(source)?.image;
-        self.point(inner, &[name.to_string()], &image, "tag").await?;
+        self.point(inner, &[name.to_string()], &image, "tag", None).await?;
         self.publish(inner, "tag", &image.id().to_string(), &name.familiar(), Some(&image));
         Ok(())
     }

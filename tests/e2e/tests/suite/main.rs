@@ -29,6 +29,7 @@ mod room;
 mod rows;
 mod streams;
 mod terminal;
+mod trust;
 mod twin;
 mod versions;
 

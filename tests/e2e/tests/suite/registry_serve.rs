@@ -14,15 +14,15 @@ use e2e::{Client, Daemon, Environment, Output, clients};
 const USERS: &str = "ann:$2b$05$WavBL6xz69LpEOuu0uClb.v3Di6yCMqUPa0H0rwMaiH1KaIf8XC8S\n";
 
 /// Our registry on a free port, gone when dropped.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
-    dir: tempfile::TempDir,
+    pub address: String,
+    pub dir: tempfile::TempDir,
 }
 
 impl Registry {
     /// Below `/tmp`, which the peers' root shows at the same place.
-    fn start(flags: &[&str]) -> Option<Self> {
+    pub fn start(flags: &[&str]) -> Option<Self> {
         let environment = Environment::get()?;
         let dir = tempfile::Builder::new().prefix("dhow-e2e-").tempdir_in("/tmp").unwrap();
         Some(Self::over(environment, dir, flags))
@@ -33,16 +33,16 @@ impl Registry {
         Self { child, address, dir }
     }
 
-    fn name(&self, name: &str) -> String {
+    pub fn name(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// The digest that the registry gives for a tag, asked without any of the clients.
-    fn digest(&self, repository: &str, tag: &str) -> String {
+    pub fn digest(&self, repository: &str, tag: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
             application/vnd.oci.image.index.v1+json";
@@ -100,18 +100,18 @@ impl Drop for Registry {
 }
 
 /// The programs of the peers' root that need no daemon, on the host's network, with storage of their own.
-struct Programs {
+pub struct Programs {
     holder: String,
     home: String,
 }
 
 impl Programs {
-    fn new(peers: &Peers, registry: &Registry) -> Self {
+    pub fn new(peers: &Peers, registry: &Registry) -> Self {
         let holder = fs::read_to_string(peers.home.join("holder")).expect("the peers' private root is up");
         Self { holder: holder.trim().to_owned(), home: registry.path("home") }
     }
 
-    fn try_run(&self, words: &[&str]) -> Output {
+    pub fn try_run(&self, words: &[&str]) -> Output {
         fs::create_dir_all(&self.home).unwrap();
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.holder, "-m", "--"]).args(words).env_clear().current_dir("/");
@@ -122,7 +122,7 @@ impl Programs {
     }
 
     #[track_caller]
-    fn run(&self, words: &[&str]) -> String {
+    pub fn run(&self, words: &[&str]) -> String {
         let output = self.try_run(words);
         output.expect_code(0);
         output.stdout.trim().to_owned()
