@@ -213,7 +213,7 @@ impl Fetched {
 
 /// The index, if `top` is one, and the manifest of a platform: the host's when none is asked for.
 async fn of_platform(
-    repository: &Repository,
+    repository: &Arc<Repository>,
     top: Fetched,
     platform: Option<&Platform>,
 ) -> Result<(Option<Fetched>, Fetched), Error> {
