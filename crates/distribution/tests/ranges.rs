@@ -92,7 +92,8 @@ async fn ranges_follow_each_other_to_the_end() {
 
 #[tokio::test]
 async fn one_stream_where_it_is_fast_or_the_blob_small_or_the_server_silent() {
-    let all: [(Ranges, fn(&Seen) -> Reply); 4] = [
+    type Case = (Ranges, fn(&Seen) -> Reply);
+    let all: [Case; 4] = [
         (Ranges { below: 1, ..ranges() }, honest),
         (Ranges { from: SIZE as u64 + 1, ..ranges() }, honest),
         (Ranges { at_once: 1, ..ranges() }, honest),
@@ -126,7 +127,8 @@ async fn a_server_that_only_says_so_is_left_to_its_one_stream() {
 
 #[tokio::test]
 async fn whatever_else_comes_instead_of_a_range() {
-    let wrong: [(&str, fn(usize, usize) -> Reply); 9] = [
+    type Case = (&'static str, fn(usize, usize) -> Reply);
+    let wrong: [Case; 9] = [
         ("all of it", |_, _| whole()),
         ("a range elsewhere", |start, end| part(start - 1, end - 1)),
         ("a range that overlaps", |start, end| part(start - 100, end)),

@@ -5,6 +5,8 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,11 +20,25 @@ pub(crate) struct Connection<S> {
     patience: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
+    written: Arc<AtomicU64>,
 }
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, timer: Box::pin(tokio::time::sleep(patience)), waiting: false }
+        let timer = Box::pin(tokio::time::sleep(patience));
+        Self { stream, patience, timer, waiting: false, written: Arc::default() }
+    }
+
+    /// Counts the bytes the client has had.
+    pub(crate) fn written(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.written)
+    }
+
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &written {
+            self.written.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+        written
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -49,6 +65,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.count(written);
         self.watch(cx, written)
     }
 
@@ -58,6 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        let written = self.count(written);
         self.watch(cx, written)
     }
 

@@ -6,14 +6,11 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, header};
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::connection::Connection;
 use crate::http::Service;
-use crate::http::body::Body;
 
 /// Requests at a time.
 const STREAMS: u32 = 32;
@@ -34,13 +31,16 @@ const FRAME: u32 = 256 << 10;
 /// Longest head of a request.
 const HEAD_MAX: u32 = 64 << 10;
 
+/// Bytes written in the time a client may rest that are no answer, only signs of life.
+const SIGNS: u64 = 1024;
+
 /// What a connection is busy with.
 #[derive(Debug, Default)]
 struct Activity {
     /// Requests that have no answer yet; their own limits of time hold.
     working: AtomicUsize,
-    /// Counts up with every piece of an answer.
-    moved: AtomicU64,
+    /// Requests so far.
+    begun: AtomicU64,
 }
 
 struct Working(Arc<Activity>);
@@ -48,7 +48,7 @@ struct Working(Arc<Activity>);
 impl Working {
     fn begin(activity: &Arc<Activity>) -> Self {
         activity.working.fetch_add(1, Ordering::Relaxed);
-        activity.moved.fetch_add(1, Ordering::Relaxed);
+        activity.begun.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(activity))
     }
 }
@@ -56,33 +56,6 @@ impl Working {
 impl Drop for Working {
     fn drop(&mut self) {
         self.0.working.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An answer whose pieces are counted when the client has room for them.
-struct Counted(Body, Arc<Activity>);
-
-impl hyper::body::Body for Counted {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        let polled = Pin::new(&mut self.0).poll_frame(cx);
-        if polled.is_ready() {
-            self.1.moved.fetch_add(1, Ordering::Relaxed);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
     }
 }
 
@@ -115,12 +88,12 @@ impl Drop for End {
 /// Serves a connection until it ends, or in peace when the server stops.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     service: &Arc<Service>,
-    stream: S,
+    stream: Connection<S>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _open = service.metrics.opened();
     let limits = &service.config.limits;
-    let activity = Arc::new(Activity::default());
+    let (activity, written) = (Arc::new(Activity::default()), stream.written());
     let streams = Streams::default();
     let _end = End(streams.clone());
     let (shared, counted) = (Arc::clone(service), Arc::clone(&activity));
@@ -136,7 +109,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             let working = Working::begin(&activity);
             let answer = service.answer(request).await;
             drop(working);
-            Ok::<_, Infallible>(answer.map(|body| Counted(body, activity)))
+            Ok::<_, Infallible>(answer)
         })
     });
     let mut served = std::pin::pin!(
@@ -152,7 +125,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .serve_connection(TokioIo::new(stream), answer)
     );
     let patience = limits.head.max(limits.stall);
-    let (mut stopping, mut leaving, mut seen) = (false, false, 0);
+    let (mut stopping, mut leaving, mut seen) = (false, false, (0, 0));
     loop {
         tokio::select! {
             result = served.as_mut() => return Ok(result?),
@@ -161,8 +134,9 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
                 stopping = true;
             }
             () = tokio::time::sleep(patience) => {
-                let moved = activity.moved.load(Ordering::Relaxed);
-                if moved == seen && activity.working.load(Ordering::Relaxed) == 0 {
+                let now = (activity.begun.load(Ordering::Relaxed), written.load(Ordering::Relaxed));
+                let rests = now.0 == seen.0 && now.1 - seen.1 < SIGNS;
+                if rests && activity.working.load(Ordering::Relaxed) == 0 {
                     if leaving {
                         return Err("answers in progress that the client does not read".into());
                     }
@@ -170,7 +144,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(
                     served.as_mut().graceful_shutdown();
                     leaving = true;
                 }
-                seen = moved;
+                seen = now;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! HTTP/2 over TLS: our own client by negotiation, a plain one that does not read, and names that tokens are asked for by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn start(change: impl FnOnce(&mut Config)) -> Option<(Registry, PathBuf, tempfil
 
 type Running = JoinHandle<Result<(), h2::Error>>;
 
-async fn connect(registry: &Registry, chain: &PathBuf) -> (SendRequest<bytes::Bytes>, Running) {
+async fn connect(registry: &Registry, chain: &Path) -> (SendRequest<bytes::Bytes>, Running) {
     let mut config = rustls::ClientConfig::clone(&trusting(chain));
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(registry.address()).await.unwrap();
