@@ -7,10 +7,10 @@ use types::{Digest, Reference};
 
 use crate::auth::Credentials;
 use crate::client::Client;
+use crate::endpoint::Purpose;
 use crate::error::Error;
 use crate::fetch::Manifest;
 use crate::manifest::{ACCEPT, Descriptor, MEDIA_OCI_MANIFEST};
-use crate::endpoint::Purpose;
 
 impl Client {
     /// Fetches the manifest under another tag of a reference's repository, whatever it describes, at most `limit` bytes of

@@ -37,8 +37,8 @@ impl Images {
                 None => label(want).is_none(),
             };
             let named = names.get(&image.id()).is_some_and(|names| !names.references.is_empty());
-            let chosen = !(dangling && named)
-                && !self.marks.of(&image.id()).pinned
+            let spared = (dangling && named) || self.marks.of(&image.id()).pinned;
+            let chosen = !spared
                 && until.is_none_or(|limit| image.created() < limit)
                 && filters.match_labels("label", label)
                 && filters.get("label!").all(without)

@@ -154,7 +154,7 @@ fn told(text: &str) -> String {
 fn a_registry_in_a_bucket_takes_and_gives_with_equal_digests() {
     let Some(environment) = Environment::get() else { return };
     let Some(modules) = std::env::var_os("DHOW_TEST_MOTO") else {
-        println!("left out: `cargo xtask test` installs the S3 server that this needs");
+        eprintln!("left out: `cargo xtask test` installs the S3 server that this needs");
         return;
     };
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();

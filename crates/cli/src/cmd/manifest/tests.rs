@@ -1,3 +1,5 @@
+//! Lists of manifests as files, and the flags of the commands.
+
 use super::*;
 
 fn entry(name: &str, media_type: &str, os: &str) -> Entry {

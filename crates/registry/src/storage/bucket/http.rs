@@ -192,9 +192,8 @@ impl Connections {
             443 => origin.host.clone(),
             port => format!("{}:{port}", origin.host),
         };
-        let made = tokio::task::spawn_blocking(move || {
-            distribution::tls_client_config(&authority, Path::new(CERTIFICATES))
-        });
+        let made =
+            tokio::task::spawn_blocking(move || distribution::tls_client_config(&authority, Path::new(CERTIFICATES)));
         let config = made.await?.map_err(io::Error::other)?;
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).insert(origin.clone(), Arc::clone(&config));
         Ok(config)
