@@ -196,8 +196,8 @@ fn get(address: &str, target: &str, times: usize) -> Result<()> {
 fn put(address: &str, blob: &[u8], named: &[([u8; 16], String)]) -> Result<()> {
     at_once(CLIENTS, |client| {
         let mut connection = Connection::open(address)?;
-        let own = named.iter().skip(client).step_by(CLIENTS);
-        own.map(|(mark, name)| connection.put(&[mark, &blob[16..]], name)).collect()
+        let mut own = named.iter().skip(client).step_by(CLIENTS);
+        own.try_for_each(|(mark, name)| connection.put(&[mark, &blob[16..]], name))
     })
 }
 
