@@ -1,6 +1,7 @@
 //! The registry through its API, byte by byte. One program, so that it links once; a file per subject.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests talk to whoever runs them")]
+#![cfg_attr(not(feature = "buckets"), allow(dead_code, reason = "a part of what servers are told is for buckets"))]
 
 mod access;
 #[cfg(feature = "buckets")]

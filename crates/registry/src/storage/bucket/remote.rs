@@ -178,6 +178,10 @@ impl Remote {
             // Parts cost until they are removed; where this fails too the bucket's own rules are left to do it.
             let _ = upload.abort().await;
         }
+        if self.parts.available_permits() == PARTS_AT_ONCE.1 {
+            // The allocator would keep the parts of the last upload for the next one.
+            sys::memory::trim_heap();
+        }
         done
     }
 
