@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,15 +24,31 @@ const MIB: usize = 1 << 20;
 struct Breaking {
     address: SocketAddr,
     passed: Arc<AtomicU64>,
+    /// Nothing passes, on old connections either.
+    shut: Arc<AtomicBool>,
 }
 
 impl Breaking {
     fn before(upstream: SocketAddr, after: u64, times: usize) -> Self {
+        Self::build(upstream, after, times, false)
+    }
+
+    /// Breaks once and stays shut until it is opened.
+    fn shutting(upstream: SocketAddr, after: u64) -> Self {
+        Self::build(upstream, after, 1, true)
+    }
+
+    fn open(&self) {
+        self.shut.store(false, Ordering::SeqCst);
+    }
+
+    fn build(upstream: SocketAddr, after: u64, times: usize, stays_shut: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let passed = Arc::new(AtomicU64::new(0));
         let left = Arc::new(AtomicUsize::new(times));
-        let (counted, cuts) = (Arc::clone(&passed), Arc::clone(&left));
+        let shut = Arc::new(AtomicBool::new(false));
+        let (counted, cuts, closing) = (Arc::clone(&passed), Arc::clone(&left), Arc::clone(&shut));
         // Ends with the tests' process.
         std::thread::spawn(move || {
             let mut closed = Instant::now();
@@ -41,7 +57,7 @@ impl Breaking {
                 while breaks.try_recv().is_ok() {
                     closed = Instant::now() + Duration::from_millis(300);
                 }
-                if Instant::now() < closed {
+                if Instant::now() < closed || closing.load(Ordering::SeqCst) {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(upstream) else { continue };
@@ -51,11 +67,15 @@ impl Breaking {
                     let _ = to_client.shutdown(Shutdown::Both);
                 });
                 let (counted, cuts, broken) = (Arc::clone(&counted), Arc::clone(&cuts), broken.clone());
+                let closing = Arc::clone(&closing);
                 std::thread::spawn(move || {
                     let (mut client, mut server) = (client, server);
                     let mut sent = 0;
                     let mut buffer = [0; 16 * 1024];
                     while let Ok(read @ 1..) = client.read(&mut buffer) {
+                        if closing.load(Ordering::SeqCst) {
+                            break;
+                        }
                         if server.write_all(&buffer[..read]).is_err() {
                             break;
                         }
@@ -64,7 +84,10 @@ impl Breaking {
                         let cut =
                             || cuts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
                         if sent > after && cut() {
-                            let _ = broken.send(());
+                            closing.store(stays_shut, Ordering::SeqCst);
+                            if !stays_shut {
+                                let _ = broken.send(());
+                            }
                             break;
                         }
                     }
@@ -73,7 +96,7 @@ impl Breaking {
                 });
             }
         });
-        Self { address, passed }
+        Self { address, passed, shut }
     }
 }
 
@@ -165,13 +188,13 @@ fn a_push_that_breaks_goes_on_where_it_stopped() {
 fn a_push_that_was_given_up_is_gone_on_with_by_the_next() {
     let registry = Registry::start();
     let layer = noise(2, 40 * MIB);
-    let breaking = Breaking::before(registry.address(), 24 << 20, 1);
+    let breaking = Breaking::shutting(registry.address(), 24 << 20);
     let (request, source, _) = request(breaking.address, "team/app:1", &layer);
     let limits = Limits { attempts: 1, ..Limits::default() };
     let client = Client::new(Config { limits, ..Config::default() });
     let (given_up, _) = registry.runtime.block_on(push(&client, &request, &source));
     assert!(given_up.is_err());
-    std::thread::sleep(Duration::from_millis(400));
+    breaking.open();
     let (pushed, _) = registry.runtime.block_on(push(&client, &request, &source));
     pushed.unwrap();
     let passed = breaking.passed.load(Ordering::Relaxed);
