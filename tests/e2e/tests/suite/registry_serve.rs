@@ -194,7 +194,16 @@ fn a_registry_in_a_bucket_takes_and_gives_with_equal_digests() {
     let pushed = told(&daemon.dhow().run(&["push", &own]));
     let copy = |from: &str, to: &str, file_name: &str| {
         let digest = registry.path(file_name);
-        let options = ["skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "--digestfile"];
+        // Left to itself it compresses what is not compressed.
+        let options = [
+            "skopeo",
+            "copy",
+            "-q",
+            "--preserve-digests",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+            "--digestfile",
+        ];
         programs.run(&[&options[..], &[&digest, from, to]].concat());
         file(&digest)
     };

@@ -2,6 +2,7 @@
 //! and a list of the fields that may differ, each with its reason.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use e2e::{Client, Daemon};
 use serde_json::Value;
@@ -45,7 +46,10 @@ fn same(what: &str, theirs: &Value, ours: &Value, except: &[&str]) {
 
 /// Both daemons, with a name that cannot meet another test's.
 fn both(daemon: &Daemon) -> ([Client; 2], String) {
-    ([daemon.twin(), daemon.docker()], format!("dhow-e2e-twin-{}", std::process::id()))
+    // Tests at work at the same time share the real dockerd.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    ([daemon.twin(), daemon.docker()], format!("dhow-e2e-twin-{}-{number}", std::process::id()))
 }
 
 /// Ids, times and paths are each engine's own.
