@@ -1,11 +1,14 @@
 //! The storage options: what is kept of images, and when room is made.
 //!
-//! `compressed=reproduce|keep`, `gc-high=85%`, `gc-low=80%`, `gc-min-age=24h`, given by `--storage-opt` or
-//! `storage-opts` in `daemon.json`.
+//! `compressed=reproduce|keep`, `gc-high=85%`, `gc-low=80%`, `gc-min-age=24h`, `tag-versions=100`, given by
+//! `--storage-opt` or `storage-opts` in `daemon.json`.
 
 use std::time::Duration;
 
 use engine::{EngineConfig, Watermark};
+
+/// Versions of a tag that may be kept: all of them are read at the start.
+const VERSIONS_MAX: usize = 10_000;
 
 /// What the options ask for, in `config`.
 ///
@@ -29,8 +32,14 @@ pub fn apply(options: &[(String, String)], config: &mut EngineConfig) -> Result<
                 let age = crate::registry::parse_duration(value);
                 min_age = Some(age.map_err(|_| bad("a time such as 24h or 30m"))?);
             }
+            "tag-versions" => {
+                let number = value.parse().ok().filter(|number| (1..=VERSIONS_MAX).contains(number));
+                config.tag_versions = number.ok_or_else(|| bad("a number from 1 to 10000"))?;
+            }
             _ => {
-                return Err(format!("storage-opt {key} is not known: use compressed, gc-high, gc-low or gc-min-age"));
+                return Err(format!(
+                    "storage-opt {key} is not known: use compressed, gc-high, gc-low, gc-min-age or tag-versions"
+                ));
             }
         }
     }
@@ -69,6 +78,7 @@ mod tests {
         let none = read("").unwrap();
         assert_eq!((none.compact, none.watermark), (true, None));
         assert!(!read("compressed=keep").unwrap().compact);
+        assert_eq!((none.tag_versions, read("tag-versions=7").unwrap().tag_versions), (100, 7));
         let day = Duration::from_secs(24 * 3600);
         assert_eq!(read("gc-high=85%").unwrap().watermark, Some(Watermark { high: 85, low: 80, min_age: day }));
         let all = read("gc-high=90 gc-low=50% gc-min-age=30m").unwrap().watermark;
@@ -85,6 +95,8 @@ mod tests {
             ("gc-low=80%", "need gc-high"),
             ("gc-min-age=1h", "need gc-high"),
             ("gc-high=80% gc-min-age=soon", "a time such as"),
+            ("tag-versions=0", "from 1 to 10000"),
+            ("tag-versions=all", "from 1 to 10000"),
             ("overlay2.size=10G", "is not known"),
         ] {
             let error = read(options).unwrap_err();

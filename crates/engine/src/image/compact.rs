@@ -24,6 +24,15 @@ const SCHED_IDLE: u32 = 5;
 /// The idle class of ioprio_set(2).
 const IO_IDLE: u16 = 3 << 13;
 
+/// How much of the machine the work may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// What it has no other use for.
+    Idle,
+    /// The disk is filling up, whatever else is going on.
+    Now,
+}
+
 /// Compact after images have come in, until the engine closes.
 pub(crate) async fn keep_compact(inner: Weak<Inner>) {
     let Some(mut arrivals) = inner.upgrade().map(|inner| inner.images.arrivals.subscribe()) else { return };
@@ -34,7 +43,7 @@ pub(crate) async fn keep_compact(inner: Weak<Inner>) {
             }
         }
         let Some(engine) = open(&inner) else { return };
-        if let Err(error) = Images::compact(&engine).await {
+        if let Err(error) = Images::compact(&engine, Pace::Idle).await {
             tracing::warn!(%error, "compressed layers are kept");
         }
         drop(engine);
@@ -53,7 +62,7 @@ impl Images {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) async fn compact(inner: &Arc<Inner>) -> Result<u64> {
+    pub(super) async fn compact(inner: &Arc<Inner>, pace: Pace) -> Result<u64> {
         let images = &inner.images;
         let mut freed = 0;
         // The lock ends here.
@@ -64,7 +73,7 @@ impl Images {
                 continue;
             }
             let (store, weak) = (Arc::clone(&images.store), Arc::downgrade(inner));
-            let outcomes = idly(move || replace(&store, &pairs, &|| open(&weak).is_some())).await?;
+            let outcomes = apart(pace, move || replace(&store, &pairs, &|| open(&weak).is_some())).await?;
             let mut tried = images.tried.lock().unwrap_or_else(PoisonError::into_inner);
             tried.extend(outcomes.iter().map(|(digest, _)| *digest));
             drop(tried);
@@ -109,14 +118,16 @@ fn replace(store: &Store, pairs: &[(Digest, DiffId)], go_on: &dyn Fn() -> bool) 
     pairs.iter().take_while(|_| go_on()).map(one).collect()
 }
 
-/// Run in a thread that gets what the machine has no other use for.
-async fn idly<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+/// Run in a thread of its own, as processor time is set for threads.
+async fn apart<T: Send + 'static>(pace: Pace, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (done, waiting) = oneshot::channel();
     let thread = std::thread::Builder::new().name("compact".into());
     let started = thread.spawn(move || {
-        // Only politeness: neither needs to succeed.
-        let _ = set_scheduler(SchedAttr { policy: SCHED_IDLE, ..SchedAttr::default() });
-        let _ = set_io_priority(IO_IDLE);
+        if pace == Pace::Idle {
+            // Only politeness: neither needs to succeed.
+            let _ = set_scheduler(SchedAttr { policy: SCHED_IDLE, ..SchedAttr::default() });
+            let _ = set_io_priority(IO_IDLE);
+        }
         let _ = done.send(work());
     });
     started.map_err(|e| Error::io("cannot start a thread", e))?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use types::Digest;
 
 use super::Images;
+use super::compact::Pace;
 use super::content::Image;
 use super::remove::users;
 use crate::clock;
@@ -54,7 +55,7 @@ impl Images {
         let store = Arc::clone(&images.store);
         let mut freed = inner.blocking("remove unfinished blobs", move || Ok(store.remove_partials()?)).await?;
         if !enough()? {
-            freed += Self::compact(inner).await?;
+            freed += Self::compact(inner, Pace::Now).await?;
         }
         for image in images.least_used(inner, mark, false) {
             if enough()? {

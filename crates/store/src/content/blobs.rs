@@ -65,13 +65,13 @@ impl Blobs {
     /// Whether the blob is there, as it came or as a recipe, or was given up for room.
     #[must_use]
     pub fn has(&self, digest: &Digest) -> bool {
-        self.dir.lstat(&name(digest)).is_ok() || self.recipes.get(digest).is_ok()
+        self.dir.lstat(&name(digest)).is_ok() || self.recipes.usable(digest).is_ok()
     }
 
     /// Whether the blob was given up for room: it is known what it was, and nobody here can make it.
     #[must_use]
     pub fn is_released(&self, digest: &Digest) -> bool {
-        self.dir.lstat(&name(digest)).is_err() && self.recipes.get(digest).is_ok_and(|recipe| recipe.gzip.is_none())
+        self.dir.lstat(&name(digest)).is_err() && self.recipes.usable(digest).is_ok_and(|recipe| recipe.gzip.is_none())
     }
 
     /// Size of a blob in bytes.
@@ -81,7 +81,7 @@ impl Blobs {
     pub fn size(&self, digest: &Digest) -> Result<u64> {
         match self.kept(digest)? {
             Some((_, size)) => Ok(size),
-            None => Ok(self.recipes.get(digest)?.size),
+            None => Ok(self.recipes.usable(digest)?.size),
         }
     }
 

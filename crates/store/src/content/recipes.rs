@@ -109,6 +109,16 @@ impl Recipes {
         serde_json::from_slice(&text).map_err(|e| fail()(io::Error::new(io::ErrorKind::InvalidData, e)))
     }
 
+    /// The recipe of a blob whose layer is here.
+    ///
+    /// # Errors
+    /// As [`Recipes::get`]; [`Error::NoBlob`] also when the layer is not here.
+    pub(crate) fn usable(&self, digest: &Digest) -> Result<Recipe> {
+        let recipe = self.get(digest)?;
+        let here = self.layers.lstat(&blobs::name(&recipe.layer.0)).is_ok();
+        here.then_some(recipe).ok_or(Error::NoBlob(*digest))
+    }
+
     /// Writes a recipe; it is on disk when this returns.
     ///
     /// # Errors

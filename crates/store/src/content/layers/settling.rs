@@ -31,10 +31,12 @@ pub(super) enum Mark {
     Lost(Option<Digest>),
 }
 
+/// The mark is on disk when this returns: a layer without one is believed.
 pub(super) fn mark(top: &Dir, boot: &str, blob: &Digest) -> Result<()> {
     let fail = || Error::io("cannot mark a layer");
     let mut file = File::from(top.create_file(UNSYNCED.as_ref(), Mode::RUSR | Mode::WUSR).map_err(fail())?);
-    file.write_all(format!("{boot}\n{blob}\n").as_bytes()).map_err(fail())
+    file.write_all(format!("{boot}\n{blob}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(fail())?;
+    rustix::fs::fsync(top.as_fd()).map_err(|e| fail()(e.into()))
 }
 
 /// What is written of the layer, by an engine of the boot `boot`.
@@ -111,7 +113,11 @@ impl Layers {
             return Ok(());
         }
         let settled = sync(&top).and_then(|()| {
-            top.unlink(UNSYNCED.as_ref()).map_err(fail())?;
+            match top.unlink(UNSYNCED.as_ref()) {
+                // Somebody else was at it too.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                unmarked => unmarked.map_err(fail())?,
+            }
             rustix::fs::fsync(top.as_fd()).map_err(|e| fail()(e.into()))
         });
         // One that is being removed needs no disk.
