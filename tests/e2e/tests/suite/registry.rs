@@ -325,8 +325,10 @@ fn a_killed_daemon_fetches_only_the_rest() {
     daemon.launch();
     daemon.docker().run(&["pull", &name]);
     let (all, rest) = (mib << 20, proxy.sent() - before);
-    // Some MiB were between the proxy and the disk when the daemon was killed.
-    assert!(rest < all - third + (8 << 20), "{rest} bytes of {all} came once more, {before} had come");
+    // Some MiB were between the proxy and the disk when the daemon was killed; of a large blob that comes slowly, also
+    // three ranges of 4 MiB ahead of their turn, which wait in memory.
+    let in_memory = (if mib < 64 { 8 } else { 8 + 12 }) << 20;
+    assert!(rest < all - third + in_memory, "{rest} bytes of {all} came once more, {before} had come");
     assert!(daemon.docker().run(&["run", "--rm", &name, "ls", "-l", "/large"]).contains(&(mib << 20).to_string()));
 }
 
