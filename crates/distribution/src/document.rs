@@ -32,7 +32,7 @@ impl Client {
             let media_type = media_type.unwrap_or(MEDIA_OCI_MANIFEST).to_owned();
             let bytes = repository.transport.read_capped(answer.response, limit, "GET", &answer.url).await?;
             let digest = Digest::sha256(Sha256::digest(&bytes).into());
-            let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, platform: None };
+            let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
             Ok(Manifest { descriptor, bytes })
         });
         match asked.await {

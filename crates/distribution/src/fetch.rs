@@ -102,8 +102,7 @@ impl Client {
         let asked = self
             .with_repository(reference, credentials, Purpose::Pull, async |repository| size(repository, &digest).await);
         let (size, repository) = asked.await?;
-        let media_type = "application/octet-stream".to_owned();
-        Ok(Blob { repository, descriptor: Descriptor { media_type, digest, size, platform: None } })
+        Ok(Blob { repository, descriptor: Descriptor::new("application/octet-stream", digest, size) })
     }
 }
 

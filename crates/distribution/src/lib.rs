@@ -23,6 +23,7 @@ mod hosts;
 mod login;
 mod manifest;
 mod origin;
+mod parts;
 mod payload;
 mod pool;
 mod progress;
@@ -50,6 +51,7 @@ pub use manifest::{
     Descriptor, MEDIA_DOCKER_CONFIG, MEDIA_DOCKER_LIST, MEDIA_DOCKER_MANIFEST, MEDIA_OCI_CONFIG, MEDIA_OCI_INDEX,
     MEDIA_OCI_MANIFEST,
 };
+pub use parts::Parts;
 pub use progress::{LayerStatus, Progress};
 pub use pull::{PullRequest, Pulled, Resolved};
 pub use push::{PushProgress, PushRequest, PushStatus};

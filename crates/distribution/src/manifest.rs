@@ -5,6 +5,7 @@
 //! type is the same inside and out, digests are strict and sizes non-negative.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use types::{DiffId, Digest, Platform};
 
 /// OCI image index.
@@ -44,6 +45,16 @@ pub struct Descriptor {
     pub size: u64,
     /// What it is for, in an index.
     pub platform: Option<Platform>,
+    /// What is said of it besides.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// Content of which nothing more is said.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
+        let (media_type, annotations) = (media_type.into(), BTreeMap::new());
+        Descriptor { media_type, digest, size, platform: None, annotations }
+    }
 }
 
 /// A parsed top-level document.
@@ -90,6 +101,8 @@ struct RawDescriptor {
     digest: String,
     size: u64,
     platform: Option<RawPlatform>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +125,8 @@ impl RawDescriptor {
             .platform
             .filter(|p| !p.architecture.is_empty())
             .map(|p| Platform::new(&p.os, &p.architecture, &p.variant));
-        Ok(Descriptor { media_type: self.media_type, digest, size: self.size, platform })
+        let annotations = self.annotations.unwrap_or_default();
+        Ok(Descriptor { media_type: self.media_type, digest, size: self.size, platform, annotations })
     }
 }
 

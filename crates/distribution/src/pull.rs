@@ -7,6 +7,7 @@ use crate::endpoint::Purpose;
 use crate::error::Error;
 use crate::fetch::Manifest;
 use crate::manifest::{ACCEPT, Descriptor, Document, ImageFacts, Rejection, choose};
+use crate::parts::Parts;
 use crate::progress::{LayerStatus, Progress};
 use crate::repository::Repository;
 use crate::sink::{Chunk, ContentSink, LayerStream, SinkError};
@@ -274,7 +275,7 @@ pub(crate) async fn fetch_document(
         Rejection::Schema1 => Error::Schema1 { reference: repository.familiar.clone() },
         Rejection::Invalid(why) => invalid(repository, "manifest", why),
     })?;
-    let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64, platform: None };
+    let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
     Ok(Fetched { descriptor, bytes, document })
 }
 
@@ -357,6 +358,21 @@ struct Received {
     resumed: bool,
 }
 
+/// Lets progress figures through now and then.
+#[derive(Default)]
+struct Pace(Mutex<Option<Instant>>);
+
+impl Pace {
+    fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
 struct Layer {
     repository: Arc<Repository>,
     descriptor: Descriptor,
@@ -379,6 +395,10 @@ impl Layer {
             }
         };
         let mut slot = Some(slot);
+        if self.patch(sink.as_ref()).await {
+            self.say(LayerStatus::PullComplete);
+            return Ok(());
+        }
         let mut attempt = self.receive(sink.as_ref(), &mut slot).await;
         if let Err(Received { error, resumed: true }) = &attempt {
             tracing::warn!(%error, layer = %self.descriptor.digest, "what was left of a layer is unusable: fetching all of it");
@@ -387,6 +407,28 @@ impl Layer {
         attempt.map_err(|failed| failed.error)?;
         self.say(LayerStatus::PullComplete);
         Ok(())
+    }
+
+    /// Lets the sink make the layer of what it has and of parts of the blob; false when it does not.
+    async fn patch<S: ContentSink>(&self, sink: &S) -> bool {
+        if self.descriptor.annotations.is_empty() {
+            return false;
+        }
+        let (tell, total) = (self.tell.clone(), self.descriptor.size);
+        let (id, pace) = (self.descriptor.digest.short(), Pace::default());
+        let told = move |current| {
+            if pace.is_due() {
+                tell(Progress::Layer { id: id.clone(), status: LayerStatus::Downloading { current, total } });
+            }
+        };
+        let parts = Parts::new(self.repository.clone(), self.descriptor.clone(), Box::new(told));
+        match sink.patch(&self.descriptor, self.diff_id, parts).await {
+            Ok(patched) => patched,
+            Err(error) => {
+                tracing::info!(%error, layer = %self.descriptor.digest, "fetching all of a layer");
+                false
+            }
+        }
     }
 
     /// Fetches the layer, or the rest of it, into a stream of the sink's.
@@ -431,12 +473,10 @@ impl Layer {
 
     async fn download(&self, chunks: &mpsc::Sender<Chunk>, verifies: bool, offset: u64) -> Result<(), Failure> {
         let total = self.descriptor.size;
-        let last = Mutex::new(None::<Instant>);
+        let pace = Pace::default();
         let tell = |step| match step {
             Step::Received(current) => {
-                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                if last.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
-                    *last = Some(Instant::now());
+                if pace.is_due() {
                     self.say(LayerStatus::Downloading { current, total });
                 }
             }

@@ -78,7 +78,7 @@ impl Client {
             _ => (Vec::new(), None),
         };
         let size = document.len() as u64;
-        let documents = vec![Descriptor { media_type, digest, size, platform: None }];
+        let documents = vec![Descriptor::new(media_type, digest, size)];
         let request = PushRequest { reference, credentials, documents, blobs };
         self.push(&request, Arc::new(Relay { digest, document, from }), |_| ()).await?;
         Ok(digest)

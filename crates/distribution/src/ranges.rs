@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -146,28 +147,59 @@ impl Segment {
     }
 }
 
-/// The ranges that are on their way, in order and without gaps.
+/// The ranges that are on their way, in order.
 pub(crate) struct Ahead {
     source: Source,
     queue: VecDeque<Segment>,
-    /// Where the next range begins.
-    next: u64,
+    /// Ranges that are to come.
+    rest: Pieces,
     /// Ranges begun so far.
     begun: usize,
 }
 
+/// Ranges, cut where they are longer than what one request is for.
+struct Pieces {
+    ranges: VecDeque<Range<u64>>,
+    longest: u64,
+}
+
+impl Pieces {
+    fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Range<u64>> {
+        let first = self.ranges.front_mut()?;
+        let cut = first.start.saturating_add(self.longest).min(first.end);
+        let next = first.start..cut;
+        first.start = cut;
+        if first.is_empty() {
+            self.ranges.pop_front();
+        }
+        Some(next)
+    }
+}
+
 impl Ahead {
+    /// These ranges, in this order.
+    pub(crate) fn over(source: Source, ranges: impl IntoIterator<Item = Range<u64>>) -> Ahead {
+        let longest = source.repository.transport.config.limits.ranges.size.max(1);
+        let ranges = ranges.into_iter().filter(|range| !range.is_empty()).collect();
+        Ahead { source, queue: VecDeque::new(), rest: Pieces { ranges, longest }, begun: 0 }
+    }
+
     /// Begins to fetch what comes one range after `position`; nothing when other blobs have all the ranges.
     pub(crate) fn begin(source: Source, position: u64) -> Option<Ahead> {
         let next = position.saturating_add(source.repository.transport.config.limits.ranges.size.max(1));
-        let mut ahead = Ahead { source, queue: VecDeque::new(), next, begun: 0 };
+        let rest = next..source.size;
+        let mut ahead = Ahead::over(source, [rest]);
         ahead.fill();
         if ahead.queue.is_empty() { None } else { Some(ahead) }
     }
 
     /// Where the first of them begins.
     pub(crate) fn start(&self) -> u64 {
-        self.queue.front().map_or(self.next, |segment| segment.start)
+        self.queue.front().map_or(u64::MAX, |segment| segment.start)
     }
 
     /// Waits until the server has agreed to send the first of them.
@@ -186,22 +218,38 @@ impl Ahead {
         first.or_else(|| self.queue.pop_front())
     }
 
-    fn fill(&mut self) {
-        let transport = &self.source.repository.transport;
-        let rules = &transport.config.limits.ranges;
-        // One more is being passed on.
-        while self.queue.len() + 1 < rules.at_once && self.next < self.source.size {
-            let Ok(permit) = transport.ranges.clone().try_acquire_owned() else { return };
-            let (start, end) = (self.next, self.next.saturating_add(rules.size.max(1)).min(self.source.size));
-            self.begun += 1;
-            // Those on their way at the same time have different connections; the first stream has that of lane 0.
-            let lane = u8::try_from(self.begun % rules.at_once).unwrap_or(0);
-            let (sender, pieces) = mpsc::unbounded_channel();
-            let fetch = Fetch { source: self.source.clone(), lane, at: start, end, accepted: false, sender };
-            let task = tokio::spawn(fetch.run());
-            self.queue.push_back(Segment { start, end, pieces, first: None, task, _permit: permit });
-            self.next = end;
+    /// As [`Ahead::pop`], waiting for room; nothing when all were taken.
+    pub(crate) async fn next(&mut self) -> Option<Segment> {
+        if let Some(segment) = self.pop() {
+            return Some(segment);
         }
+        if self.rest.is_empty() {
+            return None;
+        }
+        let permit = self.source.repository.transport.ranges.clone().acquire_owned().await.ok()?;
+        self.begin_next(permit);
+        self.pop()
+    }
+
+    fn fill(&mut self) {
+        let at_once = self.source.repository.transport.config.limits.ranges.at_once;
+        // One more is being passed on.
+        while self.queue.len() + 1 < at_once && !self.rest.is_empty() {
+            let Ok(permit) = self.source.repository.transport.ranges.clone().try_acquire_owned() else { return };
+            self.begin_next(permit);
+        }
+    }
+
+    fn begin_next(&mut self, permit: OwnedSemaphorePermit) {
+        let Some(Range { start, end }) = self.rest.next() else { return };
+        self.begun += 1;
+        // Those on their way at the same time have different connections; a first stream has that of lane 0.
+        let at_once = self.source.repository.transport.config.limits.ranges.at_once.max(1);
+        let lane = u8::try_from(self.begun % at_once).unwrap_or(0);
+        let (sender, pieces) = mpsc::unbounded_channel();
+        let fetch = Fetch { source: self.source.clone(), lane, at: start, end, accepted: false, sender };
+        let task = tokio::spawn(fetch.run());
+        self.queue.push_back(Segment { start, end, pieces, first: None, task, _permit: permit });
     }
 }
 
@@ -321,6 +369,14 @@ mod tests {
             assert_eq!(read(bad), None, "{bad}");
         }
         assert_eq!(read("bytes 0-99999999999999999999/*"), None);
+    }
+
+    #[test]
+    fn long_ranges_are_cut() {
+        let mut pieces = Pieces { ranges: [3..5, 10..31, 40..41].into(), longest: 10 };
+        let cut: Vec<Range<u64>> = std::iter::from_fn(|| pieces.next()).collect();
+        assert_eq!(cut, [3..5, 10..20, 20..30, 30..31, 40..41]);
+        assert!(pieces.is_empty());
     }
 
     #[test]

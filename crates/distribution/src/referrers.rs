@@ -112,7 +112,7 @@ impl Client {
             if actual != *digest {
                 return Err(Error::Digest { what: "manifest", expected: *digest, actual });
             }
-            let descriptor = Descriptor { media_type, digest: *digest, size: bytes.len() as u64, platform: None };
+            let descriptor = Descriptor::new(media_type, *digest, bytes.len() as u64);
             Ok(Manifest { descriptor, bytes })
         });
         Ok(asked.await?.0)
@@ -191,7 +191,7 @@ fn entries(page: &Bytes, url: &str) -> Result<Vec<Referrer>, Error> {
             return None;
         };
         Some(Referrer {
-            descriptor: Descriptor { media_type: entry.media_type, digest, size: entry.size, platform: None },
+            descriptor: Descriptor::new(entry.media_type, digest, entry.size),
             artifact_type: entry.artifact_type.filter(|text| !text.is_empty()),
             annotations: entry.annotations.unwrap_or_default(),
         })

@@ -2,6 +2,7 @@
 
 use crate::fetch::Manifest;
 use crate::manifest::Descriptor;
+use crate::parts::Parts;
 use bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -61,6 +62,18 @@ pub trait ContentSink: Send + Sync + 'static {
     /// Stores an index, manifest or configuration whose digest has been checked. Called after all
     /// layers are stored, configuration first, index last.
     fn document(&self, descriptor: &Descriptor, bytes: Bytes) -> impl Future<Output = Result<(), SinkError>> + Send;
+
+    /// Asked for a layer of which annotations are known, before it is opened: a sink that has much of it can make it of that
+    /// and of parts of the blob. False when it is to be fetched as a whole, as it also is after an error.
+    fn patch(
+        &self,
+        descriptor: &Descriptor,
+        diff_id: DiffId,
+        parts: Parts,
+    ) -> impl Future<Output = Result<bool, SinkError>> + Send {
+        let _ = (descriptor, diff_id, parts);
+        std::future::ready(Ok(false))
+    }
 
     /// Opens a layer for receiving.
     fn layer(

@@ -4,7 +4,7 @@ mod support;
 
 use bytes::Bytes;
 use distribution::{
-    Chunk, Client, Config, ContentSink, Descriptor, LayerStream, Limits, PullRequest, Ranges, SinkError,
+    Chunk, Client, Config, ContentSink, Descriptor, LayerStream, Limits, Parts, PullRequest, Ranges, SinkError,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -266,4 +266,86 @@ async fn what_is_kept_of_a_broken_pull_is_the_beginning() {
     assert_eq!(*sink.0.lock().unwrap(), content());
     let resumed = &server.seen_path(&path)[before];
     assert_eq!(resumed.headers["range"], format!("bytes={}-", kept.len()));
+}
+
+/// Takes parts of a layer, and the rest of it if that fails.
+#[derive(Default)]
+struct Patching {
+    whole: MemorySink,
+    parts: Mutex<Vec<u8>>,
+}
+
+const PARTS: [std::ops::Range<u64>; 4] = [10..20, 1000..1000, 5000..5000 + 3 * PIECE, SIZE as u64 - 7..SIZE as u64];
+
+impl ContentSink for Patching {
+    fn has_layer(&self, _: &Descriptor, _: &DiffId) -> bool {
+        false
+    }
+
+    fn has_document(&self, _: &Digest) -> bool {
+        false
+    }
+
+    async fn document(&self, _: &Descriptor, _: Bytes) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn patch(&self, descriptor: &Descriptor, _: DiffId, parts: Parts) -> Result<bool, SinkError> {
+        assert_eq!(descriptor.annotations["a"], "b");
+        let failed = |error: distribution::Error| SinkError { kind: error.kind(), message: error.to_string() };
+        assert_eq!(parts.read(3..8).await.map_err(failed)?, content()[3..8]);
+        let (chunks, mut received) = mpsc::channel(2);
+        let (streamed, _) = tokio::join!(parts.stream(PARTS.to_vec(), chunks), async {
+            while let Some(Chunk::Data(data)) = received.recv().await {
+                self.parts.lock().unwrap().extend_from_slice(&data);
+            }
+        });
+        streamed.map_err(failed).map(|()| true)
+    }
+
+    async fn layer(&self, descriptor: &Descriptor, diff_id: DiffId) -> Result<LayerStream, SinkError> {
+        self.whole.layer(descriptor, diff_id).await
+    }
+}
+
+/// Pulls a layer with annotations; gives the parts that were fetched, whether all of it was, and the requests.
+async fn patched(answer: fn(&Seen) -> Reply, ranges: Ranges) -> (Vec<u8>, bool, Vec<Seen>) {
+    let mut image = Image::new(vec![content()]);
+    let manifest = String::from_utf8(image.manifest).unwrap();
+    let digest = sha256(&content());
+    let plain = format!(r#""digest":"{digest}""#);
+    image.manifest = manifest.replace(&plain, &format!(r#""annotations":{{"a":"b"}},{plain}"#)).into_bytes();
+    let path = format!("/v2/app/blobs/{digest}");
+    let blob = path.clone();
+    let server = Server::start(move |seen| if seen.path() == blob { answer(seen) } else { image.serve(seen) }).await;
+    let sink = Arc::new(Patching::default());
+    eager(ranges).pull(&request(&server, "app:1"), sink.clone(), |_| ()).await.unwrap();
+    let whole = sink.whole.layers.lock().unwrap().get(&digest).is_some_and(|layer| *layer == content());
+    let parts = sink.parts.lock().unwrap().clone();
+    (parts, whole, server.seen_path(&path))
+}
+
+#[tokio::test]
+async fn a_sink_may_take_parts_of_a_layer() {
+    let expected: Vec<u8> = PARTS.iter().flat_map(|r| content()[r.start as usize..r.end as usize].to_vec()).collect();
+    for in_all in [1, 6] {
+        let (parts, whole, seen) = patched(honest, Ranges { in_all, ..ranges() }).await;
+        assert!(parts == expected && !whole);
+        // The long one in pieces, the empty one not at all.
+        assert_eq!(seen.len(), 1 + 1 + 3 + 1, "{:?}", bounded(&seen));
+    }
+}
+
+#[tokio::test]
+async fn a_layer_whose_parts_cannot_be_had_comes_as_a_whole() {
+    let answers: [fn(&Seen) -> Reply; 3] = [
+        |_| whole(),
+        |seen| if asked(seen).is_some() { Reply::status(416) } else { whole() },
+        // Another part than was asked for.
+        |seen| asked(seen).map_or_else(whole, |(start, end)| part(start + 1, (end + 1).min(SIZE))),
+    ];
+    for answer in answers {
+        let (_, whole, _) = patched(answer, ranges()).await;
+        assert!(whole);
+    }
 }

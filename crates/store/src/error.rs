@@ -16,8 +16,11 @@ pub enum Error {
     /// A blob that is not in the store.
     #[error("content {0}: not found")]
     NoBlob(Digest),
-    /// A blob that was given up for room.
-    #[error("content {0} was given up because the disk was filling up: pull the image again to have it back")]
+    /// A blob that was given up for room, or that never came because the layer was made of an older one.
+    #[error(
+        "content {0} is not here as a whole: it was fetched in part, or given up for room; pull the image again, and \
+         repeat this"
+    )]
     Released(Digest),
     /// A layer that is not unpacked.
     #[error("layer {0}: not found; pull or load the image again")]

@@ -18,6 +18,6 @@ pub mod tree;
 
 pub use check::Verdict;
 pub use compact::Compacted;
-pub use content::{Blob, BlobWriter, Blobs, ChunkReader, Format, Ingest, LayerInfo, Layers, Partial};
+pub use content::{Blob, BlobWriter, Blobs, ChunkReader, Files, Format, Ingest, LayerInfo, Layers, Partial};
 pub use error::{Error, Result};
 pub use store::{Removed, Store};

@@ -23,6 +23,7 @@ mod list;
 mod load;
 mod manifest;
 mod marks;
+mod patch;
 mod pattern;
 mod places;
 mod prune;

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use distribution::{Chunks, ContentSource, PushProgress, PushRequest, PushStatus, SinkError};
+use distribution::{Chunk, Chunks, ContentSource, Credentials, PushProgress, PushRequest, PushStatus, SinkError};
 use docker_types::auth::AuthConfig;
 use docker_types::image::DistributionInspect;
 use docker_types::message::JsonMessage;
@@ -124,7 +124,13 @@ async fn push_one(
     let (held, reference) = (Arc::clone(&image), name.clone());
     let plan = inner.blocking("read an image", move || plan(&store, held, reference, platform.as_ref())).await?;
     let request = PushRequest { credentials: auth.map(credentials), ..plan.request };
-    let source = Arc::new(Source { store: Arc::clone(&images.store), inner: Arc::clone(inner) });
+    let source = Source {
+        store: Arc::clone(&images.store),
+        inner: Arc::clone(inner),
+        domain: name.domain().to_owned(),
+        credentials: request.credentials.clone(),
+    };
+    let source = Arc::new(source);
     let told = teller.clone();
     images.client.push(&request, source, move |step| tell(&told, step)).await?;
     let tag = name.tag().unwrap_or_default();
@@ -238,23 +244,25 @@ fn complete(store: &Store, target: &Descriptor) -> Result<Option<Parts>> {
 }
 
 fn descriptor(from: &Descriptor) -> distribution::Descriptor {
-    distribution::Descriptor {
-        media_type: from.media_type.clone(),
-        digest: from.digest,
-        size: from.size,
-        platform: from.platform.clone(),
-    }
+    let plain = distribution::Descriptor::new(from.media_type.clone(), from.digest, from.size);
+    distribution::Descriptor { platform: from.platform.clone(), ..plain }
 }
 
 /// Gives what the store holds.
 struct Source {
     store: Arc<Store>,
     inner: Arc<Inner>,
+    /// The registry that is pushed to, and who asks it.
+    domain: String,
+    credentials: Option<Credentials>,
 }
 
 impl ContentSource for Source {
     async fn open(&self, descriptor: &distribution::Descriptor, offset: u64) -> std::result::Result<Chunks, SinkError> {
         let (store, digest, size) = (Arc::clone(&self.store), descriptor.digest, descriptor.size);
+        if store.blobs().is_released(&digest) {
+            return self.fetch(digest, size, offset).await;
+        }
         let (chunks, received) = mpsc::channel(QUEUE);
         let opened = tokio::task::spawn_blocking(move || {
             let failed = |kind, message| SinkError { kind, message };
@@ -275,7 +283,65 @@ impl ContentSource for Source {
     }
 
     fn origins(&self, domain: &str, digest: &Digest) -> Vec<String> {
-        self.inner.images.holding(domain, digest)
+        let names = self.inner.images.holding(digest).into_iter().filter(|name| name.domain() == domain);
+        names.map(|name| name.path().to_owned()).collect()
+    }
+}
+
+impl Source {
+    /// A blob that is not here, from a registry that it came from.
+    async fn fetch(&self, digest: Digest, size: u64, offset: u64) -> std::result::Result<Chunks, SinkError> {
+        let names: Vec<(Reference, Option<Credentials>)> = self
+            .inner
+            .images
+            .holding(&digest)
+            .into_iter()
+            .map(|name| {
+                let credentials = self.credentials.clone().filter(|_| name.domain() == self.domain);
+                (name, credentials)
+            })
+            .collect();
+        let (client, runtime) = (self.inner.images.client.clone(), Handle::current());
+        // The client's future stays on one thread.
+        let asked = tokio::task::spawn_blocking(move || {
+            names.into_iter().find_map(|(name, credentials)| {
+                match runtime.block_on(client.blob(&name, digest, credentials.as_ref())) {
+                    Ok(blob) => {
+                        tracing::info!(%digest, from = %name.familiar_name(), "fetching a blob that is not here, to push it");
+                        Some(blob).filter(|blob| blob.size() == size)
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, %digest, "a blob that is not here");
+                        None
+                    }
+                }
+            })
+        });
+        let Ok(Some(blob)) = asked.await else {
+            self.store.blobs().miss(&digest);
+            let error = store::Error::Released(digest);
+            return Err(SinkError { kind: error.kind(), message: error.to_string() });
+        };
+        let (whole, mut fetched) = mpsc::channel(QUEUE);
+        let (chunks, received) = mpsc::channel(QUEUE);
+        let download = tokio::spawn(blob.download(whole));
+        tokio::spawn(async move {
+            let mut skip = offset;
+            while let Some(chunk) = fetched.recv().await {
+                let Chunk::Data(mut data) = chunk else { return };
+                let skipped = usize::try_from(skip).map_or(data.len(), |skip| skip.min(data.len()));
+                skip -= skipped as u64;
+                if chunks.send(Ok(data.split_off(skipped))).await.is_err() {
+                    return;
+                }
+            }
+            let why = match download.await {
+                Ok(Err(error)) => error.to_string(),
+                _ => "fetching it from its registry ended early".to_owned(),
+            };
+            let _ = chunks.send(Err(io::Error::other(why))).await;
+        });
+        Ok(received)
     }
 }
 
@@ -299,21 +365,21 @@ fn send(mut file: impl Read, chunks: &mpsc::Sender<io::Result<Bytes>>) {
 }
 
 impl Images {
-    /// Repositories of `domain` that images with this blob are named after.
-    fn holding(&self, domain: &str, digest: &Digest) -> Vec<String> {
+    /// Names of images with this blob, one of each repository.
+    fn holding(&self, digest: &Digest) -> Vec<Reference> {
         let index = self.index();
-        let mut paths: Vec<String> = Vec::new();
+        let mut names: Vec<Reference> = Vec::new();
         for image in index.images() {
             let holds = |body: &content::Body| {
                 body.manifest.config.digest == *digest || body.manifest.layers.iter().any(|l| l.digest == *digest)
             };
             if image.bodies().any(|(_, body)| holds(body)) {
-                let names = index.names_of(&image.id()).references;
-                paths.extend(names.iter().filter(|name| name.domain() == domain).map(|name| name.path().to_owned()));
+                names.extend(index.names_of(&image.id()).references);
             }
         }
-        paths.sort();
-        paths.dedup();
-        paths
+        let repository = |name: &Reference| (name.domain().to_owned(), name.path().to_owned());
+        names.sort_by_cached_key(repository);
+        names.dedup_by_key(|name| repository(name));
+        names
     }
 }

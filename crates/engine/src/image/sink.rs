@@ -10,12 +10,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use distribution::{Chunk, ContentSink, Descriptor, LayerStream, Manifest, SinkError};
+use distribution::{Chunk, ContentSink, Descriptor, LayerStream, Manifest, Parts, SinkError};
 use store::{ChunkReader, Ingest, Partial};
 use tokio::sync::mpsc;
 use types::{DiffId, Digest, Kind};
 
 use super::guard::Gate;
+use super::patch::patch;
 use super::verified::Verified;
 
 /// Chunks of a layer under way between socket and disk.
@@ -29,18 +30,33 @@ pub(super) struct Sink {
     reused: Mutex<HashSet<Digest>>,
     /// Blobs and layers that are here and not what they should be.
     distrusted: HashSet<Digest>,
+    /// Layers whose files others may be made of.
+    relatives: Vec<DiffId>,
     /// Judges what comes; none for content that is here and to be repaired.
     gate: Option<Arc<Gate>>,
 }
 
 impl Sink {
     pub(super) fn new(ingest: Arc<Ingest>, verified: Arc<Verified>) -> Self {
-        Self { ingest, verified, reused: Mutex::default(), distrusted: HashSet::new(), gate: None }
+        Self {
+            ingest,
+            verified,
+            reused: Mutex::default(),
+            distrusted: HashSet::new(),
+            relatives: Vec::new(),
+            gate: None,
+        }
     }
 
     /// Takes a blob or layer for absent, whatever the store has.
     pub(super) fn distrust(mut self, digest: Digest) -> Self {
         self.distrusted.insert(digest);
+        self
+    }
+
+    /// Makes layers of files of these where that saves fetching much of them.
+    pub(super) fn related(mut self, relatives: Vec<DiffId>) -> Self {
+        self.relatives = relatives;
         self
     }
 
@@ -69,6 +85,15 @@ impl Sink {
     }
 }
 
+/// Reads what comes through a channel.
+pub(super) fn reader(mut received: mpsc::Receiver<Chunk>) -> impl io::Read + Send {
+    ChunkReader::new(move || match received.blocking_recv() {
+        Some(Chunk::Data(bytes)) => Some(Ok(bytes)),
+        Some(Chunk::End) => None,
+        None => Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"))),
+    })
+}
+
 fn failed(error: store::Error) -> SinkError {
     SinkError { kind: error.kind(), message: error.to_string() }
 }
@@ -93,6 +118,7 @@ impl ContentSink for Sink {
         let trusted = [&descriptor.digest, &diff_id.0].iter().all(|digest| !self.distrusted.contains(digest));
         blob && layer
             && trusted
+            && !self.ingest.store().blobs().is_missed(&descriptor.digest)
             && self.ingest.blob_size(&descriptor.digest).is_ok_and(|size| size == descriptor.size)
             && self.verified.check(&self.ingest, &descriptor.digest, diff_id).is_ok()
     }
@@ -105,6 +131,15 @@ impl ContentSink for Sink {
         let (ingest, digest) = (Arc::clone(&self.ingest), descriptor.digest);
         let stored = tokio::task::spawn_blocking(move || ingest.document(&bytes, Some(&digest)));
         stored.await.map_err(interrupted)?.map_err(failed).map(drop)
+    }
+
+    async fn patch(&self, descriptor: &Descriptor, diff_id: DiffId, parts: Parts) -> Result<bool, SinkError> {
+        // A layer that is here lacks nothing but its blob, and so does a blob that was asked for since.
+        if self.relatives.is_empty() || self.ingest.has_layer(&diff_id) || self.ingest.has_blob(&descriptor.digest) {
+            return Ok(false);
+        }
+        let patched = patch(&self.ingest, &self.relatives, (descriptor, diff_id), &parts).await;
+        patched.map_err(|error| SinkError { kind: error.kind(), message: error.to_string() })
     }
 
     async fn layer(&self, descriptor: &Descriptor, diff_id: DiffId) -> Result<LayerStream, SinkError> {
@@ -125,11 +160,7 @@ impl ContentSink for Sink {
         let partial = claimed.await.map_err(interrupted)?.map_err(failed)?;
         let offset = partial.as_ref().map_or(0, Partial::offset);
         let unpack = tokio::task::spawn_blocking(move || {
-            let reader = ChunkReader::new(move || match received.blocking_recv() {
-                Some(Chunk::Data(bytes)) => Some(Ok(bytes)),
-                Some(Chunk::End) => None,
-                None => Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"))),
-            });
+            let reader = reader(received);
             let made = match partial {
                 Some(partial) => ingest.rest_of_layer(partial, reader, (&digest, size), Some(&diff_id))?,
                 // Another pull is taking the same blob in.

@@ -136,7 +136,7 @@ pub fn request(address: SocketAddr, name: &str, layer: &[u8]) -> (PushRequest, A
     let mut part = |media_type: &str, bytes: &[u8]| {
         content.insert(sha256(bytes), Bytes::copy_from_slice(bytes));
         let size = descriptor(media_type, bytes)["size"].as_u64().unwrap();
-        Descriptor { media_type: media_type.to_owned(), digest: sha256(bytes), size, platform: None }
+        Descriptor::new(media_type, sha256(bytes), size)
     };
     let blobs = vec![
         part("application/vnd.oci.image.layer.v1.tar", layer),

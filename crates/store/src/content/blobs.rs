@@ -74,6 +74,17 @@ impl Blobs {
         self.dir.lstat(&name(digest)).is_err() && self.recipes.usable(digest).is_ok_and(|recipe| recipe.gzip.is_none())
     }
 
+    /// Notes that a released blob was asked for: the next pull of its image is to bring it.
+    pub fn miss(&self, digest: &Digest) {
+        self.recipes.missed().insert(*digest);
+    }
+
+    /// Whether the blob was asked for since it was released.
+    #[must_use]
+    pub fn is_missed(&self, digest: &Digest) -> bool {
+        self.recipes.missed().contains(digest) && self.is_released(digest)
+    }
+
     /// Size of a blob in bytes.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use layer::tar::Limits;
 use layer::{Codec, Decompress, DigestReader};
 use types::{DiffId, Digest};
 
-use super::unpack::unpack;
-use super::{BlobWriter, Partial, PendingBlob, PendingLayer};
+use super::unpack::{unpack, unpack_archive};
+use super::{BlobWriter, Partial, PendingBlob, PendingLayer, Recipe};
 use crate::error::{Error, Result};
 use crate::model::{Descriptor, media_type};
 use crate::store::Store;
@@ -61,6 +61,8 @@ pub struct Ingest {
 struct Pending {
     blobs: HashMap<Digest, PendingBlob>,
     layers: HashMap<DiffId, PendingLayer>,
+    /// Blobs that did not come although their layers did.
+    recipes: HashMap<Digest, Recipe>,
     pins: HashSet<Digest>,
     /// Blobs that were found to be these layers: an image may name the same one any number of times.
     verified: HashSet<(Digest, DiffId)>,
@@ -191,7 +193,7 @@ impl Ingest {
         check_diff_id(found, diff_id)?;
         blob.keep();
         let (dir, name) = blob.place();
-        let (pending, size) = unpacked.complete(self.store.layers(), self.limits, found, (&dir, &name))?;
+        let (pending, size) = unpacked.complete(self.store.layers(), self.limits, found, Some((&dir, &name)))?;
         let info = LayerInfo { diff_id: found, size, blob: blob.digest, blob_size: blob.size, codec };
         // Formats a manifest has no name for are kept uncompressed.
         if matches!(codec, Codec::Bzip2 | Codec::Xz) {
@@ -202,6 +204,32 @@ impl Ingest {
         self.add_blob(blob);
         self.add_layer(pending, Some(info.blob));
         Ok(info)
+    }
+
+    /// Takes a layer by its archive, made of something else than the blob (digest, bytes) that a manifest names for it. The
+    /// blob itself is not here afterwards, like one that was given up for room.
+    ///
+    /// # Errors
+    /// Those of the archive; [`Error::Digest`] when it is not the layer.
+    pub fn archive(
+        &self,
+        reader: impl Read + Send,
+        (blob, blob_size): (&Digest, u64),
+        diff_id: &DiffId,
+    ) -> Result<LayerInfo> {
+        let unpacked = unpack_archive(self.store.layers(), self.limits, reader)?;
+        let codec = unpacked.codec;
+        let found = unpacked.uncompressed.unwrap_or(*diff_id);
+        check_diff_id(found, Some(diff_id))?;
+        let (pending, size) = unpacked.complete(self.store.layers(), self.limits, found, None)?;
+        self.add_layer(pending, None);
+        self.pin(blob);
+        let mut waiting = self.lock();
+        waiting.recipes.insert(*blob, Recipe { layer: found, size: blob_size, gzip: None });
+        // Nobody has seen the blob. That it is this layer is what a manifest and its configuration say, and as long as
+        // it is not here it is used for nothing.
+        waiting.verified.insert((*blob, found));
+        Ok(LayerInfo { diff_id: found, size, blob: *blob, blob_size, codec })
     }
 
     /// Unpacks a blob that is stored or pending already.
@@ -223,10 +251,10 @@ impl Ingest {
         let (layers, limits) = (self.store.layers(), self.limits);
         let on_its_way = self.lock().blobs.get(digest).map(PendingBlob::place);
         let (pending, size) = match on_its_way {
-            Some((dir, name)) => unpacked.complete(layers, limits, found, (&dir, &name))?,
+            Some((dir, name)) => unpacked.complete(layers, limits, found, Some((&dir, &name)))?,
             None => {
                 let place = (&self.store.blobs().dir, super::blobs::name(digest));
-                unpacked.complete(layers, limits, found, (place.0, &place.1))?
+                unpacked.complete(layers, limits, found, Some((place.0, &place.1)))?
             }
         };
         // What is itself made of the layer's archive is nothing to make it of again.
@@ -244,7 +272,7 @@ impl Ingest {
         if diff_id.0 == *digest || self.lock().verified.contains(&(*digest, *diff_id)) {
             return Ok(());
         }
-        // A recipe is written only of a pair that was verified.
+        // A recipe is written only of a pair that was verified, or whose blob never came and can be used for nothing.
         if self.store.blobs().recipes.get(digest).is_ok_and(|recipe| recipe.layer == *diff_id) {
             return Ok(());
         }
@@ -292,9 +320,10 @@ impl Ingest {
     /// # Errors
     /// [`Error::Io`]; then nothing may be acknowledged.
     pub fn commit(&self) -> Result<()> {
-        let (blobs, layers) = {
+        let Pending { blobs, layers, recipes, .. } = {
             let mut pending = self.lock();
-            (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers))
+            let (blobs, layers) = (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers));
+            Pending { blobs, layers, recipes: std::mem::take(&mut pending.recipes), ..Pending::default() }
         };
         // First, so that what the layers are made of is on disk when anybody is told of them. Lost with a power
         // cut they are made again.
@@ -316,7 +345,11 @@ impl Ingest {
         if any_layer {
             self.store.layers().sync()?;
         }
-        Ok(())
+        // Their layers are on disk: there is nothing to make them of again.
+        recipes.iter().filter(|(digest, _)| !self.store.blobs().has(digest)).try_for_each(|(digest, recipe)| {
+            self.store.layers().settle(&recipe.layer)?;
+            self.store.blobs().recipes.put(digest, recipe)
+        })
     }
 
     /// The store this goes into.

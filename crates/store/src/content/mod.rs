@@ -2,6 +2,7 @@
 
 mod ahead;
 mod blobs;
+mod files;
 mod ingest;
 mod layers;
 mod partial;
@@ -11,6 +12,7 @@ mod unpack;
 mod writer;
 
 pub use blobs::{Blob, Blobs};
+pub use files::Files;
 pub use ingest::{Ingest, LayerInfo};
 pub use layers::{Format, Layers};
 pub use partial::Partial;

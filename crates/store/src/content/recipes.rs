@@ -5,10 +5,11 @@
 //! trust: a recipe is written only after the bytes that it gives were found to have the blob's digest. A
 //! recipe may also be empty: the blob was given up for room, and only a registry has it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deflate::{Dialect, gzip};
 use rustix::fs::Mode;
@@ -79,6 +80,8 @@ impl Encoder {
 pub(crate) struct Recipes {
     dir: Dir,
     layers: Arc<Dir>,
+    /// Blobs without a way to make them that were asked for.
+    missed: Mutex<HashSet<Digest>>,
 }
 
 impl Recipes {
@@ -90,7 +93,7 @@ impl Recipes {
                 dir.unlink(&entry.name).map_err(fail())?;
             }
         }
-        Ok(Self { dir, layers })
+        Ok(Self { dir, layers, missed: Mutex::default() })
     }
 
     /// The recipe of a blob.
@@ -143,6 +146,11 @@ impl Recipes {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(Error::io(format!("cannot remove the recipe of blob {digest}"))(e)),
         }
+    }
+
+    /// Blobs that were asked for in vain.
+    pub(crate) fn missed(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blobs with a recipe, unsorted.

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::thread::ScopedJoinHandle;
+use std::thread::{Scope, ScopedJoinHandle};
 
 use layer::tar::{Limits, Reader};
 use layer::{Codec, Decompress, DigestReader};
@@ -51,7 +51,6 @@ pub(super) fn unpack(layers: &Layers, limits: Limits, reader: impl Read + Send) 
     let decompress = Decompress::new(reader, limits.total_bytes.saturating_mul(2)).map_err(failed)?;
     let codec = decompress.codec();
     let pending = layers.create()?;
-    let stage = |error: io::Error| Error::io("cannot start a thread to unpack a layer")(error);
     std::thread::scope(|scope| {
         if codec == Codec::Plain {
             // The archive's digest is the blob's own, and so are its bytes.
@@ -60,30 +59,54 @@ pub(super) fn unpack(layers: &Layers, limits: Limits, reader: impl Read + Send) 
             joined(source)?;
             return Ok(Unpacked { codec, uncompressed: None, pending, shape });
         }
-        let (inflated, source) = ahead(scope, "ingest-inflate", decompress).map_err(stage)?;
-        let (digested, digest) = ahead(scope, "ingest-digest", DigestReader::new(inflated)).map_err(stage)?;
-        let shape = if layers.are_indexed() {
-            index(Copying::new(digested, pending.archive()?), limits)?
-        } else {
-            plant(&pending, digested, limits)?
-        };
-        let diff_id = DiffId(Digest::sha256(joined(digest)?.finish().0));
-        joined(source)?;
-        Ok(Unpacked { codec, uncompressed: Some(diff_id), pending, shape })
+        unpack_plain(scope, layers, limits, codec, pending, decompress)
     })
 }
 
+/// As [`unpack`], of an archive that is not compressed and that nobody else keeps.
+pub(super) fn unpack_archive(layers: &Layers, limits: Limits, archive: impl Read + Send) -> Result<Unpacked> {
+    let pending = layers.create()?;
+    std::thread::scope(|scope| unpack_plain(scope, layers, limits, Codec::Plain, pending, archive))
+}
+
+fn unpack_plain<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    layers: &Layers,
+    limits: Limits,
+    codec: Codec,
+    pending: PendingLayer,
+    archive: impl Read + Send + 'scope,
+) -> Result<Unpacked> {
+    let (inflated, source) = ahead(scope, "ingest-inflate", archive).map_err(stage)?;
+    let (digested, digest) = ahead(scope, "ingest-digest", DigestReader::new(inflated)).map_err(stage)?;
+    let shape = if layers.are_indexed() {
+        index(Copying::new(digested, pending.archive()?), limits)?
+    } else {
+        plant(&pending, digested, limits)?
+    };
+    let diff_id = DiffId(Digest::sha256(joined(digest)?.finish().0));
+    joined(source)?;
+    Ok(Unpacked { codec, uncompressed: Some(diff_id), pending, shape })
+}
+
+fn stage(error: io::Error) -> Error {
+    Error::io("cannot start a thread to unpack a layer")(error)
+}
+
 impl Unpacked {
-    /// Makes the layer whole: gives it, and the bytes of its files. `name` in `dir` is the blob it was made of.
+    /// Makes the layer whole: gives it, and the bytes of its files. `blob` is where the blob is that it was made of.
     pub(super) fn complete(
         self,
         layers: &Layers,
         limits: Limits,
         diff_id: DiffId,
-        (dir, name): (&Dir, &OsStr),
+        blob: Option<(&Dir, &OsStr)>,
     ) -> Result<(PendingLayer, u64)> {
         let Self { uncompressed, mut pending, shape, .. } = self;
-        if uncompressed.is_none() && !matches!(shape, Shape::Unpacked { .. }) {
+        if let Some((dir, name)) = blob
+            && uncompressed.is_none()
+            && !matches!(shape, Shape::Unpacked { .. })
+        {
             pending.link_archive(dir, name)?;
         }
         match shape {

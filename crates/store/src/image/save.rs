@@ -115,6 +115,7 @@ fn content(store: &Store, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<(
         let Document::Manifest(manifest) = document else { continue };
         for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
             if store.blobs().is_released(&part.digest) {
+                store.blobs().miss(&part.digest);
                 return Err(Error::Released(part.digest));
             }
             if store.blobs().has(&part.digest) {

@@ -31,6 +31,7 @@ mod streams;
 mod terminal;
 mod trust;
 mod twin;
+mod update;
 mod versions;
 
 use std::time::{Duration, Instant};

@@ -248,14 +248,14 @@ fn all_tags_go_and_come() {
 }
 
 /// Passes on what comes, counts what goes to the client, and can be told to slow down.
-struct Proxy {
-    address: String,
+pub struct Proxy {
+    pub address: String,
     sent: std::sync::Arc<std::sync::atomic::AtomicU64>,
     slow: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Proxy {
-    fn before(upstream: &str) -> Self {
+    pub fn before(upstream: &str) -> Self {
         use std::io::{Read, Write};
         use std::sync::Arc;
         use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -292,7 +292,13 @@ impl Proxy {
         Self { address, sent, slow }
     }
 
-    fn sent(&self) -> u64 {
+    /// Slows nobody down any more.
+    pub fn hurry(&self) {
+        self.slow.store(false, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Bytes that clients were sent.
+    pub fn sent(&self) -> u64 {
         self.sent.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
@@ -321,7 +327,7 @@ fn a_killed_daemon_fetches_only_the_rest() {
     daemon.kill();
     let _ = pulling.wait();
     let before = proxy.sent();
-    proxy.slow.store(false, std::sync::atomic::Ordering::Relaxed);
+    proxy.hurry();
     daemon.launch();
     daemon.docker().run(&["pull", &name]);
     let (all, rest) = (mib << 20, proxy.sent() - before);
@@ -349,7 +355,7 @@ fn damage_is_found_and_repaired_by_fetching_only_it() {
     daemon.busybox();
     let registry = Registry::start();
     let proxy = Proxy::before(&registry.address);
-    proxy.slow.store(false, std::sync::atomic::Ordering::Relaxed);
+    proxy.hurry();
     let name = format!("{}/two:1", registry.address);
     // Compressed layers, as most images have: the blob is not the layer.
     let archive = daemon.dir.path().join("saved.tar");

@@ -107,8 +107,13 @@ pub struct Programs {
 
 impl Programs {
     pub fn new(peers: &Peers, registry: &Registry) -> Self {
+        Self::at(peers, registry.path("home"))
+    }
+
+    /// With their files below `home`, which is below `/tmp`.
+    pub fn at(peers: &Peers, home: String) -> Self {
         let holder = fs::read_to_string(peers.home.join("holder")).expect("the peers' private root is up");
-        Self { holder: holder.trim().to_owned(), home: registry.path("home") }
+        Self { holder: holder.trim().to_owned(), home }
     }
 
     pub fn try_run(&self, words: &[&str]) -> Output {

@@ -1,0 +1,137 @@
+//! Layers that are made of other files than their blob, and the files that are there to make them of.
+
+mod common;
+
+use std::collections::HashSet;
+
+use common::*;
+use layer::tar::{Entry, Kind};
+use store::{Error, Store, Verdict};
+use types::DiffId;
+
+fn layers(scratch: &Scratch) -> usize {
+    let entries = std::fs::read_dir(scratch.dir.path().join("data/layers")).unwrap().flatten();
+    entries.filter(|entry| entry.file_name().len() == 64).count()
+}
+
+#[test]
+fn a_layer_may_come_without_its_blob() {
+    if !root() {
+        return;
+    }
+    for format in formats() {
+        let scratch = scratch_with(format);
+        let archive = tar().dir("etc").file("etc/a", &[7; 10_000]).bytes();
+        let (blob, layer) = (sha256(b"a blob nobody has seen"), DiffId(sha256(&archive)));
+        let ingest = scratch.store.ingest();
+        let made = ingest.archive(&archive[..], (&blob, 1234), &layer).unwrap();
+        assert_eq!((made.diff_id, made.blob, made.blob_size), (layer, blob, 1234));
+        ingest.verify_layer(&blob, &layer).unwrap();
+        ingest.commit().unwrap();
+        drop(ingest);
+        // It is on disk: there is nothing to make it of again.
+        let boots = scratch.dir.path().join("data/layers").join(layer.0.hex()).join("unsynced");
+        assert!(!boots.exists());
+        let blobs = scratch.store.blobs();
+        assert!(blobs.has(&blob) && blobs.is_released(&blob) && !blobs.is_missed(&blob));
+        assert!(matches!(blobs.open(&blob), Err(Error::Released(_))));
+        assert_eq!(scratch.store.check_layer(&layer).unwrap(), Verdict::Sound);
+        assert_eq!(scratch.store.check_blob(&blob).unwrap(), Verdict::Sound);
+        blobs.miss(&blob);
+        assert!(blobs.is_missed(&blob));
+        scratch.store.remove_unreferenced(&HashSet::new(), &HashSet::new()).unwrap();
+        assert!(!blobs.has(&blob) && !scratch.store.layers().has(&layer));
+    }
+}
+
+#[test]
+fn what_is_not_the_layer_leaves_nothing() {
+    if !root() {
+        return;
+    }
+    for format in formats() {
+        let scratch = scratch_with(format);
+        let archive = tar().file("a", b"a").bytes();
+        let (blob, other) = (sha256(b"blob"), DiffId(sha256(b"another archive")));
+        let ingest = scratch.store.ingest();
+        let error = ingest.archive(&archive[..], (&blob, 1), &other).unwrap_err();
+        assert!(matches!(error, Error::Digest { .. }), "{error}");
+        assert!(ingest.archive(&archive[..700], (&blob, 1), &DiffId(sha256(&archive[..700]))).is_err());
+        ingest.commit().unwrap();
+        assert!(!scratch.store.blobs().has(&blob));
+        assert_eq!(layers(&scratch), 0);
+    }
+}
+
+#[test]
+fn what_is_said_of_a_blob_displaces_nothing_that_is_known() {
+    if !root() {
+        return;
+    }
+    let scratch = scratch();
+    let (theirs, ours) = (tar().file("a", b"theirs").bytes(), tar().file("a", b"ours").bytes());
+    let compressed = zstd::encode_all(&ours[..], 1).unwrap();
+    let ingest = scratch.store.ingest();
+    let info = ingest.layer(&compressed[..], None, None).unwrap();
+    // While it comes, and when it is there, somebody claims that the same blob is another layer.
+    ingest.archive(&theirs[..], (&info.blob, info.blob_size), &DiffId(sha256(&theirs))).unwrap();
+    ingest.commit().unwrap();
+    let again = scratch.store.ingest();
+    again.archive(&theirs[..], (&info.blob, info.blob_size), &DiffId(sha256(&theirs))).unwrap();
+    again.commit().unwrap();
+    drop((ingest, again));
+    let recipes = std::fs::read_dir(scratch.dir.path().join("data/content/recipes")).unwrap().count();
+    assert_eq!(recipes, 0);
+    scratch.store.blobs().open(&info.blob).unwrap().verify().unwrap();
+    // A claim that came first is not believed of a layer that it is not about.
+    let blob = sha256(b"unseen");
+    let first = scratch.store.ingest();
+    first.archive(&theirs[..], (&blob, 5), &DiffId(sha256(&theirs))).unwrap();
+    first.commit().unwrap();
+    assert!(scratch.store.ingest().verify_layer(&blob, &info.diff_id).is_err());
+}
+
+#[test]
+fn files_are_found_by_path_and_content() {
+    if !root() {
+        return;
+    }
+    for format in formats() {
+        let scratch = scratch_with(format);
+        let canary = Canary::new();
+        let secret = format!("{}/sub/secret", canary.path());
+        let pipe = Entry::new("pipe", Kind::Fifo, 0o644);
+        let archives = [
+            tar().dir("etc").file("etc/a", b"old").file("etc/b", b"same").bytes(),
+            tar().dir("etc").file("etc/a", b"new").link("out", Kind::Symlink, canary.path()).entry(pipe).bytes(),
+        ];
+        let take = |store: &std::sync::Arc<Store>, archive: &[u8]| {
+            let ingest = store.ingest();
+            let info = ingest.layer(archive, None, None).unwrap();
+            ingest.commit().unwrap();
+            info.diff_id
+        };
+        let mut layers: Vec<DiffId> = archives.iter().map(|archive| take(&scratch.store, archive)).collect();
+        layers.insert(0, DiffId(sha256(b"not here")));
+        let files = scratch.store.files(&layers);
+        let find = |path: &str, content: &[u8]| files.find(path, content.len() as u64, &sha256(content));
+        let read = |layer: usize, path: &str| std::io::read_to_string(files.open(layer, path).unwrap()).unwrap();
+        assert_eq!(read(find("etc/a", b"old").unwrap(), "etc/a"), "old");
+        assert_eq!(read(find("./etc/a", b"new").unwrap(), "etc/a"), "new");
+        assert_eq!(read(find("etc/b", b"same").unwrap(), "etc/b"), "same");
+        for (path, content) in [
+            ("etc/a", &b"odd"[..]),
+            ("etc/a", b"older"),
+            ("etc/c", b"same"),
+            ("etc", b""),
+            ("pipe", b""),
+            ("", b""),
+            (&secret, b"secret"),
+            ("out/sub/secret", b"secret"),
+            ("../../../../../../../../etc/hostname", &std::fs::read("/etc/hostname").unwrap_or_default()),
+        ] {
+            assert_eq!(find(path, content), None, "{path}");
+        }
+        canary.check("looking for files");
+    }
+}
