@@ -7,6 +7,7 @@
 mod documents;
 mod indexes;
 mod names;
+mod patches;
 mod signatures;
 mod streams;
 mod tars;
@@ -14,6 +15,7 @@ mod tars;
 pub use documents::{image_config, manifest};
 pub use indexes::erofs_index;
 pub use names::{reference, whiteout};
+pub use patches::chunked;
 pub use signatures::signature;
 pub use streams::{gzip, gzip_header, zstd};
 pub use tars::{pax, tar};
@@ -22,7 +24,7 @@ pub use tars::{pax, tar};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; the directories of seeds have these names.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("tar", tar),
     ("pax", pax),
     ("gzip", gzip),
@@ -34,4 +36,5 @@ pub const TARGETS: [Target; 11] = [
     ("whiteout", whiteout),
     ("erofs_index", erofs_index),
     ("signature", signature),
+    ("chunked", chunked),
 ];

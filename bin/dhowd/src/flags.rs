@@ -386,7 +386,7 @@ pub const FLAGS: &[Flag] = &[
         Many,
         "storage-opts",
         Effect,
-        "Storage options: compressed=reproduce|keep, gc-high=85%, gc-low=80%, gc-min-age=24h, tag-versions=100",
+        "Storage options: compressed=reproduce|keep, compressed-after=10m, gc-high=85%, gc-low=80%, gc-min-age=24h, tag-versions=100",
     ),
     flag(
         "swarm-default-advertise-addr",

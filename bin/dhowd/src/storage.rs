@@ -1,6 +1,6 @@
 //! The storage options: what is kept of images, and when room is made.
 //!
-//! `compressed=reproduce|keep`, `gc-high=85%`, `gc-low=80%`, `gc-min-age=24h`, `tag-versions=100`, given by
+//! `compressed=reproduce|keep`, `compressed-after=10m`, `gc-high=85%`, `gc-low=80%`, `gc-min-age=24h`, `tag-versions=100`, given by
 //! `--storage-opt` or `storage-opts` in `daemon.json`.
 
 use std::time::Duration;
@@ -16,15 +16,20 @@ const VERSIONS_MAX: usize = 10_000;
 /// For an option that is not known or a value that makes no sense, with what would.
 pub fn apply(options: &[(String, String)], config: &mut EngineConfig) -> Result<(), String> {
     let (mut high, mut low, mut min_age) = (None, None, None);
+    let (mut keep, mut after) = (false, None);
     for (key, value) in options {
         let bad = |use_instead: &str| format!("invalid storage-opt {key}={value}: use {use_instead}");
         match key.as_str() {
             "compressed" => {
-                config.compact = match value.as_str() {
-                    "reproduce" => true,
-                    "keep" => false,
+                keep = match value.as_str() {
+                    "reproduce" => false,
+                    "keep" => true,
                     _ => return Err(bad("reproduce or keep")),
                 }
+            }
+            "compressed-after" => {
+                let quiet = crate::registry::parse_duration(value);
+                after = Some(quiet.map_err(|_| bad("a time such as 10m or 24h"))?);
             }
             "gc-high" => high = Some(percent(value).ok_or_else(|| bad("a percentage from 1% to 99%"))?),
             "gc-low" => low = Some(percent(value).ok_or_else(|| bad("a percentage from 1% to 99%"))?),
@@ -38,10 +43,16 @@ pub fn apply(options: &[(String, String)], config: &mut EngineConfig) -> Result<
             }
             _ => {
                 return Err(format!(
-                    "storage-opt {key} is not known: use compressed, gc-high, gc-low, gc-min-age or tag-versions"
+                    "storage-opt {key} is not known: use compressed, compressed-after, gc-high, gc-low, gc-min-age or \
+                     tag-versions"
                 ));
             }
         }
+    }
+    match (keep, after) {
+        (true, Some(_)) => return Err("storage-opt compressed-after needs compressed=reproduce".to_owned()),
+        (true, None) => config.compact = None,
+        (false, after) => config.compact = after.or(config.compact),
     }
     config.watermark = match (high, low) {
         (None, None) if min_age.is_none() => None,
@@ -76,8 +87,9 @@ mod tests {
     #[test]
     fn options_and_their_defaults() {
         let none = read("").unwrap();
-        assert_eq!((none.compact, none.watermark), (true, None));
-        assert!(!read("compressed=keep").unwrap().compact);
+        assert_eq!((none.compact, none.watermark), (Some(Duration::from_secs(600)), None));
+        assert_eq!(read("compressed=keep").unwrap().compact, None);
+        assert_eq!(read("compressed-after=2h").unwrap().compact, Some(Duration::from_secs(7200)));
         assert_eq!((none.tag_versions, read("tag-versions=7").unwrap().tag_versions), (100, 7));
         let day = Duration::from_secs(24 * 3600);
         assert_eq!(read("gc-high=85%").unwrap().watermark, Some(Watermark { high: 85, low: 80, min_age: day }));
@@ -89,6 +101,8 @@ mod tests {
     fn nonsense_is_refused_with_what_would_do() {
         for (options, says) in [
             ("compressed=maybe", "use reproduce or keep"),
+            ("compressed-after=soon", "a time such as"),
+            ("compressed=keep compressed-after=1h", "needs compressed=reproduce"),
             ("gc-high=0%", "from 1% to 99%"),
             ("gc-high=high", "from 1% to 99%"),
             ("gc-high=80% gc-low=80%", "must be less than"),

@@ -2,6 +2,7 @@
 //! A plain value; `dhowd` fills it from flags and `daemon.json`, nobody changes it afterwards.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use store::Format as LayerFormat;
 
@@ -49,8 +50,9 @@ pub struct EngineConfig {
     pub trust_policy_named: bool,
     /// How new layers are kept.
     pub layers: LayerFormat,
-    /// Compressed layers that can be made again are replaced by how.
-    pub compact: bool,
+    /// How long no image must have come in until compressed layers that can be made again are replaced by how; never if
+    /// absent, and then none is left out of a pull either.
+    pub compact: Option<Duration>,
     /// When to make room on the disk; never if absent.
     pub watermark: Option<Watermark>,
     /// Versions kept of what a tag pointed at.
@@ -101,7 +103,7 @@ impl Default for EngineConfig {
             trust_policy: "/etc/dhow/trust.json".into(),
             trust_policy_named: false,
             layers: LayerFormat::Automatic,
-            compact: true,
+            compact: Some(Duration::from_secs(600)),
             watermark: None,
             tag_versions: 100,
             default_shm_size: 64 << 20,

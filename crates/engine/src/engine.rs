@@ -80,8 +80,8 @@ impl Engine {
         let sweeping = Arc::clone(&engine.inner);
         tokio::spawn(async move { sweeping.images.sweep(&sweeping).await });
         tokio::spawn(crate::image::keep_settled(Arc::downgrade(&engine.inner)));
-        if engine.inner.config.compact {
-            tokio::spawn(crate::image::keep_compact(Arc::downgrade(&engine.inner)));
+        if let Some(quiet) = engine.inner.config.compact {
+            tokio::spawn(crate::image::keep_compact(Arc::downgrade(&engine.inner), quiet));
         }
         tokio::spawn(crate::image::watch_the_disk(Arc::downgrade(&engine.inner)));
         Ok(engine)

@@ -1,12 +1,14 @@
 //! Benchmarks beside real peers. Lone times mean little on a shared machine, so both sides run
 //! alternately in one go and the ratio of the medians is what counts.
 
+mod list;
 mod oci;
 mod pull;
 mod registry;
 mod run;
 mod sample;
 mod side;
+mod update;
 
 use std::path::Path;
 

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::sample::Sample;
 use super::side::{self, Dhowd, Row, Side, row};
+use super::{list, update};
 use crate::binaries::{self, Profile};
 use crate::peers::{self, Peers};
 use crate::{fixtures, shell};
@@ -54,11 +55,11 @@ impl Registry {
         bail!("docker-registry did not answer")
     }
 
-    fn name(&self, image: &str) -> String {
+    pub fn name(&self, image: &str) -> String {
         format!("{}/{image}", self.address)
     }
 
-    fn has(&self, image: &str) -> bool {
+    pub fn has(&self, image: &str) -> bool {
         let (repository, tag) = image.split_once(':').unwrap_or((image, "latest"));
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.address);
         let accept = "Accept: application/vnd.oci.image.manifest.v1+json, \
@@ -84,6 +85,7 @@ pub fn run(rounds: usize) -> Result<()> {
     let docker = Side { client: peers.docker.clone(), socket: peers.socket.clone() };
     let registry = Registry::start(&shell::target().join("bench/registry"))?;
     fill(&registry, &docker, &fixtures, &peers)?;
+    update::fill(&registry, &docker, &peers)?;
 
     let mut rows = Vec::new();
     let mut memory = 0;
@@ -130,7 +132,10 @@ pub fn run(rounds: usize) -> Result<()> {
         push(&daemon.side, &name, &mut ours)?;
     }
     docker.run(&["rmi", "-f", &name])?;
+    drop(daemon);
     rows.push(row("push of the large image to an empty registry", 3.0, &peer, &ours));
+    rows.extend(update::run(&registry, &docker, &programs, rounds)?);
+    rows.push(list::run(&programs, rounds)?);
     side::table("dockerd", &rows);
     Ok(())
 }

@@ -17,8 +17,6 @@ use super::content::Image;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 
-/// How long no image must have come in.
-const QUIET: Duration = Duration::from_secs(10);
 /// `SCHED_IDLE` of sched(7).
 const SCHED_IDLE: u32 = 5;
 /// The idle class of ioprio_set(2).
@@ -33,11 +31,11 @@ pub(super) enum Pace {
     Now,
 }
 
-/// Compact after images have come in, until the engine closes.
-pub(crate) async fn keep_compact(inner: Weak<Inner>) {
+/// Compact when no image has come in for `quiet`, until the engine closes: what comes is often pushed elsewhere next.
+pub(crate) async fn keep_compact(inner: Weak<Inner>, quiet: Duration) {
     let Some(mut arrivals) = inner.upgrade().map(|inner| inner.images.arrivals.subscribe()) else { return };
     loop {
-        while let Ok(arrived) = tokio::time::timeout(QUIET, arrivals.changed()).await {
+        while let Ok(arrived) = tokio::time::timeout(quiet, arrivals.changed()).await {
             if arrived.is_err() {
                 return;
             }

@@ -106,7 +106,7 @@ async fn pull(inner: &Arc<Inner>, reference: Reference, options: PullOptions, te
     let current = images.index().get(&reference.to_string()).map(|entry| entry.record.target.digest);
     let ingest = Arc::new(images.store.ingest());
     // Who wants compressed layers kept wants them whole.
-    let relatives = if inner.config.compact { images.relatives(&reference) } else { Vec::new() };
+    let relatives = if inner.config.compact.is_some() { images.relatives(&reference) } else { Vec::new() };
     let sink = Sink::new(Arc::clone(&ingest), Arc::clone(&images.verified)).behind(&guard).related(relatives);
     let sink = Arc::new(sink);
     let request = PullRequest { reference: reference.clone(), platform: options.platform, credentials, current };

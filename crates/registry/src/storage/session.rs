@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,9 @@ use crate::name::{RepositoryName, UploadId};
 
 /// Bytes after which the state is kept while a single request sends them.
 const CHECKPOINT: u64 = 8 << 20;
+
+/// A growing file is handed to the disk in pieces of so many bytes, so that the sync at its end has little left to do.
+const WRITEBACK: u64 = 8 << 20;
 
 /// An upload in progress.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ struct Progress {
     offset: u64,
     /// Offset in the state file.
     kept: u64,
+    /// Up to where the file is on its way to the disk.
+    started: u64,
 }
 
 /// A point to go back to.
@@ -72,7 +78,8 @@ impl Session {
     /// Begins an upload in `dir`, its own new directory.
     pub(super) fn begin(id: UploadId, repository: RepositoryName, dir: Dir) -> io::Result<Self> {
         let file = File::from(dir.create_file("data".as_ref(), FILE_MODE)?);
-        let session = Self::new(id, repository, dir, Progress { file, hash: Sha256::new(), offset: 0, kept: 0 });
+        let session =
+            Self::new(id, repository, dir, Progress { file, hash: Sha256::new(), offset: 0, kept: 0, started: 0 });
         session.keep()?;
         Ok(session)
     }
@@ -94,7 +101,8 @@ impl Session {
         if file.metadata().ok()?.len() < kept.offset {
             return None;
         }
-        Some(Self::new(id, repository, dir, Progress { file, hash, offset: kept.offset, kept: kept.offset }))
+        let offset = kept.offset;
+        Some(Self::new(id, repository, dir, Progress { file, hash, offset, kept: offset, started: offset }))
     }
 
     fn new(id: UploadId, repository: RepositoryName, dir: Dir, progress: Progress) -> Self {
@@ -138,6 +146,12 @@ impl Session {
             progress.offset += piece.len() as u64;
         }
         self.offset.store(progress.offset, Ordering::Relaxed);
+        let ready = progress.offset.saturating_sub(progress.started);
+        if ready >= WRITEBACK {
+            // A help for the sync to come, which is what counts.
+            let _ = sys::writeback::start(progress.file.as_fd(), progress.started, ready);
+            progress.started = progress.offset;
+        }
         if progress.offset - progress.kept >= CHECKPOINT {
             self.keep_progress(&mut progress)?;
         }

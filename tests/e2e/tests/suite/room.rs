@@ -25,7 +25,8 @@ fn digest_at(registry: &Registry, name: &str) -> String {
 
 #[test]
 fn a_compressed_layer_is_made_again_for_who_asks() {
-    let Some(mut daemon) = Daemon::start() else { return };
+    let options = Options { flags: vec!["--storage-opt=compressed-after=5s".into()], ..Options::default() };
+    let Some(mut daemon) = Daemon::start_with(options) else { return };
     let registry = Registry::start();
     // Compressed by Go's library, as nearly everything is that people pull.
     let theirs = daemon.twin();
