@@ -1,7 +1,6 @@
 //! `image ls` with many images.
 
 use std::io::Write;
-use std::path::Path;
 
 use anyhow::Result;
 
@@ -12,8 +11,7 @@ use crate::shell;
 const IMAGES: usize = 2_000;
 
 /// Imports images of one small file each and lists them.
-pub fn run(programs: &Path, rounds: usize) -> Result<Row> {
-    let daemon = Dhowd::start(programs, &["--bridge", "none"])?;
+pub fn run(daemon: &Dhowd, rounds: usize) -> Result<Row> {
     let dir = tempfile::tempdir_in(shell::target())?;
     let (file, archive) = (dir.path().join("file"), dir.path().join("archive.tar"));
     for number in 0..IMAGES {

@@ -1,6 +1,7 @@
 //! Benchmarks beside real peers. Lone times mean little on a shared machine, so both sides run
 //! alternately in one go and the ratio of the medians is what counts.
 
+mod disk;
 mod list;
 mod oci;
 mod pull;

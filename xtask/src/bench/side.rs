@@ -61,9 +61,14 @@ pub struct Dhowd {
 
 impl Dhowd {
     pub fn start(programs: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_on(&shell::target().join("bench"), programs, flags)
+    }
+
+    /// With its files below `place`.
+    pub fn start_on(place: &Path, programs: &Path, flags: &[&str]) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let dir = shell::target().join("bench").join(format!("{}-{number}", std::process::id()));
+        let dir = place.join(format!("{}-{number}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let socket = format!("unix://{}/dhow.sock", dir.display());
         let log = fs::File::create(dir.join("dhowd.log"))?;
@@ -89,6 +94,13 @@ impl Dhowd {
             sleep(Duration::from_millis(25));
         }
         bail!("dhowd did not answer: {}", fs::read_to_string(daemon.dir.join("dhowd.log")).unwrap_or_default());
+    }
+}
+
+impl Dhowd {
+    /// Its data root.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 }
 

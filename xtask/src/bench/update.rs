@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,13 +44,18 @@ pub fn fill(registry: &Registry, docker: &Side, peers: &Peers) -> Result<()> {
 }
 
 /// Pulls the second version where the first is; gives a row with the times and one with the bytes.
-pub fn run(registry: &Registry, docker: &Side, programs: &Path, rounds: usize) -> Result<[Row; 2]> {
+pub fn run(
+    registry: &Registry,
+    docker: &Side,
+    start: &dyn Fn(&[&str]) -> Result<Dhowd>,
+    rounds: usize,
+) -> Result<[Row; 2]> {
     let counter = Counter::before(&registry.address)?;
     let [first, second] = ["update:1", "update:2"].map(|image| format!("{}/{image}", counter.address));
     let (mut peer, mut ours) = (Sample::default(), Sample::default());
     let (mut peer_bytes, mut our_bytes) = (0, 0);
     for _ in 0..rounds {
-        let daemon = Dhowd::start(programs, &["--bridge", "none"])?;
+        let daemon = start(&[])?;
         for (side, sample, bytes) in [(docker, &mut peer, &mut peer_bytes), (&daemon.side, &mut ours, &mut our_bytes)] {
             side.run(&["pull", "-q", &first])?;
             shell::run(&mut shell::command("sync", [] as [&str; 0]))?;
@@ -109,7 +113,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, counter: Option<&AtomicU64>) {
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
-        counter.inspect(|counter| drop(counter.fetch_add(read as u64, Ordering::Relaxed)));
+        if let Some(counter) = counter {
+            counter.fetch_add(read as u64, Ordering::Relaxed);
+        }
     }
     let _ = to.shutdown(Shutdown::Write);
 }

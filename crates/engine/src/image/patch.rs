@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use types::{DiffId, Reference};
 
 use super::Images;
-use super::sink::reader;
+use super::sink::{QUEUE, reader};
 use crate::error::{Error, Result, fail};
 
 /// Layers whose files are looked at.
@@ -24,8 +24,6 @@ const LAYERS: usize = 32;
 const SMALL: u64 = 1 << 20;
 /// A layer is fetched as a whole unless this part of its blob is saved.
 const SAVED: (u64, u64) = (1, 4);
-/// Chunks under way between socket and disk.
-const QUEUE: usize = 32;
 
 impl From<chunked::Error> for Error {
     fn from(source: chunked::Error) -> Self {

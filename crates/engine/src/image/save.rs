@@ -46,6 +46,8 @@ impl Images {
             }
         }
         let store = Arc::clone(&inner.images.store);
+        // An archive that breaks off tells a client nothing.
+        store::image::savable(&store, &chosen)?;
         let platform = platforms.first().cloned().unwrap_or_else(Platform::host);
         Ok(bridge::stream(move |out| {
             // The images stay until they are written.

@@ -19,8 +19,8 @@ use super::guard::Gate;
 use super::patch::patch;
 use super::verified::Verified;
 
-/// Chunks of a layer under way between socket and disk.
-const QUEUE: usize = 32;
+/// Chunks of a layer under way between socket and disk. Each is up to 400 KiB, what hyper reads at once at most.
+pub(super) const QUEUE: usize = 8;
 
 /// Takes one image in.
 pub(super) struct Sink {

@@ -11,4 +11,4 @@ pub use commit::{Commit, commit, commit_layer};
 pub use import::{Import, import};
 pub use load::{Loaded, load};
 pub use resolve::{Read, Resolved, resolve, walk};
-pub use save::{Saved, save};
+pub use save::{Saved, savable, save};

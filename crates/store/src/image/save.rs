@@ -102,6 +102,14 @@ pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Writ
     Ok(())
 }
 
+/// Checks that everything of `images` is here that an archive has to have.
+///
+/// # Errors
+/// [`Error::NoBlob`]; [`Error::Released`] for a blob that another pull brings.
+pub fn savable(store: &Store, images: &[Saved]) -> Result<()> {
+    images.iter().try_for_each(|saved| content(store, saved, &mut BTreeSet::new()))
+}
+
 /// Digests of everything that is to be saved of an image and is in the store.
 fn content(store: &Store, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<()> {
     let documents = walk(store, &saved.target)?;
