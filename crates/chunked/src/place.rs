@@ -13,9 +13,9 @@ const SPLIT: &str = "io.github.containers.zstd-chunked.tarsplit-position";
 /// The kind of table this crate reads: JSON, version 1.
 const TOC_TYPE: u64 = 1;
 /// Most bytes of either document, compressed: they are kept in memory. 37,000 files take 2.3 MiB.
-const COMPRESSED_MAX: u64 = 32 << 20;
+const COMPRESSED_MAX: u64 = 16 << 20;
 /// Most bytes of either document, uncompressed: they are read as they come.
-const UNCOMPRESSED_MAX: u64 = 1 << 30;
+const UNCOMPRESSED_MAX: u64 = 512 << 20;
 
 /// A part of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
