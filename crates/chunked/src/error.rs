@@ -32,12 +32,19 @@ pub enum Error {
     Io(#[from] std::io::Error),
 }
 
+/// Most characters of a reason, which may quote the document.
+const WHY_MAX: usize = 300;
+
 impl Error {
     pub(crate) fn toc(why: impl ToString) -> Self {
-        Self::Document { what: "table of contents", why: why.to_string() }
+        Self::document("table of contents", &why.to_string())
     }
 
     pub(crate) fn split(why: impl ToString) -> Self {
-        Self::Document { what: "tar-split", why: why.to_string() }
+        Self::document("tar-split", &why.to_string())
+    }
+
+    fn document(what: &'static str, why: &str) -> Self {
+        Self::Document { what, why: why.chars().take(WHY_MAX).collect() }
     }
 }

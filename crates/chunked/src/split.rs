@@ -117,5 +117,7 @@ mod tests {
         ] {
             assert!(steps(&bad).is_err(), "{}", &bad[..bad.len().min(50)]);
         }
+        let quoted = steps(&format!(r#"{{"type":"{}"}}"#, "A".repeat(1 << 20))).unwrap_err();
+        assert!(quoted.to_string().len() < 1000);
     }
 }

@@ -12,6 +12,8 @@ use crate::{Error, Place, check, decompress};
 const ENTRIES_MAX: usize = 1_000_000;
 /// Most bytes of all names.
 const NAMES_MAX: usize = 64 << 20;
+/// Most bytes of one string of the document: the longest are extended attributes, in base64.
+const STRING_MAX: usize = 1 << 20;
 
 /// A file of a layer that has content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,7 @@ impl Toc {
     pub fn parse(compressed: &[u8], place: &Place) -> Result<Self, Error> {
         check("table of contents", compressed, &place.toc_digest)?;
         let plain = decompress(compressed, place.toc.uncompressed)?;
+        let plain = Strings { inner: plain, within: false, escaped: false, length: 0 };
         let mut document = serde_json::Deserializer::from_reader(std::io::BufReader::with_capacity(64 << 10, plain));
         let mut building = Building { end: place.toc.offset.min(place.split.offset), ..Building::default() };
         let split = Document(&mut building).deserialize(&mut document).map_err(Error::toc)?;
@@ -98,6 +101,8 @@ struct Building {
     end: u64,
     /// The last file's end in the blob, until it is whole.
     open: Option<u64>,
+    /// Bytes of the last file that its chunks so far have.
+    known: u64,
 }
 
 impl Building {
@@ -121,6 +126,7 @@ impl Building {
         };
         let first = self.pieces.len();
         self.open = Some(raw.end);
+        self.known = 0;
         self.at = raw.offset;
         self.files.push(File { name: raw.name.as_str().into(), size: raw.size, digest, pieces: first..first });
         self.piece(&raw)
@@ -138,7 +144,7 @@ impl Building {
         if self.pieces.len() >= ENTRIES_MAX {
             return Err(Error::toc("it has more chunks than are taken into memory"));
         }
-        let known: u64 = self.pieces[file.pieces.clone()].iter().map(|piece| piece.size).sum();
+        let known = self.known;
         // The last may leave its size out.
         let size = if raw.chunk_size == 0 { file.size.saturating_sub(known) } else { raw.chunk_size };
         if raw.chunk_offset != known || size == 0 || size > file.size - known {
@@ -158,6 +164,7 @@ impl Building {
             last.range.end = raw.offset;
         }
         self.pieces.push(Piece { range: raw.offset..end, size, zeros });
+        self.known += size;
         file.pieces.end += 1;
         Ok(())
     }
@@ -165,8 +172,7 @@ impl Building {
     /// The last file has all its parts.
     fn close(&mut self) -> Result<(), Error> {
         let (Some(end), Some(file)) = (self.open.take(), self.files.last()) else { return Ok(()) };
-        let known: u64 = self.pieces[file.pieces.clone()].iter().map(|piece| piece.size).sum();
-        if known != file.size {
+        if self.known != file.size {
             return Err(Error::toc(format!("the chunks of {:?} are not the whole file", clip(&file.name))));
         }
         self.at = end;
@@ -176,6 +182,35 @@ impl Building {
 
 fn clip(text: &str) -> String {
     text.chars().take(100).collect()
+}
+
+/// A JSON document whose strings are bounded: its reader keeps each of them in memory, whatever it is of use for.
+struct Strings<R> {
+    inner: R,
+    /// Within a string, and behind a backslash there.
+    within: bool,
+    escaped: bool,
+    /// Bytes of the string so far.
+    length: usize,
+}
+
+impl<R: std::io::Read> std::io::Read for Strings<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        for byte in &buffer[..read] {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = self.within,
+                b'"' => (self.within, self.length) = (!self.within, 0),
+                _ => {}
+            }
+            self.length += usize::from(self.within);
+            if self.length > STRING_MAX {
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "a string is too long"));
+            }
+        }
+        Ok(read)
+    }
 }
 
 /// The document: entries go to the table one by one, and what comes out is the digest of the tar-split.
@@ -328,6 +363,31 @@ mod tests {
         ] {
             assert!(parse(&bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_file_of_many_chunks_takes_no_longer_than_many_files() {
+        let chunks = 60_000;
+        let mut entries = format!(r#"{{"type":"reg","name":"a","size":{chunks},"endOffset":9,"chunkSize":1}}"#);
+        for chunk in 1..chunks {
+            entries += &format!(r#",{{"type":"chunk","name":"a","chunkSize":1,"chunkOffset":{chunk}}}"#);
+        }
+        let begun = std::time::Instant::now();
+        assert_eq!(parse(&document(&entries)).unwrap().pieces.len(), chunks);
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn no_string_of_a_table_fills_the_memory_or_the_log() {
+        let named = |length: usize| format!(r#"{{"type":"dir","name":"\"{}\\"}}"#, "a".repeat(length));
+        assert!(parse(&document(&format!("{},{}", named(1 << 19), named(1 << 19)))).is_ok());
+        let long = "a".repeat(STRING_MAX + 1);
+        for bad in [named(STRING_MAX), format!(r#"{{"{long}":1}}"#), format!(r#"{{"type":"dir","other":"{long}"}}"#)] {
+            let error = parse(&document(&bad)).unwrap_err().to_string();
+            assert!(error.contains("too long"), "{}", clip(&error));
+        }
+        let error = parse(&document(&format!(r#"{{"size":"{}"}}"#, "a".repeat(1 << 19)))).unwrap_err();
+        assert!(error.to_string().len() < 1000);
     }
 
     #[test]
