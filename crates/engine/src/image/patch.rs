@@ -5,8 +5,9 @@
 //! like any archive, so a table of contents that lies costs time and nothing else.
 
 use std::collections::HashSet;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chunked::{Assembly, Place, Plan, Split, Toc};
 use distribution::{Descriptor, Parts};
@@ -78,6 +79,8 @@ pub(super) async fn patch(
     let documents = place.range()?;
     let bytes = parts.read(documents.clone()).await?;
     let (holder, fetched) = (Arc::clone(ingest), bytes.len() as u64);
+    let waiting = Waiting::default();
+    let left = Arc::clone(&waiting.left);
     let planned = tokio::task::spawn_blocking(move || {
         let part = |part: chunked::Part| {
             let at = |place: u64| usize::try_from(place - documents.start).unwrap_or(usize::MAX);
@@ -86,7 +89,8 @@ pub(super) async fn patch(
         let toc = Toc::parse(part(place.toc), &place)?;
         let split = Split::open(part(place.split).to_vec(), &place, &toc)?;
         let files = holder.store().files(&relatives);
-        let plan = Plan::new(toc, |file| files.find(&*file.name, file.size, file.digest.as_ref()?));
+        let find = |file: &chunked::File| files.find(&*file.name, file.size, file.digest.as_ref()?);
+        let plan = Plan::new(toc, |file| if left.load(Ordering::Relaxed) { None } else { find(file) });
         Ok::<_, chunked::Error>((plan, split, files))
     });
     let (plan, split, files) = planned.await.map_err(interrupted)??;
@@ -98,10 +102,12 @@ pub(super) async fn patch(
     let (chunks, received) = mpsc::channel(QUEUE);
     let ranges = plan.ranges().to_vec();
     let (holder, blob) = (Arc::clone(ingest), (descriptor.digest, descriptor.size));
+    let left = Arc::clone(&waiting.left);
     let made = tokio::task::spawn_blocking(move || {
         let blob_bytes = BufReader::with_capacity(64 << 10, reader(received));
         let open = |layer: usize, file: &chunked::File| files.open(layer, &*file.name);
-        holder.archive(Assembly::new(plan, split, open, blob_bytes), (&blob.0, blob.1), &diff_id)
+        let archive = Awaited { inner: Assembly::new(plan, split, open, blob_bytes), left };
+        holder.archive(archive, (&blob.0, blob.1), &diff_id)
     });
     let streamed = parts.stream(ranges, chunks).await;
     let made = made.await.map_err(interrupted)?;
@@ -110,6 +116,48 @@ pub(super) async fn patch(
     Ok(true)
 }
 
+/// Somebody waits for the layer; dropped with the pull. What is here already and zeros take long too, and no break of the
+/// stream from the registry ends them.
+#[derive(Default)]
+struct Waiting {
+    left: Arc<AtomicBool>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An archive for as long as somebody waits for it.
+struct Awaited<R> {
+    inner: R,
+    left: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Awaited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the pull was abandoned"));
+        }
+        self.inner.read(buffer)
+    }
+}
+
 fn interrupted(error: tokio::task::JoinError) -> Error {
     fail!(Internal, "making a layer was interrupted: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_ends() {
+        let waiting = Waiting::default();
+        let mut archive = Awaited { inner: io::repeat(0), left: Arc::clone(&waiting.left) };
+        archive.read_exact(&mut [1; 100]).unwrap();
+        drop(waiting);
+        assert!(archive.read(&mut [1; 100]).is_err());
+    }
 }

@@ -123,8 +123,9 @@ impl ContentSink for Sink {
             && self.verified.check(&self.ingest, &descriptor.digest, diff_id).is_ok()
     }
 
+    /// A document is small and never given up: what is only said to be a layer's blob is none that is here.
     fn has_document(&self, digest: &Digest) -> bool {
-        self.ingest.has_blob(digest)
+        self.ingest.has_blob(digest) && !self.ingest.store().blobs().is_released(digest)
     }
 
     async fn document(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), SinkError> {
