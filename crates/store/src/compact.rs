@@ -31,11 +31,14 @@ impl Store {
         if layer.0 == *digest || !matches!(self.layers().archive(layer), Ok(Some(_))) {
             return Ok(Compacted::NotKnown);
         }
-        // The layer is all there is from then on.
-        self.layers().settle(layer)?;
         let Some(recipe) = self.blobs().recipes.prove(digest, file, layer, go_on)? else {
             return Ok(Compacted::NotKnown);
         };
+        // The layer is all there is from here on: the one that is here now, after what may have taken long.
+        self.layers().settle(layer)?;
+        if !self.layers().has(layer) {
+            return Ok(Compacted::NotKnown);
+        }
         self.blobs().recipes.put(digest, &recipe)?;
         Ok(self.blobs().drop_kept(digest)?.map_or(Compacted::NotKept, Compacted::Dropped))
     }
@@ -52,8 +55,11 @@ impl Store {
         if !self.layers().has(layer) {
             return Err(Error::NoLayer(layer.0));
         }
-        self.layers().settle(layer)?;
         self.ingest().verify_layer(digest, layer)?;
+        self.layers().settle(layer)?;
+        if !self.layers().has(layer) {
+            return Err(Error::NoLayer(layer.0));
+        }
         self.blobs().recipes.put(digest, &Recipe { layer: *layer, size, gzip: None })?;
         Ok(self.blobs().drop_kept(digest)?.map_or(Compacted::NotKept, Compacted::Dropped))
     }

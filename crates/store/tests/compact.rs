@@ -55,6 +55,35 @@ fn indexed() -> Option<Scratch> {
 }
 
 #[test]
+fn a_blob_is_kept_for_a_layer_that_came_anew_meanwhile() {
+    let Some(scratch) = indexed() else { return };
+    let compressed = as_go(&archive());
+    let info = take(&scratch, &compressed);
+    let mark = scratch.dir.path().join("data/layers").join(info.diff_id.0.hex()).join("unsynced");
+    let asked = std::cell::Cell::new(0);
+    let remove = || scratch.store.remove_unreferenced(&HashSet::new(), &HashSet::new()).unwrap();
+    let again = || {
+        asked.set(asked.get() + 1);
+        if asked.get() == 1 {
+            remove();
+            take(&scratch, &compressed);
+        }
+        true
+    };
+    let compacted = scratch.store.compact(&info.blob, &info.diff_id, &again).unwrap();
+    // Nothing but the layer gives the blob from here on: it must be on disk.
+    assert_eq!(compacted, Compacted::Dropped(compressed.len() as u64));
+    assert!(!mark.exists());
+    let gone = take(&scratch, &as_go(&tar().file("b", b"b").bytes()));
+    let removed = || {
+        remove();
+        true
+    };
+    assert_ne!(scratch.store.compact(&gone.blob, &gone.diff_id, &removed).unwrap(), Compacted::Dropped(0));
+    assert_eq!(std::fs::read_dir(scratch.dir.path().join("data/content/recipes")).unwrap().count(), 0);
+}
+
+#[test]
 fn what_can_be_made_again_is_not_kept() {
     let Some(scratch) = indexed() else { return };
     let compressed = as_go(&archive());
