@@ -115,6 +115,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A document that was given up is one that never was here.
+    pub(crate) fn or_absent(self) -> Self {
+        if let Self::Released(digest) = self { Self::NoBlob(digest) } else { self }
+    }
+
     /// The kind the faces map to a status code.
     #[must_use]
     pub fn kind(&self) -> Kind {

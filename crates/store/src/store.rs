@@ -145,9 +145,10 @@ impl Store {
                 removed.blobs.push(digest);
             }
         }
-        // What a blob is made of stays as long as the blob does.
+        // What a blob is made of stays as long as the blob does, which one that is here is not.
         let made_of = |blob: &Digest| self.blobs.recipes.get(blob).ok().map(|recipe| recipe.layer);
-        let needed: HashSet<DiffId> = blobs.iter().filter_map(made_of).collect();
+        let made = blobs.iter().filter(|blob| !matches!(self.blobs.kept(blob), Ok(Some(_))));
+        let needed: HashSet<DiffId> = made.filter_map(made_of).collect();
         let mut retired = Vec::new();
         for diff_id in self.layers.list()? {
             if layers.contains(&diff_id) || needed.contains(&diff_id) {

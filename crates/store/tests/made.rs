@@ -92,6 +92,75 @@ fn what_is_said_of_a_blob_displaces_nothing_that_is_known() {
 }
 
 #[test]
+fn what_is_said_of_a_blob_keeps_no_document_out() {
+    if !root() {
+        return;
+    }
+    let scratch = scratch();
+    let theirs = tar().file("a", b"theirs").bytes();
+    let document = br#"{"schemaVersion":2}"#;
+    let claim = scratch.store.ingest();
+    claim.archive(&theirs[..], (&sha256(document), document.len() as u64), &DiffId(sha256(&theirs))).unwrap();
+    claim.commit().unwrap();
+    drop(claim);
+    let ingest = scratch.store.ingest();
+    assert!(matches!(scratch.store.blobs().read(&sha256(document), 100), Err(Error::NoBlob(_))));
+    assert!(matches!(ingest.read(&sha256(document), 100), Err(Error::NoBlob(_))));
+    let digest = ingest.document(document, None).unwrap();
+    ingest.commit().unwrap();
+    assert_eq!(scratch.store.blobs().read(&digest, 100).unwrap(), document);
+}
+
+#[test]
+fn what_was_said_of_a_blob_counts_for_nothing_once_it_is_here() {
+    if !root() {
+        return;
+    }
+    let scratch = scratch();
+    let (theirs, ours) = (tar().file("a", b"theirs").bytes(), tar().file("a", b"ours").bytes());
+    let compressed = zstd::encode_all(&ours[..], 1).unwrap();
+    let (blob, claimed) = (sha256(&compressed), DiffId(sha256(&theirs)));
+    let claim = scratch.store.ingest();
+    claim.archive(&theirs[..], (&blob, compressed.len() as u64), &claimed).unwrap();
+    claim.commit().unwrap();
+    drop(claim);
+    let ingest = scratch.store.ingest();
+    let info = ingest.layer(&compressed[..], None, None).unwrap();
+    assert!(ingest.verify_layer(&blob, &claimed).is_err());
+    ingest.commit().unwrap();
+    assert!(ingest.verify_layer(&blob, &claimed).is_err());
+    drop(ingest);
+    // It is neither given up for that layer, nor does it keep that layer here.
+    assert!(matches!(scratch.store.release(&blob, &claimed), Err(Error::Digest { .. })));
+    scratch.store.blobs().open(&blob).unwrap().verify().unwrap();
+    scratch.store.remove_unreferenced(&HashSet::from([blob]), &HashSet::from([info.diff_id])).unwrap();
+    assert!(!scratch.store.layers().has(&claimed));
+}
+
+#[test]
+fn a_file_is_read_once_however_often_it_is_looked_for() {
+    if !root() {
+        return;
+    }
+    for format in formats() {
+        let scratch = scratch_with(format);
+        let content = vec![7; 16 << 20];
+        let ingest = scratch.store.ingest();
+        let info = ingest.layer(&tar().dir("d").file("d/a", &content).bytes()[..], None, None).unwrap();
+        ingest.commit().unwrap();
+        let files = scratch.store.files(&[info.diff_id]);
+        let begun = std::time::Instant::now();
+        for number in 0..2000_u32 {
+            let path = if number % 2 == 0 { "d/a" } else { "d/../d/a" };
+            assert_eq!(files.find(path, content.len() as u64, &sha256(&number.to_le_bytes())), None);
+            assert_eq!(files.find(path, content.len() as u64, &sha256(&content[..1])), None);
+        }
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        assert_eq!(files.find("d/a", content.len() as u64, &sha256(&content)), Some(0));
+    }
+}
+
+#[test]
 fn files_are_found_by_path_and_content() {
     if !root() {
         return;

@@ -102,12 +102,13 @@ impl Blobs {
         self.kept(digest).ok().flatten().map_or(0, |(_, size)| size)
     }
 
-    /// A small document, read whole and checked against its digest.
+    /// A small document, read whole and checked against its digest. None is ever given up: one of which that is known was
+    /// said to be a layer's blob, and is not here.
     ///
     /// # Errors
     /// [`Error::NoBlob`], [`Error::Size`] beyond `limit` bytes, [`Error::Digest`] when the disk changed it.
     pub fn read(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        let blob = self.open(digest)?;
+        let blob = self.open(digest).map_err(Error::or_absent)?;
         if blob.size > limit {
             return Err(Error::Size { what: "document", expected: limit, actual: blob.size });
         }

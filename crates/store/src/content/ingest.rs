@@ -103,7 +103,8 @@ impl Ingest {
         {
             return Err(Error::Digest { what: "document", expected: *expected, actual });
         }
-        if self.has_blob(&actual) {
+        // That it is a blob given up may be no more than what somebody said of a layer.
+        if self.has_blob(&actual) && !self.store.blobs().is_released(&actual) {
             return Ok(actual);
         }
         let mut writer = self.blob_writer()?;
@@ -272,8 +273,11 @@ impl Ingest {
         if diff_id.0 == *digest || self.lock().verified.contains(&(*digest, *diff_id)) {
             return Ok(());
         }
-        // A recipe is written only of a pair that was verified, or whose blob never came and can be used for nothing.
-        if self.store.blobs().recipes.get(digest).is_ok_and(|recipe| recipe.layer == *diff_id) {
+        // A recipe is written only of a pair that was verified, or whose blob never came and can be used for nothing: once
+        // it is here, its own bytes tell.
+        let (blobs, pending) = (self.store.blobs(), self.lock().blobs.contains_key(digest));
+        let said = blobs.recipes.get(digest).is_ok_and(|recipe| recipe.layer == *diff_id);
+        if said && !pending && blobs.kept(digest)?.is_none() {
             return Ok(());
         }
         let failed = |error: io::Error| Error::Tar(error.into());
@@ -300,7 +304,7 @@ impl Ingest {
     /// # Errors
     /// As [`super::Blobs::read`].
     pub fn read(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
-        let file = self.open_blob(digest)?;
+        let file = self.open_blob(digest).map_err(Error::or_absent)?;
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(format!("cannot read blob {digest}")))?;
         if bytes.len() as u64 > limit {
