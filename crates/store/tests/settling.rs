@@ -119,3 +119,28 @@ fn a_layer_goes_to_disk_before_its_blob_goes_away() {
         store.settle().unwrap();
     });
 }
+
+#[test]
+fn a_layer_that_came_anew_is_not_settled_with_the_one_before() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::Builder::new().prefix("dhow-settling-").tempdir().unwrap();
+    let data = Data { dir, format: Format::Directories };
+    let store = data.open("one");
+    for round in 0..16 {
+        let info = take(&store, "etc/a");
+        // The disk is busy for a while.
+        std::fs::write(data.dir.path().join("dirty"), vec![round; 128 << 20]).unwrap();
+        std::thread::scope(|scope| {
+            let settling = scope.spawn(|| store.settle());
+            std::thread::sleep(std::time::Duration::from_millis(10 + 10 * u64::from(round)));
+            store.remove_unreferenced(&HashSet::new(), &HashSet::new()).unwrap();
+            take(&store, "etc/a");
+            let _ = settling.join().unwrap();
+        });
+        store.settle().unwrap();
+        assert!(!data.mark(&info.diff_id).exists(), "it is on disk, and would be removed with the next boot");
+        store.remove_unreferenced(&HashSet::new(), &HashSet::new()).unwrap();
+    }
+}

@@ -261,9 +261,12 @@ impl Layers {
     pub(crate) fn retire(&self, diff_id: &DiffId) -> Result<std::ffi::OsString> {
         let fail = || Error::io(format!("cannot remove layer {diff_id}"));
         let gone = random_name(REMOVED).map_err(fail())?;
+        // Held until both are done: another of this name may come at once.
+        let mut unsynced = self.unsynced();
         self.dir.rename(&blobs::name(&diff_id.0), &self.dir, &gone).map_err(fail())?;
         self.mounts.forget(diff_id);
-        self.unsynced().remove(diff_id);
+        unsynced.remove(diff_id);
+        drop(unsynced);
         Ok(gone)
     }
 

@@ -104,7 +104,7 @@ impl Layers {
         let top = match self.layer(diff_id) {
             // Removed meanwhile.
             Err(Error::NoLayer(_)) => {
-                self.unsynced().remove(diff_id);
+                self.settled(diff_id);
                 return Ok(());
             }
             top => top?,
@@ -124,7 +124,16 @@ impl Layers {
         if settled.is_err() && self.has(diff_id) {
             return settled;
         }
-        self.unsynced().remove(diff_id);
-        Ok(())
+        self.settled(diff_id);
+        // Another in its place may have come meanwhile.
+        if self.is_settled(diff_id) { Ok(()) } else { self.settle(diff_id) }
+    }
+
+    /// Notes that a layer is on disk or gone, unless one that is not has come in its place since.
+    fn settled(&self, diff_id: &DiffId) {
+        let mut unsynced = self.unsynced();
+        if !self.layer(diff_id).is_ok_and(|top| top.lstat(UNSYNCED.as_ref()).is_ok()) {
+            unsynced.remove(diff_id);
+        }
     }
 }
