@@ -174,3 +174,26 @@ impl ContentSink for Sink {
         Ok(LayerStream { chunks, done, verifies: true, offset })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_of_a_blob_keeps_no_document_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store::Store::open(dir.path().join("data")).unwrap();
+        let document = store.ingest().document(b"{}", None).unwrap();
+        let archive = [0; 1024];
+        let layer = DiffId(store.ingest().document(&archive, None).unwrap());
+        let claim = store.ingest();
+        claim.archive(&archive[..], (&document, 2), &layer).unwrap();
+        claim.commit().unwrap();
+        let ingest = Arc::new(store.ingest());
+        let sink = Sink::new(Arc::clone(&ingest), Arc::default());
+        assert!(!sink.has_document(&document));
+        ingest.document(b"{}", None).unwrap();
+        ingest.commit().unwrap();
+        assert!(sink.has_document(&document));
+    }
+}
