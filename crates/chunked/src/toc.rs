@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_file_of_many_chunks_takes_no_longer_than_many_files() {
-        let chunks = 60_000;
+        let chunks = 300_000;
         let mut entries = format!(r#"{{"type":"reg","name":"a","size":{chunks},"endOffset":9,"chunkSize":1}}"#);
         for chunk in 1..chunks {
             entries += &format!(r#",{{"type":"chunk","name":"a","chunkSize":1,"chunkOffset":{chunk}}}"#);
