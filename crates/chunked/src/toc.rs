@@ -372,9 +372,8 @@ mod tests {
         for chunk in 1..chunks {
             entries += &format!(r#",{{"type":"chunk","name":"a","chunkSize":1,"chunkOffset":{chunk}}}"#);
         }
-        let begun = std::time::Instant::now();
+        // Adding up what is known of the file at each of them took more than a minute.
         assert_eq!(parse(&document(&entries)).unwrap().pieces.len(), chunks);
-        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     }
 
     #[test]

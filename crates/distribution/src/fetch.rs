@@ -30,6 +30,7 @@ pub struct Manifest {
 pub struct Blob {
     repository: Arc<Repository>,
     descriptor: Descriptor,
+    check: bool,
 }
 
 impl Client {
@@ -102,7 +103,7 @@ impl Client {
         let asked = self
             .with_repository(reference, credentials, Purpose::Pull, async |repository| size(repository, &digest).await);
         let (size, repository) = asked.await?;
-        Ok(Blob { repository, descriptor: Descriptor::new("application/octet-stream", digest, size) })
+        Ok(Blob { repository, descriptor: Descriptor::new("application/octet-stream", digest, size), check: false })
     }
 }
 
@@ -133,13 +134,20 @@ impl Blob {
         self.descriptor.size
     }
 
-    /// Downloads it into `chunks`, resumed after breaks; exactly [`Blob::size`] bytes. The receiver checks the digest.
+    /// Has the digest checked before the end is announced, for a receiver that does not.
+    #[must_use]
+    pub fn checked(self) -> Blob {
+        Blob { check: true, ..self }
+    }
+
+    /// Downloads it into `chunks`, resumed after breaks; exactly [`Blob::size`] bytes. The receiver checks the digest, unless
+    /// the blob is [`Blob::checked`].
     /// The end is announced when all of it was sent; a receiver that goes away ends the download.
     ///
     /// # Errors
     /// As [`Client::pull`].
     pub async fn download(self, chunks: mpsc::Sender<Chunk>) -> Result<(), Error> {
-        match Download::new(self.repository, &self.descriptor, &chunks, false, 0).run(&|_| ()).await {
+        match Download::new(self.repository, &self.descriptor, &chunks, self.check, 0).run(&|_| ()).await {
             Ok(()) => {
                 let _ = chunks.send(Chunk::End).await;
                 Ok(())

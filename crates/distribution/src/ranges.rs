@@ -101,6 +101,10 @@ impl Source {
     }
 }
 
+/// Pieces that are shorter are joined up to this size: a server that sends them one by one must not make waiting bytes cost a
+/// multiple of their number.
+const SHORT: usize = 4 << 10;
+
 /// What a range delivers.
 pub(crate) enum Piece {
     /// The server agrees to send it.
@@ -247,7 +251,8 @@ impl Ahead {
         let at_once = self.source.repository.transport.config.limits.ranges.at_once.max(1);
         let lane = u8::try_from(self.begun % at_once).unwrap_or(0);
         let (sender, pieces) = mpsc::unbounded_channel();
-        let fetch = Fetch { source: self.source.clone(), lane, at: start, end, accepted: false, sender };
+        let fetch =
+            Fetch { source: self.source.clone(), lane, at: start, end, accepted: false, short: Vec::new(), sender };
         let task = tokio::spawn(fetch.run());
         self.queue.push_back(Segment { start, end, pieces, first: None, task, _permit: permit });
     }
@@ -260,6 +265,8 @@ struct Fetch {
     at: u64,
     end: u64,
     accepted: bool,
+    /// Short pieces that were not passed on yet.
+    short: Vec<u8>,
     sender: mpsc::UnboundedSender<Piece>,
 }
 
@@ -270,7 +277,9 @@ impl Fetch {
         let mut attempt = 1;
         while self.at < self.end {
             let before = self.at;
-            let error = match self.ask().await {
+            let asked = self.ask().await;
+            self.pass_on_short();
+            let error = match asked {
                 Ok(()) => continue,
                 Err(error) => error,
             };
@@ -280,6 +289,12 @@ impl Fetch {
                 return;
             }
             tokio::time::sleep(self.source.repository.wait_before(attempt, &error)).await;
+        }
+    }
+
+    fn pass_on_short(&mut self) {
+        if !self.short.is_empty() {
+            let _ = self.sender.send(Piece::Data(std::mem::take(&mut self.short).into()));
         }
     }
 
@@ -316,7 +331,15 @@ impl Fetch {
                 return bad("it sends more than the range it names");
             }
             self.at += data.len() as u64;
-            let _ = self.sender.send(Piece::Data(data));
+            if data.len() < SHORT {
+                self.short.extend_from_slice(&data);
+                if self.short.len() >= SHORT {
+                    self.pass_on_short();
+                }
+            } else {
+                self.pass_on_short();
+                let _ = self.sender.send(Piece::Data(data));
+            }
         }
         // Read to its end, so that the connection can be used again.
         match timeout(idle, body.frame()).await {

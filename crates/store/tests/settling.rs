@@ -128,10 +128,10 @@ fn a_layer_that_came_anew_is_not_settled_with_the_one_before() {
     let dir = tempfile::Builder::new().prefix("dhow-settling-").tempdir().unwrap();
     let data = Data { dir, format: Format::Directories };
     let store = data.open("one");
-    for round in 0..16 {
+    for round in 0..6 {
         let info = take(&store, "etc/a");
         // The disk is busy for a while.
-        std::fs::write(data.dir.path().join("dirty"), vec![round; 128 << 20]).unwrap();
+        std::fs::write(data.dir.path().join("dirty"), vec![round; 64 << 20]).unwrap();
         std::thread::scope(|scope| {
             let settling = scope.spawn(|| store.settle());
             std::thread::sleep(std::time::Duration::from_millis(10 + 10 * u64::from(round)));

@@ -23,6 +23,8 @@ use crate::error::{Error, Result, fail};
 const LAYERS: usize = 32;
 /// Blobs that are no larger come with one request, which is what is asked for here only to begin with.
 const SMALL: u64 = 1 << 20;
+/// Requests for parts of a blob that are not too many.
+const RANGES: usize = 2048;
 /// A layer is fetched as a whole unless this part of its blob is saved.
 const SAVED: (u64, u64) = (1, 4);
 
@@ -95,7 +97,7 @@ pub(super) async fn patch(
     });
     let (plan, split, files) = planned.await.map_err(interrupted)??;
     let fetched = fetched + plan.bytes();
-    if fetched > descriptor.size - descriptor.size / SAVED.1 * SAVED.0 {
+    if plan.ranges().len() > RANGES || fetched > descriptor.size - descriptor.size / SAVED.1 * SAVED.0 {
         return Ok(false);
     }
     tracing::debug!(layer = %diff_id, bytes = fetched, size = descriptor.size, "making a layer of what is here");

@@ -322,9 +322,10 @@ impl Source {
             let error = store::Error::Released(digest);
             return Err(SinkError { kind: error.kind(), message: error.to_string() });
         };
+        let store = Arc::clone(&self.store);
         let (whole, mut fetched) = mpsc::channel(QUEUE);
         let (chunks, received) = mpsc::channel(QUEUE);
-        let download = tokio::spawn(blob.download(whole));
+        let download = tokio::spawn(blob.checked().download(whole));
         tokio::spawn(async move {
             let mut skip = offset;
             while let Some(chunk) = fetched.recv().await {
@@ -335,6 +336,8 @@ impl Source {
                     return;
                 }
             }
+            // Another pull brings it, whatever is wrong with this way.
+            store.blobs().miss(&digest);
             let why = match download.await {
                 Ok(Err(error)) => error.to_string(),
                 _ => "fetching it from its registry ended early".to_owned(),

@@ -12,7 +12,7 @@ use types::{DiffId, Digest};
 /// Pairs kept: some MiB.
 const MAX_PAIRS: usize = 1 << 16;
 
-/// Pairs of a blob's and its layer's digest that were computed here.
+/// Pairs of a blob's and its layer's digest that were computed here, or of which the blob never came (ADR 11).
 #[derive(Debug, Default)]
 pub(super) struct Verified(Mutex<HashSet<(Digest, DiffId)>>);
 
