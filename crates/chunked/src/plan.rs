@@ -10,7 +10,7 @@ const REQUESTS: usize = 64;
 /// A gap that costs less than the head of another request.
 const SMALL_GAP: u64 = 1024;
 /// Cheap is one part in so many of the blob.
-const CHEAP: u64 = 64;
+const CHEAP: u64 = 512;
 
 /// What is here of a layer and what is not.
 #[derive(Debug)]

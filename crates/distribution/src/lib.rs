@@ -22,6 +22,7 @@ mod holders;
 mod hosts;
 mod login;
 mod manifest;
+mod multipart;
 mod origin;
 mod parts;
 mod payload;

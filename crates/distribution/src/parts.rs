@@ -14,6 +14,9 @@ use crate::repository::Repository;
 use crate::sink::Chunk;
 use crate::transport::broken;
 
+/// Ranges of one request: servers take heads of 8 KiB.
+const RANGES: usize = 128;
+
 /// Told of the bytes that need not come any more: here, or fetched.
 type Tell = Box<dyn Fn(u64) + Send + Sync>;
 
@@ -67,7 +70,7 @@ impl Parts {
         let Descriptor { digest, size, .. } = self.descriptor;
         let url = self.repository.url(&format!("blobs/{digest}"));
         let source = Source::new(self.repository.clone(), digest, size, &url);
-        Incoming { ahead: Ahead::over(source, ranges), segment: None, at: 0, url }
+        Incoming { ahead: Ahead::over(source, ranges, RANGES), segment: None, left: 0, url }
     }
 }
 
@@ -75,7 +78,8 @@ impl Parts {
 struct Incoming {
     ahead: Ahead,
     segment: Option<Segment>,
-    at: u64,
+    /// Bytes of it that are to come.
+    left: u64,
     url: Url,
 }
 
@@ -85,18 +89,18 @@ impl Incoming {
         loop {
             let Some(segment) = &mut self.segment else {
                 let Some(next) = self.ahead.next().await else { return Ok(None) };
-                self.at = next.start;
+                self.left = next.bytes;
                 self.segment = Some(next);
                 continue;
             };
             match segment.next().await {
                 Some(Piece::Accepted) => {}
                 Some(Piece::Data(data)) => {
-                    self.at += data.len() as u64;
+                    self.left = self.left.saturating_sub(data.len() as u64);
                     return Ok(Some(data));
                 }
                 Some(Piece::Failed(error)) => return Err(error),
-                None if self.at < segment.end => {
+                None if self.left > 0 => {
                     return Err(broken("GET", &self.url, "unexpected EOF".to_owned()));
                 }
                 None => self.segment = None,

@@ -7,6 +7,7 @@
 
 use crate::config::Ranges;
 use crate::error::Error;
+use crate::multipart::{Event, Multipart};
 use crate::origin::Url;
 use crate::payload::Payload;
 use crate::repository::{Answer, Repository};
@@ -14,8 +15,10 @@ use crate::transport::{broken, describe};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -33,10 +36,13 @@ pub(crate) struct ContentRange {
 }
 
 impl ContentRange {
-    /// Reads `bytes 0-99/1000`.
     pub(crate) fn of(headers: &HeaderMap) -> Option<ContentRange> {
-        let (range, total) =
-            headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
+        ContentRange::parse(headers.get(header::CONTENT_RANGE)?.to_str().ok()?)
+    }
+
+    /// Reads `bytes 0-99/1000`.
+    pub(crate) fn parse(text: &str) -> Option<ContentRange> {
+        let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let number = |text: &str| text.trim().parse::<u64>().ok();
         let total = if total.trim() == "*" { None } else { Some(number(total)?) };
@@ -74,12 +80,15 @@ pub(crate) struct Source {
     pub(crate) size: u64,
     /// Where the registry sent us for the blob, when that is somewhere else: asked directly for as long as it answers.
     direct: Arc<Mutex<Option<Url>>>,
+    /// No answer has spoken against several ranges in one.
+    several: Arc<AtomicBool>,
 }
 
 impl Source {
     /// The blob that is at `url` now.
     pub(crate) fn new(repository: Arc<Repository>, digest: Digest, size: u64, url: &Url) -> Source {
-        let source = Source { repository, digest, size, direct: Arc::default() };
+        let several = Arc::new(AtomicBool::new(true));
+        let source = Source { repository, digest, size, direct: Arc::default(), several };
         source.found(url);
         source
     }
@@ -115,10 +124,13 @@ pub(crate) enum Piece {
     Failed(Error),
 }
 
-/// A range that is being fetched; dropping it ends that.
+/// A range that is being fetched, or several with one request; dropping it ends that.
 pub(crate) struct Segment {
+    /// Where the first begins and the last ends.
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Length of all.
+    pub(crate) bytes: u64,
     /// Bounded by the length of the range.
     pieces: mpsc::UnboundedReceiver<Piece>,
     /// What was read to see whether it is accepted.
@@ -161,10 +173,13 @@ pub(crate) struct Ahead {
     begun: usize,
 }
 
-/// Ranges, cut where they are longer than what one request is for.
+/// Ranges, put together and cut into what one request is for.
 struct Pieces {
     ranges: VecDeque<Range<u64>>,
+    /// Most bytes of a request.
     longest: u64,
+    /// Most ranges of a request.
+    most: usize,
 }
 
 impl Pieces {
@@ -172,31 +187,34 @@ impl Pieces {
         self.ranges.is_empty()
     }
 
-    fn next(&mut self) -> Option<Range<u64>> {
-        let first = self.ranges.front_mut()?;
-        let cut = first.start.saturating_add(self.longest).min(first.end);
-        let next = first.start..cut;
-        first.start = cut;
-        if first.is_empty() {
-            self.ranges.pop_front();
+    fn next(&mut self) -> VecDeque<Range<u64>> {
+        let (mut next, mut room) = (VecDeque::new(), self.longest);
+        while let Some(first) = self.ranges.front_mut().filter(|_| room > 0 && next.len() < self.most) {
+            let cut = first.start.saturating_add(room).min(first.end);
+            room -= cut - first.start;
+            next.push_back(first.start..cut);
+            first.start = cut;
+            if first.is_empty() {
+                self.ranges.pop_front();
+            }
         }
-        Some(next)
+        next
     }
 }
 
 impl Ahead {
-    /// These ranges, in this order.
-    pub(crate) fn over(source: Source, ranges: impl IntoIterator<Item = Range<u64>>) -> Ahead {
+    /// These ranges, in this order, `most` of them with one request.
+    pub(crate) fn over(source: Source, ranges: impl IntoIterator<Item = Range<u64>>, most: usize) -> Ahead {
         let longest = source.repository.transport.config.limits.ranges.size.max(1);
         let ranges = ranges.into_iter().filter(|range| !range.is_empty()).collect();
-        Ahead { source, queue: VecDeque::new(), rest: Pieces { ranges, longest }, begun: 0 }
+        Ahead { source, queue: VecDeque::new(), rest: Pieces { ranges, longest, most }, begun: 0 }
     }
 
     /// Begins to fetch what comes one range after `position`; nothing when other blobs have all the ranges.
     pub(crate) fn begin(source: Source, position: u64) -> Option<Ahead> {
         let next = position.saturating_add(source.repository.transport.config.limits.ranges.size.max(1));
         let rest = next..source.size;
-        let mut ahead = Ahead::over(source, [rest]);
+        let mut ahead = Ahead::over(source, [rest], 1);
         ahead.fill();
         if ahead.queue.is_empty() { None } else { Some(ahead) }
     }
@@ -245,25 +263,30 @@ impl Ahead {
     }
 
     fn begin_next(&mut self, permit: OwnedSemaphorePermit) {
-        let Some(Range { start, end }) = self.rest.next() else { return };
+        let mut ranges = self.rest.next();
+        let bytes = ranges.iter().map(|range| range.end - range.start).sum();
+        let Some(end) = ranges.back().map(|range| range.end) else { return };
+        let Some(now) = ranges.pop_front() else { return };
+        let start = now.start;
         self.begun += 1;
         // Those on their way at the same time have different connections; a first stream has that of lane 0.
         let at_once = self.source.repository.transport.config.limits.ranges.at_once.max(1);
         let lane = u8::try_from(self.begun % at_once).unwrap_or(0);
         let (sender, pieces) = mpsc::unbounded_channel();
-        let fetch =
-            Fetch { source: self.source.clone(), lane, at: start, end, accepted: false, short: Vec::new(), sender };
+        let source = self.source.clone();
+        let fetch = Fetch { source, lane, now, later: ranges, accepted: false, short: Vec::new(), sender };
         let task = tokio::spawn(fetch.run());
-        self.queue.push_back(Segment { start, end, pieces, first: None, task, _permit: permit });
+        self.queue.push_back(Segment { start, end, bytes, pieces, first: None, task, _permit: permit });
     }
 }
 
-/// One range on its way.
+/// A request's ranges on their way.
 struct Fetch {
     source: Source,
     lane: u8,
-    at: u64,
-    end: u64,
+    /// What is missing of the range that comes now.
+    now: Range<u64>,
+    later: VecDeque<Range<u64>>,
     accepted: bool,
     /// Short pieces that were not passed on yet.
     short: Vec<u8>,
@@ -271,24 +294,55 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// Fetches it to its end, asking again for the rest after a break.
+    /// Fetches them to their end, asking again for the rest after a break.
     async fn run(mut self) {
         let attempts = self.source.repository.transport.config.limits.attempts;
         let mut attempt = 1;
-        while self.at < self.end {
-            let before = self.at;
-            let asked = self.ask().await;
+        while self.is_unfinished() {
+            let before = (self.now.start, self.later.len());
+            let several = !self.later.is_empty() && self.source.several.load(Ordering::Relaxed);
+            let asked = if several { self.ask_for_several().await } else { self.ask().await };
             self.pass_on_short();
             let error = match asked {
                 Ok(()) => continue,
                 Err(error) => error,
             };
-            attempt = if self.at > before { 1 } else { attempt + 1 };
+            attempt = if (self.now.start, self.later.len()) == before { attempt + 1 } else { 1 };
             if !error.is_interruption() || attempt > attempts {
                 let _ = self.sender.send(Piece::Failed(error));
                 return;
             }
             tokio::time::sleep(self.source.repository.wait_before(attempt, &error)).await;
+        }
+    }
+
+    /// Goes on to the next range where one is whole; false at the end of the last.
+    fn is_unfinished(&mut self) -> bool {
+        while self.now.is_empty() {
+            let Some(next) = self.later.pop_front() else { return false };
+            self.now = next;
+        }
+        true
+    }
+
+    fn accept(&mut self) {
+        if !self.accepted {
+            self.accepted = true;
+            let _ = self.sender.send(Piece::Accepted);
+        }
+    }
+
+    /// Passes on bytes of the range that comes now, which has so many.
+    fn pass_on(&mut self, data: Bytes) {
+        self.now.start += data.len() as u64;
+        if data.len() < SHORT {
+            self.short.extend_from_slice(&data);
+            if self.short.len() >= SHORT {
+                self.pass_on_short();
+            }
+        } else {
+            self.pass_on_short();
+            let _ = self.sender.send(Piece::Data(data));
         }
     }
 
@@ -298,48 +352,32 @@ impl Fetch {
         }
     }
 
-    /// One request, for what is missing.
+    /// One request, for what is missing of one range.
     async fn ask(&mut self) -> Result<(), Error> {
-        let Answer { response, url } = self.answer().await?;
+        let Answer { response, url } = self.answer(&named(&self.now)).await?;
         let bad = |why| Err(Error::Protocol { url: url.to_string(), why });
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return bad("it sends the whole blob where a range was asked for");
         }
         let range = match ContentRange::of(response.headers()) {
-            Some(range) if range.first == self.at && range.last < self.end => range,
+            Some(range) if range.first == self.now.start && range.last < self.now.end => range,
             _ => return bad("it sends another range than was asked for"),
         };
         if range.total.is_some_and(|total| total != self.source.size) {
             return bad("its blob has another length than the manifest says");
         }
-        if !self.accepted {
-            self.accepted = true;
-            let _ = self.sender.send(Piece::Accepted);
-        }
+        self.accept();
         let idle = self.source.repository.transport.config.limits.idle;
         let mut body = response.into_body();
         // A server may send less than was asked for, and says so; the rest is asked for next.
-        while self.at <= range.last {
-            let frame = match timeout(idle, body.frame()).await {
-                Ok(None) => return Err(broken("GET", &url, "unexpected EOF".to_owned())),
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(broken("GET", &url, describe(&error))),
-                Err(_) => return Err(broken("GET", &url, "timed out while reading the body".to_owned())),
+        while self.now.start <= range.last {
+            let Some(data) = next_data(&mut body, idle, &url).await? else {
+                return Err(broken("GET", &url, "unexpected EOF".to_owned()));
             };
-            let Ok(data) = frame.into_data() else { continue };
-            if data.len() as u64 > range.last + 1 - self.at {
+            if data.len() as u64 > range.last + 1 - self.now.start {
                 return bad("it sends more than the range it names");
             }
-            self.at += data.len() as u64;
-            if data.len() < SHORT {
-                self.short.extend_from_slice(&data);
-                if self.short.len() >= SHORT {
-                    self.pass_on_short();
-                }
-            } else {
-                self.pass_on_short();
-                let _ = self.sender.send(Piece::Data(data));
-            }
+            self.pass_on(data);
         }
         // Read to its end, so that the connection can be used again.
         match timeout(idle, body.frame()).await {
@@ -350,11 +388,54 @@ impl Fetch {
         }
     }
 
-    async fn answer(&self) -> Result<Answer, Error> {
-        let range = format!("bytes={}-{}", self.at, self.end - 1);
+    /// One request, for all ranges. A server need not give them, nor in this way: then each is asked for by itself.
+    async fn ask_for_several(&mut self) -> Result<(), Error> {
+        let ranges: Vec<String> = std::iter::once(&self.now).chain(&self.later).map(named).collect();
+        let Answer { response, url } = match self.answer(&ranges.join(",")).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_interruption() => return Err(error),
+            Err(error) => return self.one_by_one(&error.to_string()),
+        };
+        let parts = Multipart::of(response.headers()).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
+        let Some(mut parts) = parts else { return self.one_by_one("they do not come in one answer") };
+        self.accept();
+        let idle = self.source.repository.transport.config.limits.idle;
+        let mut body = response.into_body();
+        loop {
+            match parts.next() {
+                Ok(Some(Event::Part(ContentRange { first, last, total }))) => {
+                    let wanted = self.is_unfinished() && self.now.start == first && self.now.end - 1 == last;
+                    if !wanted || total.is_some_and(|total| total != self.source.size) {
+                        return self.one_by_one("another range comes than was asked for");
+                    }
+                }
+                // No more than the part has, which is what the range lacks.
+                Ok(Some(Event::Data(data))) => self.pass_on(data),
+                Ok(Some(Event::End)) if self.is_unfinished() => return self.one_by_one("a range does not come"),
+                Ok(Some(Event::End)) => {
+                    // Read to its end, so that the connection can be used again.
+                    let _ = timeout(idle, body.frame()).await;
+                    return Ok(());
+                }
+                Ok(None) => match next_data(&mut body, idle, &url).await? {
+                    Some(data) => parts.push(&data),
+                    None => return Err(broken("GET", &url, "unexpected EOF".to_owned())),
+                },
+                Err(why) => return self.one_by_one(why),
+            }
+        }
+    }
+
+    fn one_by_one(&self, why: &str) -> Result<(), Error> {
+        tracing::debug!(why, "asking for ranges one by one");
+        self.source.several.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn answer(&self, ranges: &str) -> Result<Answer, Error> {
         let mut headers: Vec<(HeaderName, HeaderValue)> =
             vec![(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))];
-        headers.extend(HeaderValue::from_str(&range).ok().map(|range| (header::RANGE, range)));
+        headers.extend(HeaderValue::from_str(&format!("bytes={ranges}")).ok().map(|value| (header::RANGE, value)));
         let repository = &self.source.repository;
         let direct = self.source.direct().clone();
         if let Some(url) = direct {
@@ -370,6 +451,26 @@ impl Fetch {
         let answer = repository.get_on(self.lane, &rest, &headers).await?;
         self.source.found(&answer.url);
         Ok(answer)
+    }
+}
+
+/// A range as a request names it.
+fn named(range: &Range<u64>) -> String {
+    format!("{}-{}", range.start, range.end - 1)
+}
+
+/// The next bytes of a body; nothing at its end.
+async fn next_data(body: &mut Incoming, idle: Duration, url: &Url) -> Result<Option<Bytes>, Error> {
+    loop {
+        let frame = match timeout(idle, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => return Err(broken("GET", url, describe(&error))),
+            Err(_) => return Err(broken("GET", url, "timed out while reading the body".to_owned())),
+        };
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
     }
 }
 
@@ -396,10 +497,15 @@ mod tests {
 
     #[test]
     fn long_ranges_are_cut() {
-        let mut pieces = Pieces { ranges: [3..5, 10..31, 40..41].into(), longest: 10 };
-        let cut: Vec<Range<u64>> = std::iter::from_fn(|| pieces.next()).collect();
-        assert_eq!(cut, [3..5, 10..20, 20..30, 30..31, 40..41]);
-        assert!(pieces.is_empty());
+        let cut = |most| {
+            let mut pieces = Pieces { ranges: [3..5, 10..31, 40..41].into(), longest: 10, most };
+            let cut: Vec<Vec<Range<u64>>> =
+                std::iter::from_fn(|| Some(Vec::from(pieces.next())).filter(|next| !next.is_empty())).collect();
+            assert!(pieces.is_empty());
+            cut
+        };
+        assert_eq!(cut(1), [vec![3..5], vec![10..20], vec![20..30], vec![30..31], vec![40..41]]);
+        assert_eq!(cut(2), [vec![3..5, 10..18], vec![18..28], vec![28..31, 40..41]]);
     }
 
     #[test]

@@ -329,10 +329,72 @@ async fn patched(answer: fn(&Seen) -> Reply, ranges: Ranges) -> (Vec<u8>, bool, 
 async fn a_sink_may_take_parts_of_a_layer() {
     let expected: Vec<u8> = PARTS.iter().flat_map(|r| content()[r.start as usize..r.end as usize].to_vec()).collect();
     for in_all in [1, 6] {
-        let (parts, whole, seen) = patched(honest, Ranges { in_all, ..ranges() }).await;
+        let (parts, whole, seen) = patched(several, Ranges { in_all, ..ranges() }).await;
         assert!(parts == expected && !whole);
-        // The long one in pieces, the empty one not at all.
-        assert_eq!(seen.len(), 1 + 1 + 3 + 1, "{:?}", bounded(&seen));
+        // Pieces of 64 KiB, of one range or of two; the empty one not at all.
+        assert_eq!(seen.len(), 1 + 4, "{:?}", seen.iter().map(|seen| &seen.headers["range"]).collect::<Vec<_>>());
+    }
+    // Servers that give one at a time, or say so in some other way.
+    let others: [fn(&Seen) -> Reply; 6] = [
+        honest,
+        |seen| if several_of(seen).len() > 1 { Reply::status(416) } else { several(seen) },
+        |seen| if several_of(seen).len() > 1 { whole() } else { several(seen) },
+        // The second part is missing, is another, or is the same.
+        |seen| multipart(several_of(seen).into_iter().take(1).collect()),
+        |seen| multipart(several_of(seen).into_iter().enumerate().map(|(n, (a, b))| (a + n, b + n)).collect()),
+        |seen| match several_of(seen)[..] {
+            [first, _, ..] => multipart(vec![first; 2]),
+            _ => several(seen),
+        },
+    ];
+    for (number, answer) in others.into_iter().enumerate() {
+        let (parts, whole, _) = patched(answer, ranges()).await;
+        assert!(parts == expected && !whole, "{number}");
+    }
+    // An answer that breaks off is asked for again where it did.
+    let (parts, whole, seen) = patched(
+        |seen| match several_of(seen).as_slice() {
+            [(10, _), ..] => Reply { cut: Some(200), ..several(seen) },
+            _ => several(seen),
+        },
+        ranges(),
+    )
+    .await;
+    assert!(parts == expected && !whole && seen.len() > 1 + 4);
+}
+
+/// All ranges a request asks for.
+fn several_of(seen: &Seen) -> Vec<(usize, usize)> {
+    let text = seen.headers.get("range").and_then(|range| range.strip_prefix("bytes=")).unwrap_or_default();
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-')?;
+        Some((first.parse().ok()?, last.parse::<usize>().map_or(SIZE, |last| last + 1)))
+    };
+    text.split(',').filter_map(range).collect()
+}
+
+/// Answers as Go's library does.
+fn several(seen: &Seen) -> Reply {
+    multipart(several_of(seen))
+}
+
+fn multipart(ranges: Vec<(usize, usize)>) -> Reply {
+    match ranges[..] {
+        [] => whole(),
+        [(start, end)] => part(start, end),
+        _ => {
+            let mut body = Vec::new();
+            for (start, end) in ranges {
+                let head = format!(
+                    "\r\n--xyz\r\nContent-Type: x/y\r\nContent-Range: bytes {start}-{}/{SIZE}\r\n\r\n",
+                    end - 1
+                );
+                body.extend(head.into_bytes());
+                body.extend(&content()[start..end.min(SIZE)]);
+            }
+            body.extend(b"\r\n--xyz--\r\n");
+            Reply { status: 206, ..Reply::ok(body) }.header("Content-Type", "multipart/byteranges; boundary=xyz")
+        }
     }
 }
 

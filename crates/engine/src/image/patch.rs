@@ -24,7 +24,7 @@ const LAYERS: usize = 32;
 /// Blobs that are no larger come with one request, which is what is asked for here only to begin with.
 const SMALL: u64 = 1 << 20;
 /// Requests for parts of a blob that are not too many.
-const RANGES: usize = 2048;
+const RANGES: usize = 16_384;
 /// A layer is fetched as a whole unless this part of its blob is saved.
 const SAVED: (u64, u64) = (1, 4);
 
