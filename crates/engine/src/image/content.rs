@@ -6,7 +6,7 @@
 //! as it likes: each is read and kept once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use docker_types::image::{AttestationData, ImageData, ImageDataSize, ManifestSize, ManifestSummary};
 use store::Store;
@@ -26,6 +26,9 @@ pub(crate) struct Image {
     pub target: Descriptor,
     /// In the order of the index; one when the target is a manifest.
     pub variants: Vec<Variant>,
+    /// What lists ask for of every image, worked out once.
+    created: OnceLock<(i64, u32)>,
+    size: OnceLock<u64>,
 }
 
 /// One manifest of an image.
@@ -58,6 +61,10 @@ pub(crate) struct Body {
 }
 
 impl Image {
+    pub(super) fn new(target: Descriptor, variants: Vec<Variant>) -> Self {
+        Self { target, variants, created: OnceLock::new(), size: OnceLock::new() }
+    }
+
     /// Read what `target` stands for.
     ///
     /// # Errors
@@ -84,7 +91,7 @@ impl Image {
                 entries.map(variant).collect()
             }
         };
-        Ok(Self { target, variants })
+        Ok(Self::new(target, variants))
     }
 
     /// The image's id.
@@ -102,6 +109,10 @@ impl Image {
         if let Some(wanted) = wanted {
             let fitting = self.bodies().filter(|(variant, body)| wanted.matches(&variant.platform(body)));
             return fitting.min_by_key(|(_, body)| !body.available);
+        }
+        let mut bodies = self.bodies();
+        if let (only, None) = (bodies.next(), bodies.next()) {
+            return only;
         }
         let host = Platform::host();
         self.bodies().min_by_key(|(variant, body)| (!body.available, !host.matches(&variant.platform(body))))
@@ -126,7 +137,7 @@ impl Image {
                 removed: gone || variant.removed,
             }
         };
-        Self { target: self.target.clone(), variants: self.variants.iter().map(variant).collect() }
+        Self::new(self.target.clone(), self.variants.iter().map(variant).collect())
     }
 
     /// The manifest an inspection shows: always one when anything is here.
@@ -169,6 +180,10 @@ impl Image {
 
     /// Bytes of the manifests' content and of unpacked layers, each manifest and each layer counted once.
     pub(crate) fn size(&self) -> u64 {
+        *self.size.get_or_init(|| self.added_up())
+    }
+
+    fn added_up(&self) -> u64 {
         let (mut manifests, mut layers) = (HashSet::new(), HashSet::new());
         let mut sum: u64 = 0;
         for (_, body) in self.bodies().filter(|(variant, _)| manifests.insert(variant.descriptor.digest)) {
@@ -184,8 +199,10 @@ impl Image {
 
     /// When it was made, as it says itself: seconds since the epoch and nanoseconds, 0 when it does not.
     pub(crate) fn created(&self) -> (i64, u32) {
-        let created = self.shown().and_then(|body| body.config.created.as_deref());
-        created.and_then(docker_types::time::parse_rfc3339).unwrap_or_default()
+        *self.created.get_or_init(|| {
+            let created = self.shown().and_then(|body| body.config.created.as_deref());
+            created.and_then(docker_types::time::parse_rfc3339).unwrap_or_default()
+        })
     }
 
     /// The image's labels.

@@ -242,7 +242,7 @@ mod tests {
 
     fn image(byte: u8) -> Arc<Image> {
         let target = Descriptor::new(media_type::OCI_MANIFEST, Digest::sha256([byte; 32]), 1);
-        Arc::new(Image { target, variants: Vec::new() })
+        Arc::new(Image::new(target, Vec::new()))
     }
 
     fn put(index: &mut Index, name: &str, image: &Arc<Image>) -> Option<Arc<Image>> {
@@ -284,7 +284,7 @@ mod tests {
         bytes[31] = 0;
         for digest in [first, Digest::sha256(bytes)] {
             let target = Descriptor::new(media_type::OCI_MANIFEST, digest, 1);
-            put(&mut index, &digest.to_string(), &Arc::new(Image { target, variants: Vec::new() }));
+            put(&mut index, &digest.to_string(), &Arc::new(Image::new(target, Vec::new())));
         }
         assert!(index.find("cccc").unwrap_err().to_string().starts_with("ambiguous"));
         assert_eq!(index.find(&first.hex()).unwrap().image.id(), first);

@@ -47,7 +47,8 @@ impl Images {
             .iter()
             .filter_map(|image| {
                 let names = test.pass(image, names.get(&image.id()).unwrap_or(&none))?;
-                let users = containers.get(&image.id().to_string()).map_or(&[][..], Vec::as_slice);
+                let users = || containers.get(&image.id().to_string()).map_or(&[][..], Vec::as_slice);
+                let users = if containers.is_empty() { &[][..] } else { users() };
                 Some(summary(image, &names, users, options.manifests))
             })
             .collect();
