@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("docker-types", &["types"]),
     ("deflate", &[]),
+    ("chunked", &["types"]),
     ("layer", &[]),
     ("erofs", &["layer", "types"]),
     ("launch", &[]),
@@ -37,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "engine",
         &[
             "cgroup",
+            "chunked",
             "distribution",
             "docker-types",
             "launch",
@@ -68,10 +70,23 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// container; the pure crates promise that they do no I/O.
 const FORBIDDEN: &[(&[&str], &[&str])] = &[
     (
-        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch", "erofs", "deflate"],
+        &[
+            "dhow-shim",
+            "shim",
+            "runtime",
+            "sys",
+            "netlink",
+            "cgroup",
+            "seccomp",
+            "layer",
+            "launch",
+            "erofs",
+            "deflate",
+            "chunked",
+        ],
         &["tokio", "anyhow", "serde_json", "clap", "regex"],
     ),
-    (&["types", "docker-types", "layer", "launch", "erofs", "deflate", "trust"], &["rustix", "tokio"]),
+    (&["types", "docker-types", "layer", "launch", "erofs", "deflate", "chunked", "trust"], &["rustix", "tokio"]),
     (&["engine"], &["axum", "api"]),
 ];
 
