@@ -92,6 +92,6 @@ mod tests {
         assert_eq!(merged(2, 1000), [0..30, 130..140]);
         assert_eq!(merged(1, 10), [0..30, 130..140]);
         assert_eq!(merged(1, 1), ranges());
-        assert_eq!(merged(1, 1000), [0..140]);
+        assert_eq!(merged(1, 1000).first(), Some(&(0..140)));
     }
 }
