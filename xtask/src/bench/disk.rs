@@ -86,7 +86,8 @@ impl<'a> Dockerd<'a> {
         let pid_file = format!("{files}.pid");
         let child = peers
             .command(&["dockerd", "-H", &socket, "--data-root", PLACE, "--exec-root", files, "--pidfile", &pid_file])
-            .args(["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+            // Its bridge is that of the other one: told to have none, it would remove it.
+            .args(["--iptables=false", "--ip6tables=false"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
