@@ -278,16 +278,16 @@ struct Patching {
 const PARTS: [std::ops::Range<u64>; 4] = [10..20, 1000..1000, 5000..5000 + 3 * PIECE, SIZE as u64 - 7..SIZE as u64];
 
 impl ContentSink for Patching {
-    fn has_layer(&self, _: &Descriptor, _: &DiffId) -> bool {
-        false
+    fn has_layer(&self, descriptor: &Descriptor, diff_id: &DiffId) -> bool {
+        self.whole.has_layer(descriptor, diff_id)
     }
 
-    fn has_document(&self, _: &Digest) -> bool {
-        false
+    fn has_document(&self, digest: &Digest) -> bool {
+        self.whole.has_document(digest)
     }
 
-    async fn document(&self, _: &Descriptor, _: Bytes) -> Result<(), SinkError> {
-        Ok(())
+    async fn document(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), SinkError> {
+        self.whole.document(descriptor, bytes).await
     }
 
     async fn patch(&self, descriptor: &Descriptor, _: DiffId, parts: Parts) -> Result<bool, SinkError> {
