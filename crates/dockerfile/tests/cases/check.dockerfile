@@ -1,0 +1,5 @@
+FROM scratch AS Base
+ENV \
+  a b
+MAINTAINER me
+EXPOSE foo
