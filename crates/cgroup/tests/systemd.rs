@@ -58,7 +58,8 @@ impl Stage {
         }
         let mut stage = Stage::bus("EXTERNAL");
         let mut fake = Command::new(PYTHON)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_systemd.py"))
+            // From within this program: it also runs in machines that have no sources.
+            .args(["-c", include_str!("fake_systemd.py")])
             .arg(stage.address())
             .arg(stage.dir.path().join("log"))
             .stdout(Stdio::piped())

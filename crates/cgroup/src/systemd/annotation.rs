@@ -4,7 +4,7 @@
 //! Invariant: what is not understood whole is refused, not passed on in part.
 
 use super::error::Error;
-use super::value::Value;
+use dbus::Value;
 
 /// What the names of such annotations begin with.
 pub const ANNOTATION_PREFIX: &str = "org.systemd.property.";

@@ -1,5 +1,7 @@
 //! Why systemd could not be asked, or what it refused.
 
+use dbus::Error as BusError;
+
 use crate::Error as CgroupError;
 
 /// Failure of a request to systemd.
@@ -48,53 +50,4 @@ pub enum Error {
     /// The rest of the work, in the control group file system.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
-}
-
-/// Failure on the way to or from the bus.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BusError {
-    /// Nobody listens.
-    #[error("no D-Bus at {address}{}; is systemd running, and dbus?", source.as_ref().map(|e| format!(" ({e})")).unwrap_or_default())]
-    Connect {
-        /// The addresses tried.
-        address: String,
-        /// The kernel's last answer, if an address was one of this machine's.
-        source: Option<std::io::Error>,
-    },
-    /// The bus does not take who we are.
-    #[error(
-        "the bus does not accept this user ({answer}); a rootless runtime needs the bus of the user it was started by"
-    )]
-    Identity {
-        /// What it said.
-        answer: String,
-    },
-    /// An error came back.
-    #[error("{text} ({name})")]
-    Refused {
-        /// Name of the error.
-        name: String,
-        /// Its words.
-        text: String,
-    },
-    /// Nothing came back in time.
-    #[error("no answer within 30 s")]
-    Timeout,
-    /// The other side has gone.
-    #[error("the connection was closed")]
-    Closed,
-    /// What came is no D-Bus.
-    #[error("the answer is no D-Bus message")]
-    Malformed,
-    /// The socket failed.
-    #[error(transparent)]
-    Io(std::io::Error),
-}
-
-impl BusError {
-    /// Whether it is the error `name`.
-    pub(super) fn is(&self, wanted: &str) -> bool {
-        matches!(self, BusError::Refused { name, .. } if name == wanted)
-    }
 }

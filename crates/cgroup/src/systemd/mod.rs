@@ -7,32 +7,30 @@
 //! Invariant: a unit whose start fails half-way is stopped again. Called by an OCI runtime; the engine makes its
 //! groups itself.
 
-mod address;
 mod annotation;
-mod bus;
 mod error;
-mod message;
 mod properties;
 mod unit;
-mod value;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bus::Bus;
-use message::{Call, Message};
+use dbus::{Bus, Call, Message};
 use properties::Target;
 
 pub use annotation::{ANNOTATION_PREFIX, property_of_annotation};
-pub use error::{BusError, Error};
+pub use error::Error;
 pub use properties::Property;
 pub use unit::{Unit, expand_slice};
-pub use value::Value;
+
+pub use dbus::{Error as BusError, Value};
 
 use crate::{Cgroup, Error as CgroupError, Existing, Resources};
 
 /// How long systemd may take for one answer or job.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Where systemd itself listens for root, without a bus between.
+const PRIVATE: &str = "unix:path=/run/systemd/private";
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
@@ -56,9 +54,9 @@ impl Systemd {
     /// # Errors
     /// [`Error::Bus`]
     pub fn system() -> Result<Systemd, Error> {
-        match Systemd::connect(&address::system(), false) {
+        match Systemd::connect(&dbus::system_address(), false) {
             Err(Error::Bus { source: BusError::Connect { .. }, .. }) if rustix::process::geteuid().is_root() => {
-                let bus = Bus::connect(address::PRIVATE, None);
+                let bus = Bus::connect(PRIVATE, None);
                 Ok(Systemd { bus: bus.map_err(failed("connect to systemd"))?, user: false, version: None })
             }
             other => other,
@@ -70,7 +68,7 @@ impl Systemd {
     /// # Errors
     /// [`Error::NoUserBus`], [`Error::Bus`]
     pub fn user() -> Result<Systemd, Error> {
-        Systemd::connect(&address::user().ok_or(Error::NoUserBus)?, true)
+        Systemd::connect(&dbus::session_address().ok_or(Error::NoUserBus)?, true)
     }
 
     /// The manager on the bus at `address`, a list as in `DBUS_SESSION_BUS_ADDRESS`.
@@ -88,7 +86,7 @@ impl Systemd {
     }
 
     fn call(&mut self, path: &str, interface: &str, member: &str, body: &[Value]) -> Result<Vec<Value>, BusError> {
-        let destination = self.bus.has_bus.then_some(NAME);
+        let destination = self.bus.has_bus().then_some(NAME);
         let call = Call { destination, path, interface, member, body, no_reply: false };
         self.bus.call(&call, Instant::now() + PATIENCE)
     }

@@ -7,12 +7,12 @@
 use std::path::Path;
 
 use super::error::Error;
-use super::value::Value;
 use crate::apply_v2::swap_alone;
 use crate::device_list::DeviceList;
 use crate::devices::{self, DeviceKind};
 use crate::resources::{DEFAULT_PERIOD, Resources, io_weight, weight_of_shares};
 use crate::{DeviceRule, Error as CgroupError, file};
+use dbus::Value;
 
 /// A property's name and value.
 pub type Property = (String, Value);

@@ -3,22 +3,23 @@
 //! Invariant: only addresses of this machine's sockets are taken; whatever else an address list offers is
 //! passed over.
 
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::SocketAddr;
 use std::path::Path;
+
+use rustix::net::SocketAddrUnix;
 
 /// The system bus, if the environment does not say otherwise.
 const SYSTEM: &str = "unix:path=/run/dbus/system_bus_socket";
-/// Where systemd itself listens for root, without a bus between.
-pub(super) const PRIVATE: &str = "unix:path=/run/systemd/private";
 
-pub(super) fn system() -> String {
+/// Where the system bus listens (`DBUS_SYSTEM_BUS_ADDRESS`, else its well-known socket).
+#[must_use]
+pub fn system_address() -> String {
     std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|a| !a.is_empty()).unwrap_or_else(|| SYSTEM.to_owned())
 }
 
-/// The bus of the user's manager, or `None` if the environment does not lead to one.
-pub(super) fn user() -> Option<String> {
+/// Where the bus of the user's session listens, or `None` if the environment does not lead to one.
+#[must_use]
+pub fn session_address() -> Option<String> {
     if let Some(address) = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok().filter(|a| !a.is_empty()) {
         return Some(address);
     }
@@ -28,15 +29,15 @@ pub(super) fn user() -> Option<String> {
 }
 
 /// Sockets that `list`, addresses separated by `;`, names.
-pub(super) fn sockets(list: &str) -> Vec<SocketAddr> {
+pub(crate) fn sockets(list: &str) -> Vec<SocketAddrUnix> {
     let one = |address: &str| {
         let keys = address.strip_prefix("unix:")?;
         keys.split(',').find_map(|pair| {
             let (key, value) = pair.split_once('=')?;
             let value = unescape(value)?;
             match key {
-                "path" => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(&value)).ok(),
-                "abstract" => SocketAddr::from_abstract_name(&value).ok(),
+                "path" => SocketAddrUnix::new(&value[..]).ok(),
+                "abstract" => SocketAddrUnix::new_abstract_name(&value).ok(),
                 _ => None,
             }
         })
@@ -80,8 +81,8 @@ mod tests {
             "tcp:host=x,port=1;unix:path=/run/user/1%20000/bus,guid=ab;unix:abstract=/tmp/x;unix:tmpdir=/tmp;unix:path=%zz",
         );
         assert_eq!(list.len(), 2);
-        assert_eq!(list[0].as_pathname(), Some(Path::new("/run/user/1 000/bus")));
-        assert_eq!(list[1].as_abstract_name(), Some(&b"/tmp/x"[..]));
+        assert_eq!(list[0].path_bytes(), Some(&b"/run/user/1 000/bus"[..]));
+        assert_eq!(list[1].abstract_name(), Some(&b"/tmp/x"[..]));
         assert_eq!(escape(b"/run/a b;c"), "/run/a%20b%3bc");
         assert!(sockets("").is_empty());
     }

@@ -8,7 +8,7 @@ const MAX_DEPTH: usize = 32;
 /// Longest array: 64 MiB.
 const MAX_ARRAY: usize = 1 << 26;
 
-/// A value of D-Bus, for the properties of a unit.
+/// A value of D-Bus.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `y`
@@ -51,6 +51,11 @@ impl Value {
         Value::Array("s".to_owned(), list.into_iter().map(|s| Value::Str(s.to_owned())).collect())
     }
 
+    /// An entry of a dictionary `a{sv}`.
+    pub fn entry(key: &str, value: Value) -> Value {
+        Value::Entry(Box::new((Value::Str(key.to_owned()), Value::Variant(Box::new(value)))))
+    }
+
     /// `ay`
     pub fn bytes(list: &[u8]) -> Value {
         Value::Array("y".to_owned(), list.iter().map(|b| Value::Byte(*b)).collect())
@@ -79,7 +84,8 @@ impl Value {
     }
 
     /// The text of a string or path.
-    pub(super) fn text(&self) -> Option<&str> {
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
         match self {
             Value::Str(text) | Value::Path(text) => Some(text),
             _ => None,
@@ -87,7 +93,7 @@ impl Value {
     }
 
     /// Appends the value at its alignment, which counts from the beginning of `out`.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Value::Byte(n) => out.push(*n),
             Value::Bool(on) => put(out, 4, &u32::from(*on).to_le_bytes()),
@@ -146,7 +152,7 @@ fn put(out: &mut Vec<u8>, align: usize, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn pad(out: &mut Vec<u8>, align: usize) {
+pub(crate) fn pad(out: &mut Vec<u8>, align: usize) {
     out.resize(out.len().next_multiple_of(align), 0);
 }
 
@@ -160,19 +166,19 @@ fn alignment(kind: u8) -> usize {
 }
 
 /// Values read one after the other from a message.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Alignment counts from the beginning of `bytes`.
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { bytes, at: 0 }
     }
 
     /// Every value that `signature` names, or `None` if the bytes are not such values.
-    pub(super) fn read(&mut self, signature: &str) -> Option<Vec<Value>> {
+    pub(crate) fn read(&mut self, signature: &str) -> Option<Vec<Value>> {
         let mut rest = signature.as_bytes();
         let mut out = Vec::new();
         while !rest.is_empty() {

@@ -2,40 +2,50 @@
 //!
 //! Invariant: a message that is read has the length it says, and that is bounded.
 
-use super::value::{Reader, Value, pad};
+use crate::value::{Reader, Value, pad};
 
 /// Longest message: 128 MiB allows the specification, systemd's replies to us are small.
 const MAX_MESSAGE: usize = 1 << 24;
 /// Bytes of the part of the header that has a fixed size.
-pub(super) const FIXED: usize = 16;
+pub(crate) const FIXED: usize = 16;
 
 const NO_REPLY: u8 = 1;
+/// The second byte of a signal.
+pub(crate) const SIGNAL: u8 = 4;
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// Of a method.
     Call,
+    /// What the method gives.
     Reply,
+    /// Why it gives nothing.
     Error,
+    /// Said to whoever listens.
     Signal,
 }
 
 /// Whom a call goes to and what it asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call<'a> {
+pub struct Call<'a> {
     /// Name on the bus; none on a connection without a bus.
-    pub(super) destination: Option<&'a str>,
-    pub(super) path: &'a str,
-    pub(super) interface: &'a str,
-    pub(super) member: &'a str,
-    pub(super) body: &'a [Value],
+    pub destination: Option<&'a str>,
+    /// The object.
+    pub path: &'a str,
+    /// The interface of it.
+    pub interface: &'a str,
+    /// The method.
+    pub member: &'a str,
+    /// Its arguments.
+    pub body: &'a [Value],
     /// Nobody waits for the answer.
-    pub(super) no_reply: bool,
+    pub no_reply: bool,
 }
 
 impl Call<'_> {
     /// The call's bytes.
-    pub(super) fn write(&self, serial: u32) -> Vec<u8> {
+    pub(crate) fn write(&self, serial: u32) -> Vec<u8> {
         let mut body = Vec::new();
         self.body.iter().for_each(|v| v.write(&mut body));
         let signature: String = self.body.iter().map(Value::signature).collect();
@@ -64,20 +74,27 @@ impl Call<'_> {
 
 /// A message that came.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Message {
-    pub(super) kind: Kind,
+pub struct Message {
+    /// What it is.
+    pub kind: Kind,
     /// Number of the call that a reply or error answers.
-    pub(super) answers: Option<u32>,
-    pub(super) interface: Option<String>,
-    pub(super) member: Option<String>,
-    pub(super) error: Option<String>,
-    pub(super) body: Vec<Value>,
+    pub answers: Option<u32>,
+    /// Who sent it, by the name that the bus gave it; the bus says so, not the sender.
+    pub sender: Option<String>,
+    /// The interface that a signal is of.
+    pub interface: Option<String>,
+    /// The signal.
+    pub member: Option<String>,
+    /// Name of an error.
+    pub error: Option<String>,
+    /// Arguments, or what a method gives.
+    pub body: Vec<Value>,
 }
 
 impl Message {
     /// Length of the whole message whose first [`FIXED`] bytes are given, or `None` if they begin no message. Only
     /// little-endian messages are taken, which is what a bus on a little-endian machine sends.
-    pub(super) fn size(start: &[u8; FIXED]) -> Option<usize> {
+    pub(crate) fn size(start: &[u8; FIXED]) -> Option<usize> {
         if start[0] != b'l' || start[3] != 1 {
             return None;
         }
@@ -87,17 +104,18 @@ impl Message {
     }
 
     /// The message, or `None` if the bytes are none.
-    pub(super) fn read(bytes: &[u8]) -> Option<Message> {
-        let kind = match bytes.get(1)? {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Message> {
+        let kind = match *bytes.get(1)? {
             1 => Kind::Call,
             2 => Kind::Reply,
             3 => Kind::Error,
-            4 => Kind::Signal,
+            SIGNAL => Kind::Signal,
             _ => return None,
         };
         let header = Reader::new(bytes).read("yyyyuua(yv)")?;
         let [.., Value::U32(size), Value::U32(_), Value::Array(_, fields)] = header.as_slice() else { return None };
-        let mut message = Message { kind, answers: None, interface: None, member: None, error: None, body: Vec::new() };
+        let mut message =
+            Message { kind, answers: None, sender: None, interface: None, member: None, error: None, body: Vec::new() };
         let mut signature = String::new();
         for field in fields {
             let Value::Struct(pair) = field else { return None };
@@ -107,6 +125,7 @@ impl Message {
                 (3, Value::Str(text)) => message.member = Some(text.clone()),
                 (4, Value::Str(text)) => message.error = Some(text.clone()),
                 (5, Value::U32(serial)) => message.answers = Some(*serial),
+                (7, Value::Str(text)) => message.sender = Some(text.clone()),
                 (8, Value::Signature(text)) => signature.clone_from(text),
                 _ => {}
             }
