@@ -4,6 +4,8 @@
 //! The programs in `targets` hand these to libFuzzer (`cargo xtask fuzz TARGET`); the test in `tests` runs the seeds
 //! through them on stable.
 
+mod dns_messages;
+mod dockerfiles;
 mod documents;
 mod indexes;
 mod names;
@@ -12,6 +14,8 @@ mod signatures;
 mod streams;
 mod tars;
 
+pub use dns_messages::dns;
+pub use dockerfiles::{dockerfile_ignore, dockerfile_parse};
 pub use documents::{image_config, manifest};
 pub use indexes::erofs_index;
 pub use names::{reference, whiteout};
@@ -24,7 +28,7 @@ pub use tars::{pax, tar};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; the directories of seeds have these names.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 15] = [
     ("tar", tar),
     ("pax", pax),
     ("gzip", gzip),
@@ -37,4 +41,7 @@ pub const TARGETS: [Target; 12] = [
     ("erofs_index", erofs_index),
     ("signature", signature),
     ("chunked", chunked),
+    ("dns", dns),
+    ("dockerfile_parse", dockerfile_parse),
+    ("dockerfile_ignore", dockerfile_ignore),
 ];

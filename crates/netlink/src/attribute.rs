@@ -36,6 +36,18 @@ impl<'a> Attribute<'a> {
         Some(<[u8; 4]>::try_from(self.payload).ok()?.into())
     }
 
+    /// Four or sixteen bytes as an address.
+    pub(crate) fn ip(&self) -> Option<std::net::IpAddr> {
+        self.ipv4()
+            .map(Into::into)
+            .or_else(|| <[u8; 16]>::try_from(self.payload).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).into()))
+    }
+
+    /// A native-endian `u64`, if the payload begins with one.
+    pub(crate) fn leading_u64(&self) -> Option<u64> {
+        Some(u64::from_ne_bytes(self.payload.get(..8)?.try_into().ok()?))
+    }
+
     /// Text up to the first NUL; bytes that are no UTF-8 are replaced.
     pub(crate) fn text(&self) -> String {
         let end = self.payload.iter().position(|byte| *byte == 0).unwrap_or(self.payload.len());

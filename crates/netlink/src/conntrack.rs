@@ -1,9 +1,10 @@
 //! Connection tracking (`ctnetlink`): forgetting connections whose translation is out of date.
 //!
 //! A UDP peer that keeps sending keeps its connection entry alive, and with it the old translation: without this,
-//! datagrams for a port published anew would go on to where they went before. Called by `network` around publishing.
+//! datagrams for a port published anew would go on to where they went before. Called by
+//! `network` and `firewall` around publishing.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use rustix::net::netlink::NETFILTER;
 
@@ -15,24 +16,27 @@ use crate::socket::{ACKNOWLEDGE, Socket};
 const NEW: u16 = 1 << 8;
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
-const IPV4: [u8; 4] = [2, 0, 0, 0];
+/// Length of `struct nfgenmsg`, whose first byte is the family; 0 asks for both.
+const NFGENMSG: usize = 4;
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 const IDENTIFIER: u16 = 12;
 
-/// A tracked IPv4 connection.
+/// A tracked connection of either family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection {
     /// Transport protocol number.
     pub protocol: u8,
     /// Destination of the first packet, before translation.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Its port, 0 for protocols without ports.
     pub destination_port: u16,
     /// Who answers: the destination after translation.
-    pub responder: Ipv4Addr,
+    pub responder: IpAddr,
 }
 
 /// A `NETLINK_NETFILTER` socket for ctnetlink, bound to the network namespace of the thread that opened it.
@@ -61,18 +65,19 @@ impl ConntrackSocket {
         let collected = std::cell::RefCell::new(&mut deletions);
         self.socket.dump(
             GET,
-            &IPV4,
+            &[0; NFGENMSG],
             "list tracked connections",
             |kind, body| {
                 if kind != NEW {
                     return;
                 }
-                let attributes = Attributes(body.get(IPV4.len()..).unwrap_or(&[]));
-                if let Some((connection, original)) = parse(attributes)
+                let Some((header, rest)) = body.split_at_checked(NFGENMSG) else { return };
+                let (family, attributes) = (header[0], Attributes(rest));
+                if let Some((connection, original)) = parse(family, attributes)
                     && picks(&connection)
                 {
                     collected.borrow_mut().message(DELETE, ACKNOWLEDGE, "forget a tracked connection", |m| {
-                        m.raw(&IPV4);
+                        m.raw(&[family, 0, 0, 0]);
                         m.nest(TUPLE_ORIGINAL, |m| m.raw(original.payload));
                         if let Some(id) = attributes.find(IDENTIFIER) {
                             m.bytes(IDENTIFIER, id.payload);
@@ -92,18 +97,24 @@ impl ConntrackSocket {
     }
 }
 
-fn parse(attributes: Attributes<'_>) -> Option<(Connection, Attribute<'_>)> {
+fn parse(family: u8, attributes: Attributes<'_>) -> Option<(Connection, Attribute<'_>)> {
+    // Attributes of a tuple: source and destination of IPv4, the same of IPv6.
+    let (source, destination) = match family {
+        IPV4 => (1, 2),
+        IPV6 => (3, 4),
+        _ => return None,
+    };
     let original = attributes.find(TUPLE_ORIGINAL)?;
     let reply = attributes.find(TUPLE_REPLY)?;
     let protocol = original.nested().find(TUPLE_PROTOCOL)?.nested();
     let connection = Connection {
         protocol: *protocol.find(1)?.payload.first()?,
-        destination: original.nested().find(TUPLE_IP)?.nested().find(2)?.ipv4()?,
+        destination: original.nested().find(TUPLE_IP)?.nested().find(destination)?.ip()?,
         destination_port: protocol
             .find(3)
             .and_then(|port| Some(u16::from_be_bytes(port.payload.try_into().ok()?)))
             .unwrap_or(0),
-        responder: reply.nested().find(TUPLE_IP)?.nested().find(1)?.ipv4()?,
+        responder: reply.nested().find(TUPLE_IP)?.nested().find(source)?.ip()?,
     };
     Some((connection, original))
 }

@@ -52,10 +52,10 @@ impl Error {
         self.errno() == Some(Errno::EXIST)
     }
 
-    /// Whether the thing named does not exist (`ENODEV`, `ENOENT`, `ESRCH`).
+    /// Whether the thing named does not exist (`ENODEV`, `ENOENT`, `ESRCH`, `EADDRNOTAVAIL`).
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        matches!(self.errno(), Some(Errno::NODEV | Errno::NOENT | Errno::SRCH))
+        matches!(self.errno(), Some(Errno::NODEV | Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL))
     }
 
     pub(crate) fn socket(action: &'static str) -> impl FnOnce(Errno) -> Self {

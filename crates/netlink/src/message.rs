@@ -97,8 +97,24 @@ impl Messages {
         self.bytes(kind, &value.to_ne_bytes());
     }
 
+    pub(crate) fn u16(&mut self, kind: u16, value: u16) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
+    pub(crate) fn u64(&mut self, kind: u16, value: u64) {
+        self.bytes(kind, &value.to_ne_bytes());
+    }
+
     pub(crate) fn be32(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
+    }
+
+    /// The four or sixteen bytes of an address.
+    pub(crate) fn ip(&mut self, kind: u16, address: std::net::IpAddr) {
+        match address {
+            std::net::IpAddr::V4(address) => self.bytes(kind, &address.octets()),
+            std::net::IpAddr::V6(address) => self.bytes(kind, &address.octets()),
+        }
     }
 
     pub(crate) fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {

@@ -4,7 +4,7 @@
 //! mistake it for its own (sequence numbers guard against the rest). Only answers from the kernel (port id 0) count.
 //! `RouteSocket` and `NftSocket` are built on it; each locks its socket for the length of a request.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -37,10 +37,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a dump is taken again when the tables changed under it.
 const DUMP_ATTEMPTS: usize = 5;
 
+/// Datagrams read at once from a socket that listens to a group.
+const DRAIN: usize = 256;
+
+/// What a socket that listens to a group gets.
+pub(crate) enum Heard<'a> {
+    /// A message: its type, the port id of its originator, its body.
+    Message(u16, u32, &'a [u8]),
+    /// Messages were lost, since they came faster than they were read.
+    Lost,
+}
+
 /// One bound-on-demand netlink socket with its receive buffer.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(crate) fd: OwnedFd,
+    fd: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -71,13 +82,22 @@ impl Socket {
         address.and_then(|address| SocketAddrNetlink::try_from(address).ok()).map_or(0, |address| address.pid())
     }
 
-    /// Receives one datagram; `each` sees type, originator's port id and body of every message in it.
-    pub(crate) fn read(&mut self, flags: RecvFlags, mut each: impl FnMut(u16, u32, &[u8])) -> Result<()> {
-        let length = self.receive(flags)?;
-        for answer in Answers(&self.buffer[..length]) {
-            each(answer.kind, answer.port, answer.body);
+    /// Passes on the messages that have arrived, without waiting: at most [`DRAIN`] datagrams, so that a flood of them
+    /// cannot hold the caller. Returns whether there may be more.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Heard<'_>)) -> Result<bool> {
+        for _ in 0..DRAIN {
+            match self.receive(RecvFlags::DONTWAIT) {
+                Ok(length) => {
+                    for answer in Answers(&self.buffer[..length]) {
+                        each(Heard::Message(answer.kind, answer.port, answer.body));
+                    }
+                }
+                Err(Error::Socket { errno: Errno::NOBUFS, .. }) | Err(Error::Protocol(_)) => each(Heard::Lost),
+                Err(Error::Socket { errno: Errno::AGAIN, .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends messages that each carry an acknowledgement request and waits for all answers. The kernel carries them
@@ -184,6 +204,10 @@ impl Socket {
         let first = self.sequence;
         self.sequence = self.sequence.wrapping_add(messages.len() as u32);
         let bytes = messages.numbered(first).ok_or(Error::Invalid("an attribute exceeds 64 KiB"))?;
+        if bytes.len() > SOCKET_BUFFER {
+            // The kernel takes no message longer than the buffer; refused without CAP_NET_ADMIN, and then so is sending.
+            let _ = set_socket_send_buffer_size_force(&self.fd, bytes.len());
+        }
         let sent = rustix::net::send(&self.fd, bytes, SendFlags::empty()).map_err(Error::socket("send to"))?;
         if sent == bytes.len() { Ok(first) } else { Err(Error::Protocol("a request was sent in part")) }
     }
@@ -207,6 +231,12 @@ impl Socket {
                 return Ok(actual);
             }
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -1,18 +1,17 @@
 //! Ports to publish, as asked for and as published.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use types::{ExposedPort, PortRange, Protocol};
 
-/// A container port to publish on the host. IPv4 only so far: a request for an IPv6 host address is the caller's to
-/// refuse.
+/// A container port to publish on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortSpec {
     /// Port and protocol inside the container.
     pub container: ExposedPort,
-    /// Host address to publish on; the network's default binding if none.
-    pub host_ip: Option<Ipv4Addr>,
+    /// Host address to publish on; the network's default bindings if none.
+    pub host_ip: Option<IpAddr>,
     /// Host port, or a range of which the first free one is taken; any free ephemeral port if none or zero.
     pub host: Option<PortRange>,
 }
@@ -24,8 +23,8 @@ pub struct PublishedPort {
     pub container_port: u16,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Host address; `0.0.0.0` for all.
-    pub host_ip: Ipv4Addr,
+    /// Host address; `0.0.0.0` or `::` for all of the family.
+    pub host_ip: IpAddr,
     /// Host port.
     pub host_port: u16,
 }

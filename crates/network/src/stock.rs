@@ -1,6 +1,6 @@
-//! The stock of prepared slots and the thread behind it, which also sweeps up what released containers leave.
+//! The stock of prepared namespaces and the thread behind it, which also sweeps up what released containers leave.
 //!
-//! The invariant: a slot is handed out once. The stock adapts to demand: running dry raises its level, a quiet spell
+//! The invariant: a namespace is handed out once. The stock adapts to demand: running dry raises its level, a quiet spell
 //! lowers it. Released veth pairs normally end with their namespace; the thread looks after a grace time and
 //! deletes those that did not, all of a batch in one RCU grace period, off every caller's path.
 
@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 
 use netlink::route::{LinkChange, RouteRequests, RouteSocket};
 
-use crate::slot::{PreparedSlot, SlotSite};
+use crate::sandbox::Sandbox;
 use crate::{Error, Result};
 
 /// How long a released namespace is given to end by itself before its veth pair is deleted.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long nothing must be taken before the stock shrinks to its lowest level.
 const QUIET: Duration = Duration::from_secs(30);
-/// How long after a slot was taken another is prepared, so that preparing does not contend with the start it was taken
+/// How long after a namespace was taken another is prepared, so that preparing does not contend with the start it was taken
 /// for. An empty stock does not wait.
 const LAG: Duration = Duration::from_millis(5);
-/// How long to wait after a slot could not be prepared.
+/// How long to wait after one could not be prepared.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A stock of slots, kept up by a thread of its own.
+/// A stock of namespaces, kept up by a thread of its own.
 #[derive(Debug)]
 pub(crate) struct Stock {
     shared: Arc<Shared>,
@@ -40,19 +40,23 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    idle: Vec<PreparedSlot>,
+    idle: Vec<Sandbox>,
     level: usize,
     last_taken: Instant,
     retry_at: Option<Instant>,
     /// Host ends of released veth pairs and when to look after them.
     released: Vec<(Instant, String)>,
+    /// Links to delete without waiting.
+    condemned: Vec<String>,
     stopping: bool,
+    /// Whether the thread is there to do anything.
+    running: bool,
 }
 
 impl Stock {
-    /// Starts the thread in the calling thread's network namespace. `lowest` slots are kept ready at quiet times, up to
+    /// Starts the thread in the calling thread's network namespace. `lowest` namespaces are kept ready at quiet times, up to
     /// `highest` under load; both may be 0.
-    pub(crate) fn start(site: SlotSite, lowest: usize, highest: usize) -> Result<Self> {
+    pub(crate) fn start(lowest: usize, highest: usize) -> Result<Self> {
         let mut socket = RouteSocket::open()?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -61,7 +65,9 @@ impl Stock {
                 last_taken: Instant::now(),
                 retry_at: None,
                 released: Vec::new(),
+                condemned: Vec::new(),
                 stopping: false,
+                running: true,
             }),
             wake: Condvar::new(),
             lowest,
@@ -72,14 +78,14 @@ impl Stock {
             .name("netns-stock".into())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.run(&mut socket, &site, group)
+                move || shared.run(&mut socket, group)
             })
             .map_err(Error::io("start the thread that prepares network namespaces"))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Takes a prepared slot, if there is one, and has another made.
-    pub(crate) fn take(&self) -> Option<PreparedSlot> {
+    /// Takes a prepared namespace, if there is one, and has another made.
+    pub(crate) fn take(&self) -> Option<Sandbox> {
         let mut state = self.shared.lock();
         state.last_taken = Instant::now();
         let slot = state.idle.pop();
@@ -96,12 +102,23 @@ impl Stock {
         self.shared.wake.notify_one();
     }
 
-    /// How many slots are ready.
+    /// Has a link deleted in the background, now; false when nobody is there to do it.
+    pub(crate) fn delete(&self, link: String) -> bool {
+        let mut state = self.shared.lock();
+        if !state.running || state.stopping {
+            return false;
+        }
+        state.condemned.push(link);
+        self.shared.wake.notify_one();
+        true
+    }
+
+    /// How many are ready.
     pub(crate) fn idle(&self) -> usize {
         self.shared.lock().idle.len()
     }
 
-    /// Ends the thread and the idle slots. Released veth pairs are deleted without grace.
+    /// Ends the thread and the idle namespaces. Released veth pairs are deleted without grace.
     pub(crate) fn stop(&self) {
         let idle = {
             let mut state = self.shared.lock();
@@ -127,7 +144,7 @@ impl Drop for Stock {
 /// What the thread does next.
 enum Step {
     Prepare,
-    Shrink(Vec<PreparedSlot>),
+    Shrink(Vec<Sandbox>),
     Delete(Vec<String>),
     Stop(Vec<String>),
 }
@@ -138,10 +155,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, socket: &mut RouteSocket, site: &SlotSite, group: u32) {
+    fn run(&self, socket: &mut RouteSocket, group: u32) {
         loop {
             match self.next_step() {
-                Step::Prepare => match PreparedSlot::prepare(socket, site) {
+                Step::Prepare => match Sandbox::prepare(socket) {
                     Ok(slot) => {
                         let mut state = self.lock();
                         if !state.stopping {
@@ -157,6 +174,7 @@ impl Shared {
                 Step::Delete(veths) => delete_leftovers(socket, &veths, group),
                 Step::Stop(veths) => {
                     delete_leftovers(socket, &veths, group);
+                    self.lock().running = false;
                     return;
                 }
             }
@@ -168,7 +186,11 @@ impl Shared {
         loop {
             let now = Instant::now();
             if state.stopping {
-                return Step::Stop(state.released.drain(..).map(|(_, veth)| veth).collect());
+                let State { released, condemned, .. } = &mut *state;
+                return Step::Stop(released.drain(..).map(|(_, veth)| veth).chain(condemned.drain(..)).collect());
+            }
+            if !state.condemned.is_empty() {
+                return Step::Delete(std::mem::take(&mut state.condemned));
             }
             if state.level > self.lowest && now.duration_since(state.last_taken) >= QUIET {
                 state.level = self.lowest;
@@ -205,7 +227,7 @@ impl Shared {
 }
 
 /// Deletes those of the links that still exist, together.
-pub(crate) fn delete_leftovers(socket: &mut RouteSocket, veths: &[String], group: u32) {
+fn delete_leftovers(socket: &mut RouteSocket, veths: &[String], group: u32) {
     let marked: Vec<&String> = veths
         .iter()
         .filter(|veth| {

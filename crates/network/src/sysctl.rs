@@ -34,3 +34,24 @@ pub(crate) fn set_if_present(name: &str, value: &str) -> Result<()> {
 fn path(name: &str) -> String {
     format!("/proc/sys/net/{name}")
 }
+
+/// Where forwarding of IPv6 between links is switched.
+pub(crate) const IPV6_FORWARD: &str = "ipv6/conf/all/forwarding";
+
+/// Makes links that learn their IPv6 routes from router advertisements go on doing so when the host becomes a router,
+/// which by itself would cut the host off (`accept_ra` in `ip-sysctl.rst`).
+pub(crate) fn keep_router_advertisements() {
+    if read(IPV6_FORWARD).is_ok_and(|value| value == "1") {
+        return;
+    }
+    for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| !matches!(*name, "all" | "default" | "lo")) else { continue };
+        let setting = format!("ipv6/conf/{name}/accept_ra");
+        if read(&setting).is_ok_and(|value| value == "1")
+            && let Err(error) = set(&setting, "2")
+        {
+            tracing::warn!(link = name, %error, "a link may lose the routes it learns from router advertisements");
+        }
+    }
+}

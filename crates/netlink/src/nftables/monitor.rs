@@ -8,12 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use rustix::net::netlink::NETFILTER;
 
-use super::{FAMILY_IPV4, IPV4, SUBSYSTEM, TABLE_NAME};
+use super::{Family, NFGENMSG, SUBSYSTEM, TABLE_NAME};
 use crate::attribute::Attributes;
-use crate::socket::Socket;
+use crate::socket::{Heard, Socket};
 use crate::{Error, Result};
 
 /// Multicast group of nf_tables changes (`NFNLGRP_NFTABLES`).
@@ -34,11 +33,13 @@ pub enum Object {
     Element,
 }
 
-/// A change of an IPv4 table or something in it.
+/// A change of a table or something in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Something was added or removed.
     Made {
+        /// Family of the table.
+        family: Family,
         /// The table.
         table: String,
         /// What was added or removed.
@@ -69,7 +70,19 @@ impl NftMonitor {
         Ok(Self { socket })
     }
 
-    /// Waits for changes and passes each on. Returns false once `stop` becomes readable or is hung up.
+    /// Passes on what has happened since the last call, without waiting. At most some thousand changes at a time;
+    /// returns whether there may be more, as the descriptor tells too.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when receiving fails.
+    pub fn read(&mut self, mut each: impl FnMut(Change)) -> Result<bool> {
+        self.socket.drain(|message| match message {
+            Heard::Message(kind, port, body) => each_change(kind, port, body, &mut each),
+            Heard::Lost => each(Change::Lost),
+        })
+    }
+
+    /// Waits for changes of IPv4 tables and passes each on. Returns false once `stop` becomes readable or is hung up.
     ///
     /// # Errors
     /// [`Error::Socket`] when waiting or receiving fails.
@@ -82,20 +95,24 @@ impl NftMonitor {
         if !fds[1].revents().is_empty() {
             return Ok(false);
         }
-        match self.socket.read(RecvFlags::DONTWAIT, |kind, port, body| each_change(kind, port, body, &mut each)) {
-            Err(Error::Socket { errno: Errno::NOBUFS, .. }) => each(Change::Lost),
-            Err(Error::Socket { errno: Errno::AGAIN, .. }) => {}
-            other => other?,
-        }
+        self.read(|change| {
+            if !matches!(&change, Change::Made { family, .. } if *family != Family::Ipv4) {
+                each(change);
+            }
+        })?;
         Ok(true)
     }
 }
 
-fn each_change(kind: u16, by: u32, body: &[u8], each: &mut impl FnMut(Change)) {
-    let Some((header, rest)) = body.split_at_checked(IPV4.len()) else { return };
-    if kind >> 8 != SUBSYSTEM || header[0] != FAMILY_IPV4 {
-        return;
+impl AsFd for NftMonitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
+}
+
+fn each_change(kind: u16, by: u32, body: &[u8], each: &mut impl FnMut(Change)) {
+    let Some((header, rest)) = body.split_at_checked(NFGENMSG) else { return };
+    let Some(family) = Family::from_number(header[0]).filter(|_| kind >> 8 == SUBSYSTEM) else { return };
     // The table's name is attribute 1 of every kind of object.
     let Some(table) = Attributes(rest).find(TABLE_NAME).map(|name| name.text()) else { return };
     let (object, removed) = match kind & 0xff {
@@ -111,11 +128,30 @@ fn each_change(kind: u16, by: u32, body: &[u8], each: &mut impl FnMut(Change)) {
         14 => (Object::Element, true),
         _ => return,
     };
-    each(Change::Made { table, object, removed, by });
+    each(Change::Made { family, table, object, removed, by });
 }
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_messages_are_harmless() {
+        let body = [1, 0, 0, 0, 9, 0, 1, 0, b'd', b'h', b'o', b'w', 0, 0, 0, 0];
+        let mut heard = Vec::new();
+        let new_chain = SUBSYSTEM << 8 | 3;
+        each_change(new_chain, 7, &body, &mut |change| heard.push(change));
+        let (family, table) = (Family::Inet, "dhow".to_owned());
+        assert_eq!(heard, [Change::Made { family, table, object: Object::Chain, removed: false, by: 7 }]);
+        for cut in 0..body.len() {
+            for kind in [0, u16::MAX, new_chain, SUBSYSTEM << 8 | 0xff] {
+                let mut wild = body[..cut].to_vec();
+                each_change(kind, 7, &wild, &mut |_| ());
+                for at in 0..cut {
+                    wild[at] = !wild[at];
+                    each_change(kind, 7, &wild, &mut |_| ());
+                }
+            }
+        }
     }
 }

@@ -20,13 +20,20 @@ pub(super) const IFINFO: usize = 16;
 pub(super) const IFLA_ADDRESS: u16 = 1;
 pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_MTU: u16 = 4;
+pub(super) const IFLA_LINK: u16 = 5;
 pub(super) const IFLA_MASTER: u16 = 10;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 pub(super) const IFLA_GROUP: u16 = 27;
 pub(super) const IFLA_INFO_KIND: u16 = 1;
 pub(super) const IFLA_INFO_SLAVE_DATA: u16 = 5;
 pub(super) const IFLA_BRPORT_MODE: u16 = 4;
+pub(super) const IFLA_BRPORT_LEARNING: u16 = 8;
+pub(super) const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
+pub(super) const IFLA_BRPORT_ISOLATED: u16 = 33;
+/// Longest interface name, without its NUL (`IFNAMSIZ` - 1).
+const NAME_MAX: usize = 15;
 pub(super) const IFF_UP: u32 = 1;
+const IFF_RUNNING: u32 = 0x40;
 
 /// An Ethernet hardware address, written `02:42:ac:11:00:02`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +62,45 @@ impl FromStr for MacAddress {
     }
 }
 
+/// Whether the kernel would take and show a link's name as it is.
+pub(super) fn is_link_name(name: &str) -> bool {
+    let odd = |byte: u8| byte == b'/' || byte == b':' || byte == 0 || byte.is_ascii_whitespace();
+    (1..=NAME_MAX).contains(&name.len()) && !matches!(name, "." | "..") && !name.bytes().any(odd)
+}
+
+/// The name of a link, checked: 1 to 15 bytes without '/', ':', white space or NUL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LinkName([u8; NAME_MAX + 1]);
+
+impl LinkName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        // It was made of text and is only cut where that ended.
+        std::str::from_utf8(&self.0[..end]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl FromStr for LinkName {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if !is_link_name(text) {
+            return Err(super::requests::BAD_NAME);
+        }
+        let mut bytes = [0; NAME_MAX + 1];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self(bytes))
+    }
+}
+
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -70,22 +116,28 @@ pub struct Link {
     pub mtu: u32,
     /// Index of the bridge this link is a port of.
     pub master: Option<u32>,
+    /// Index of the link it is on top of, or of a veth's far end; in another namespace, if that is elsewhere.
+    pub parent: Option<u32>,
     /// Device group, 0 unless set.
     pub group: u32,
     /// Whether the link is administratively up (`IFF_UP`).
     pub up: bool,
+    /// Whether packets pass (`IFF_RUNNING`); follows `up` and the other end of a veth after a moment.
+    pub running: bool,
     /// Whether a bridge may send a frame back out of this port of it.
     pub hairpin: bool,
+    /// Whether its bridge passes nothing between this port and other isolated ones.
+    pub isolated: bool,
 }
 
-fn parse(body: &[u8]) -> Option<Link> {
+pub(super) fn parse(body: &[u8]) -> Option<Link> {
     let index = i32::from_ne_bytes(array_at(body, 4)?);
     let flags = u32::from_ne_bytes(array_at(body, 8)?);
     let attributes = Attributes(body.get(IFINFO..)?);
     let info = attributes.find(IFLA_LINKINFO);
     let kind = info.and_then(|info| info.nested().find(IFLA_INFO_KIND)).map(|kind| kind.text()).unwrap_or_default();
     let port = info.and_then(|info| info.nested().find(IFLA_INFO_SLAVE_DATA));
-    let hairpin = port.and_then(|port| port.nested().find(IFLA_BRPORT_MODE)).is_some_and(|mode| mode.payload == [1]);
+    let flag = |kind| port.and_then(|port| port.nested().find(kind)).is_some_and(|flag| flag.payload == [1]);
     Some(Link {
         index: u32::try_from(index).ok()?,
         name: attributes.find(IFLA_IFNAME)?.text(),
@@ -93,9 +145,12 @@ fn parse(body: &[u8]) -> Option<Link> {
         mac: attributes.find(IFLA_ADDRESS).and_then(|mac| mac.payload.try_into().ok()).map(MacAddress),
         mtu: attributes.find(IFLA_MTU).and_then(|mtu| mtu.u32()).unwrap_or(0),
         master: attributes.find(IFLA_MASTER).and_then(|master| master.u32()),
+        parent: attributes.find(IFLA_LINK).and_then(|parent| parent.u32()).filter(|parent| *parent != 0),
         group: attributes.find(IFLA_GROUP).and_then(|group| group.u32()).unwrap_or(0),
         up: flags & IFF_UP != 0,
-        hairpin,
+        running: flags & IFF_RUNNING != 0,
+        hairpin: flag(IFLA_BRPORT_MODE),
+        isolated: flag(IFLA_BRPORT_ISOLATED),
     })
 }
 

@@ -1,11 +1,13 @@
-//! rtnetlink (`NETLINK_ROUTE`): links, IPv4 addresses and IPv4 routes.
+//! rtnetlink (`NETLINK_ROUTE`): links, addresses and routes of both families, queueing disciplines.
 //!
 //! Changes are collected in a [`RouteRequests`] and sent together by [`RouteSocket::apply`], which costs one system
 //! call for sending and one for the answers however many changes there are. Reading is by the dump methods.
 
 mod address;
-mod ip_address;
 mod link;
+mod link_monitor;
+mod new_link;
+mod qdisc;
 mod requests;
 #[expect(clippy::module_inception, reason = "named after the kernel object, as its neighbours are")]
 mod route;
@@ -13,11 +15,13 @@ mod route;
 use crate::Result;
 use crate::socket::Socket;
 
-pub use address::Address;
-pub use ip_address::IpAddress;
-pub use link::{Link, MacAddress};
+pub use address::{Address, IpAddress};
+pub use link::{Link, LinkName, MacAddress};
+pub use link_monitor::{LinkEvent, LinkMonitor};
+pub use new_link::{IpvlanFlag, IpvlanMode, LinkKind, MacvlanMode, NewLink};
+pub use qdisc::{Qdisc, TokenBucket};
 pub use requests::{LinkChange, RouteRequests, Veth};
-pub use route::Route;
+pub use route::{IpRoute, Route, TABLE_MAIN};
 
 /// A `NETLINK_ROUTE` socket, bound to the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -67,7 +71,7 @@ impl RouteSocket {
     /// # Errors
     /// As any request; addresses that do not parse are left out.
     pub fn addresses(&mut self) -> Result<Vec<Address>> {
-        address::dump(&mut self.socket)
+        Ok(self.ip_addresses()?.iter().filter_map(IpAddress::v4).collect())
     }
 
     /// All addresses of both families.
@@ -75,7 +79,7 @@ impl RouteSocket {
     /// # Errors
     /// As any request; addresses that do not parse are left out.
     pub fn ip_addresses(&mut self) -> Result<Vec<IpAddress>> {
-        ip_address::dump(&mut self.socket)
+        address::dump(&mut self.socket)
     }
 
     /// All IPv4 routes of the namespace, of every table.
@@ -83,6 +87,14 @@ impl RouteSocket {
     /// # Errors
     /// As any request; routes that do not parse are left out.
     pub fn routes(&mut self) -> Result<Vec<Route>> {
+        Ok(self.ip_routes()?.iter().filter_map(IpRoute::v4).collect())
+    }
+
+    /// All routes of both families, of every table.
+    ///
+    /// # Errors
+    /// As any request; routes that do not parse are left out.
+    pub fn ip_routes(&mut self) -> Result<Vec<IpRoute>> {
         route::dump(&mut self.socket)
     }
 }

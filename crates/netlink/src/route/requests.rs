@@ -1,40 +1,36 @@
-//! Changes to links, addresses and routes, encoded one behind the other for a single send.
+//! Changes to links, addresses, routes and queues, encoded one behind the other for a single send.
 //!
 //! Names are checked before anything is sent: the kernel would truncate or misread a name with a NUL in it.
 //! See `rtnetlink(7)` and, for veth pairs and bridges, the kernel's `if_link.h`.
 
-use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use super::address::{AF_INET, IFA_ADDRESS, IFA_BROADCAST, IFA_LOCAL, NEW_ADDRESS};
+use super::address::AF_INET6;
 use super::link::{
-    DELETE_LINK, IFF_UP, IFINFO, IFLA_ADDRESS, IFLA_BRPORT_MODE, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND,
-    IFLA_INFO_SLAVE_DATA, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU, MacAddress, NEW_LINK,
+    DELETE_LINK, IFF_UP, IFINFO, IFLA_ADDRESS, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_MODE,
+    IFLA_BRPORT_NEIGH_SUPPRESS, IFLA_GROUP, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_LINKINFO,
+    IFLA_MASTER, IFLA_MTU, LinkName, MacAddress, NEW_LINK, is_link_name,
 };
-use super::route::{NEW_ROUTE, RTA_DESTINATION, RTA_GATEWAY, RTA_OUTPUT_LINK, RTMSG};
-use crate::message::{CREATE, EXCLUSIVE, Messages, REPLACE};
+use crate::message::{CREATE, EXCLUSIVE, Messages};
 use crate::socket::ACKNOWLEDGE;
 use crate::{Error, Result};
 
-const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_INFO_DATA: u16 = 2;
+pub(super) const IFLA_NET_NS_FD: u16 = 28;
+pub(super) const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const VETH_INFO_PEER: u16 = 1;
-/// Longest interface name, without its NUL (`IFNAMSIZ` - 1).
-const NAME_MAX: usize = 15;
-const TABLE_MAIN: u8 = 254;
-const PROTOCOL_BOOT: u8 = 3;
-const SCOPE_UNIVERSE: u8 = 0;
-const SCOPE_LINK: u8 = 253;
-const UNICAST: u8 = 1;
 
-/// A veth pair: one end here as a bridge port, the other born inside another network namespace. Moving it there
+pub(super) const BAD_NAME: Error = Error::Invalid("an interface name is 1 to 15 bytes without '/', white space or NUL");
+
+/// A veth pair: one end here, mostly as a bridge port, the other born inside another network namespace. Moving it there
 /// afterwards would cost an RCU grace period.
 #[derive(Debug)]
 pub struct Veth<'a> {
     /// Name of the end in this namespace.
     pub name: &'a str,
-    /// Index of the bridge this end joins.
+    /// Index of the bridge this end joins, 0 for none.
     pub master: u32,
     /// Name of the far end.
     pub peer_name: &'a str,
@@ -55,6 +51,21 @@ pub struct LinkChange {
     pub mtu: Option<u32>,
     /// Device group.
     pub group: Option<u32>,
+    /// Its name. Kernels before 6.2 refuse it with `EBUSY` while the link is up.
+    pub name: Option<LinkName>,
+    /// Index of the bridge it becomes a port of; 0 makes it leave the one it is in.
+    pub master: Option<u32>,
+    /// Whether the kernel gives it a link-local IPv6 address of its own choice when it comes up. Refused with
+    /// `EAFNOSUPPORT` where IPv6 is off.
+    pub link_local: Option<bool>,
+    /// For a bridge port: whether the bridge may send a frame back out of it.
+    pub hairpin: Option<bool>,
+    /// For a bridge port: whether the bridge passes nothing between it and other isolated ones.
+    pub isolated: Option<bool>,
+    /// For a bridge port: whether the bridge learns addresses from its frames.
+    pub learning: Option<bool>,
+    /// For a bridge port: whether the bridge answers address resolution in place of who is behind it.
+    pub neigh_suppress: Option<bool>,
 }
 
 /// Changes to be sent together with [`super::RouteSocket::apply`].
@@ -73,7 +84,7 @@ impl RouteRequests {
 
     pub(super) fn check(&self) -> Result<()> {
         if self.bad_name {
-            return Err(Error::Invalid("an interface name is 1 to 15 bytes without '/', white space or NUL"));
+            return Err(BAD_NAME);
         }
         Ok(())
     }
@@ -92,7 +103,7 @@ impl RouteRequests {
         self
     }
 
-    /// Creates a veth pair; this end is up and a port of the bridge at once, the far end is down.
+    /// Creates a veth pair; this end is up and a port of its bridge at once, the far end is down.
     pub fn create_veth(&mut self, veth: &Veth<'_>) -> &mut Self {
         self.name(veth.name).name(veth.peer_name);
         let request = format!("create veth {}", veth.name);
@@ -100,7 +111,9 @@ impl RouteRequests {
             m.raw(&ifinfo(0, IFF_UP, IFF_UP));
             m.text(IFLA_IFNAME, veth.name);
             m.u32(IFLA_MTU, veth.mtu);
-            m.u32(IFLA_MASTER, veth.master);
+            if veth.master != 0 {
+                m.u32(IFLA_MASTER, veth.master);
+            }
             m.nest(IFLA_LINKINFO, |m| {
                 m.bytes(IFLA_INFO_KIND, b"veth");
                 m.nest(IFLA_INFO_DATA, |m| {
@@ -121,25 +134,32 @@ impl RouteRequests {
         self.change(index, None, change)
     }
 
-    /// Changes properties of the link of that name, whatever its index.
+    /// Changes properties of the link of that name, whatever its index. A name in `change` has no effect here.
     pub fn change_link_by_name(&mut self, name: &str, change: &LinkChange) -> &mut Self {
         self.name(name).change(0, Some(name), change)
     }
 
+    /// Up to three messages: addresses must not be made up before the link comes up, and flags of a port are refused
+    /// before it is one.
     fn change(&mut self, index: u32, name: Option<&str>, change: &LinkChange) -> &mut Self {
         let request = match name {
             Some(name) => format!("change link {name}"),
             None => format!("change link number {index}"),
         };
-        let (flags, mask) = match change.up {
+        if let Some(link_local) = change.link_local {
+            let mode = u8::from(!link_local);
+            self.change_message(&request, index, name, (0, 0), |m| {
+                m.nest(IFLA_AF_SPEC, |m| m.nest(AF_INET6.into(), |m| m.u8(IFLA_INET6_ADDR_GEN_MODE, mode)));
+            });
+        }
+        let flags = match change.up {
             Some(true) => (IFF_UP, IFF_UP),
             Some(false) => (0, IFF_UP),
             None => (0, 0),
         };
-        self.messages.message(NEW_LINK, ACKNOWLEDGE, request, |m| {
-            m.raw(&ifinfo(index, flags, mask));
-            if let Some(name) = name {
-                m.text(IFLA_IFNAME, name);
+        self.change_message(&request, index, name, flags, |m| {
+            if let (None, Some(new)) = (name, change.name) {
+                m.text(IFLA_IFNAME, new.as_str());
             }
             if let Some(mac) = change.mac {
                 m.bytes(IFLA_ADDRESS, &mac.0);
@@ -147,11 +167,59 @@ impl RouteRequests {
             if let Some(mtu) = change.mtu {
                 m.u32(IFLA_MTU, mtu);
             }
+            if let Some(master) = change.master {
+                m.u32(IFLA_MASTER, master);
+            }
             if let Some(group) = change.group {
                 m.u32(IFLA_GROUP, group);
             }
         });
+        self.port_flags(index, name, change)
+    }
+
+    fn port_flags(&mut self, index: u32, name: Option<&str>, change: &LinkChange) -> &mut Self {
+        let flags = [
+            (IFLA_BRPORT_MODE, change.hairpin),
+            (IFLA_BRPORT_ISOLATED, change.isolated),
+            (IFLA_BRPORT_LEARNING, change.learning),
+            (IFLA_BRPORT_NEIGH_SUPPRESS, change.neigh_suppress),
+        ];
+        if flags.iter().any(|(_, value)| value.is_some()) {
+            let request = match name {
+                Some(name) => format!("set flags of bridge port {name}"),
+                None => format!("set flags of bridge port number {index}"),
+            };
+            self.change_message(&request, index, name, (0, 0), |m| {
+                m.nest(IFLA_LINKINFO, |m| {
+                    m.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
+                    m.nest(IFLA_INFO_SLAVE_DATA, |m| {
+                        for (kind, value) in flags {
+                            if let Some(value) = value {
+                                m.u8(kind, u8::from(value));
+                            }
+                        }
+                    });
+                });
+            });
+        }
         self
+    }
+
+    fn change_message(
+        &mut self,
+        request: &str,
+        index: u32,
+        name: Option<&str>,
+        (flags, mask): (u32, u32),
+        body: impl FnOnce(&mut Messages),
+    ) {
+        self.messages.message(NEW_LINK, ACKNOWLEDGE, request, |m| {
+            m.raw(&ifinfo(index, flags, mask));
+            if let Some(name) = name {
+                m.text(IFLA_IFNAME, name);
+            }
+            body(m);
+        });
     }
 
     /// Moves a link into another network namespace under a name of its own there. It arrives down and without
@@ -169,16 +237,12 @@ impl RouteRequests {
     /// Lets a bridge send a frame back out of the port it came in by, which a container reaching its own published
     /// port needs where bridged packets pass the firewall.
     pub fn set_hairpin(&mut self, port: &str) -> &mut Self {
-        self.name(port);
-        self.messages.message(NEW_LINK, ACKNOWLEDGE, format!("set hairpin mode of bridge port {port}"), |m| {
-            m.raw(&ifinfo(0, 0, 0));
-            m.text(IFLA_IFNAME, port);
-            m.nest(IFLA_LINKINFO, |m| {
-                m.bytes(IFLA_INFO_SLAVE_KIND, b"bridge");
-                m.nest(IFLA_INFO_SLAVE_DATA, |m| m.u8(IFLA_BRPORT_MODE, 1));
-            });
-        });
-        self
+        self.change_port(port, &LinkChange { hairpin: Some(true), ..LinkChange::default() })
+    }
+
+    /// Changes flags of the bridge port of that name, and nothing else of it.
+    pub fn change_port(&mut self, port: &str, change: &LinkChange) -> &mut Self {
+        self.name(port).port_flags(0, Some(port), change)
     }
 
     /// Deletes the link of that name. The kernel waits for an RCU grace period: keep this off a caller's path.
@@ -200,61 +264,14 @@ impl RouteRequests {
         self
     }
 
-    /// Gives a link an IPv4 address; the route to its subnet comes with it. Refused with `EEXIST` when it has it.
-    pub fn add_address(&mut self, link: u32, address: Ipv4Addr, prefix: u8) -> &mut Self {
-        let request = format!("add address {address}/{prefix}");
-        self.messages.message(NEW_ADDRESS, ACKNOWLEDGE | CREATE | EXCLUSIVE, request, |m| {
-            let index = link.to_ne_bytes();
-            m.raw(&[AF_INET, prefix, 0, SCOPE_UNIVERSE, index[0], index[1], index[2], index[3]]);
-            m.bytes(IFA_LOCAL, &address.octets());
-            m.bytes(IFA_ADDRESS, &address.octets());
-            if prefix < 31 {
-                let broadcast = u32::from(address) | u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-                m.bytes(IFA_BROADCAST, &broadcast.to_be_bytes());
-            }
-        });
-        self
-    }
-
-    /// Adds or replaces the IPv4 route to a network: through a gateway, or directly over the link.
-    pub fn set_route(
-        &mut self,
-        destination: Ipv4Addr,
-        prefix: u8,
-        gateway: Option<Ipv4Addr>,
-        link: Option<u32>,
-    ) -> &mut Self {
-        let scope = if gateway.is_some() { SCOPE_UNIVERSE } else { SCOPE_LINK };
-        let request = format!("add route {destination}/{prefix}");
-        self.messages.message(NEW_ROUTE, ACKNOWLEDGE | CREATE | REPLACE, request, |m| {
-            m.raw(&{
-                let mut rtmsg = [0; RTMSG];
-                rtmsg[..8].copy_from_slice(&[AF_INET, prefix, 0, 0, TABLE_MAIN, PROTOCOL_BOOT, scope, UNICAST]);
-                rtmsg
-            });
-            if prefix > 0 {
-                m.bytes(RTA_DESTINATION, &destination.octets());
-            }
-            if let Some(gateway) = gateway {
-                m.bytes(RTA_GATEWAY, &gateway.octets());
-            }
-            if let Some(link) = link {
-                m.u32(RTA_OUTPUT_LINK, link);
-            }
-        });
-        self
-    }
-
-    fn name(&mut self, name: &str) -> &mut Self {
-        self.bad_name |= !(1..=NAME_MAX).contains(&name.len())
-            || matches!(name, "." | "..")
-            || name.bytes().any(|byte| byte == b'/' || byte == b':' || byte == 0 || byte.is_ascii_whitespace());
+    pub(super) fn name(&mut self, name: &str) -> &mut Self {
+        self.bad_name |= !is_link_name(name);
         self
     }
 }
 
 /// `struct ifinfomsg`.
-fn ifinfo(index: u32, flags: u32, mask: u32) -> [u8; IFINFO] {
+pub(super) fn ifinfo(index: u32, flags: u32, mask: u32) -> [u8; IFINFO] {
     let mut bytes = [0; IFINFO];
     bytes[4..8].copy_from_slice(&index.to_ne_bytes());
     bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
