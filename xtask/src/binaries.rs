@@ -1,5 +1,5 @@
 //! Builds the programs and lays them side by side, as an installation has them: the daemon looks
-//! for its shim in its own directory.
+//! for its shim and `dhow-net` in its own directory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub enum Profile {
     Release,
 }
 
-/// Builds and returns the directory that holds `dhow`, `dhowd`, `dhow-shim` and `dhow-oci`.
+/// Builds and returns the directory that holds `dhow`, `dhowd`, `dhow-shim`, `dhow-net` and `dhow-oci`.
 pub fn build(profile: Profile) -> Result<PathBuf> {
     let (flags, built, small): (&[&str], &str, &str) = match profile {
         Profile::Dev => (&[], "debug", "shim-test"),
@@ -35,6 +35,7 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
         ("dhow", target.join(built).join("dhow")),
         ("dhowd", target.join(built).join("dhowd")),
         ("dhow-shim", small.join("dhow-shim")),
+        ("dhow-net", small.join("dhow-net")),
         ("dhow-oci", small.join("dhow-oci")),
     ] {
         let temporary = dist.join(format!(".{name}.new"));
@@ -50,11 +51,11 @@ pub fn runtime() -> Result<PathBuf> {
     Ok(small_programs("shim")?.join("dhow-oci"))
 }
 
-/// The shim and the runtime are linked statically: one is resident per container, the other lives for a
-/// millisecond; a static PIE has the least private memory and starts fastest, and runs in a root without
-/// libraries.
+/// The shim, the network process and the runtime are linked statically: one is resident per container, one per engine,
+/// the last lives for a millisecond; a static PIE has the least private memory and starts fastest, and runs in a root
+/// without libraries.
 fn small_programs(profile: &str) -> Result<PathBuf> {
-    build_static(&["dhow-shim", "dhow-oci"], profile, profile)
+    build_static(&["dhow-shim", "dhow-net", "dhow-oci"], profile, profile)
 }
 
 /// Builds programs as static PIEs and returns their directory. `built` is where cargo puts the profile's

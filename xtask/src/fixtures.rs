@@ -65,7 +65,33 @@ pub fn moto() -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn once(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// firewalld, unpacked and not installed: its package would have it guard this machine. Gives the root it is in.
+pub fn firewalld() -> Result<PathBuf> {
+    let dir = shell::target().join("firewalld");
+    let root = dir.join("root");
+    if root.join("usr/sbin/firewalld").exists() {
+        return Ok(root);
+    }
+    eprintln!("unpacking firewalld into {}", dir.display());
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir)?;
+    let fetch = || {
+        let mut apt = shell::command("apt-get", ["-qq", "-o", "APT::Sandbox::User=root", "download"]);
+        shell::run(apt.args(["firewalld", "python3-firewall"]).current_dir(&dir))
+    };
+    fetch()
+        .or_else(|_| shell::run(&mut shell::command("apt-get", ["-qq", "update"])).and_then(|()| fetch()))
+        .context("firewalld could not be fetched")?;
+    // The program last: that it is there says that all is.
+    let mut packages: Vec<PathBuf> = fs::read_dir(&dir)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    packages.sort_by_key(|path| std::cmp::Reverse(path.clone()));
+    for package in packages {
+        shell::run(shell::command("dpkg-deb", ["--extract"]).arg(package).arg(&root))?;
+    }
+    Ok(root)
+}
+
+pub fn once(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.exists() {
         return Ok(());
     }

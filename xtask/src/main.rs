@@ -14,6 +14,7 @@ mod fuzz;
 mod peers;
 mod shell;
 mod test;
+mod three_tier;
 mod tidy;
 mod vm;
 
@@ -31,11 +32,13 @@ usage: cargo xtask TASK [OPTIONS]
                    run libFuzzer on one of the parsers of fuzz/; without a target it lists them
   demo             build release binaries, make two images, run containers, say what to try next
   bench run [-n N] measure beside a real dockerd in the same run and print ratios
+  bench net [-n N] networks and Docker Compose beside a real dockerd
   bench oci [-n N] [--runtime PROGRAM] [--record]
                    measure the OCI runtime beside runc, crun and youki; --record keeps its count of system calls
   tidy             dependency directions, file sizes, file headings
   dist             release binaries in target/dist/release
-  peers up|sock|in set up a private root with real engines, print its dockerd's socket, run a program in it
+  peers up|down|sock|in
+                   set up a private root with real engines, take it down, print its dockerd's socket, run a program in it
 ";
 
 fn main() {

@@ -4,15 +4,17 @@
 //! OCI runtimes beside it. Nothing is installed on the host but mmdebstrap. Our own runtime lies at
 //! `/usr/local/bin/dhow-oci` of that root as it was last built.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{fixtures, shell};
+use crate::{fixtures, shell, three_tier};
 
 /// A program of each package that tests or benchmarks use, and the package.
 const PACKAGES: &[(&str, &str)] = &[
@@ -23,6 +25,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("usr/bin/ps", "procps"),
     ("usr/sbin/dockerd", "docker.io"),
     ("usr/bin/docker", "docker-cli"),
+    ("usr/libexec/docker/cli-plugins/docker-compose", "docker-compose"),
+    ("usr/libexec/docker/cli-plugins/docker-buildx", "docker-buildx"),
     ("usr/bin/ctr", "containerd"),
     ("usr/sbin/runc", "runc"),
     ("usr/bin/crun", "crun"),
@@ -37,6 +41,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("usr/sbin/criu", "criu"),
     ("usr/bin/strace", "strace"),
 ];
+
+/// Where it is written that the peers stay up.
+const KEPT: &str = "kept";
 
 pub struct Peers {
     /// `unix://…` of the real dockerd.
@@ -73,17 +80,26 @@ fn inside(holder: u32, args: &[&str]) -> Command {
 
 pub fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
-        Some("up") => up().map(|peers| println!("{}", peers.socket)),
+        Some("up") => {
+            let peers = kept()?;
+            three_tier::make(&peers)?;
+            println!("{}", peers.socket);
+            Ok(())
+        }
+        Some("down") => {
+            let _ = fs::remove_file(home().join(KEPT));
+            end(&home())
+        }
         Some("sock") => {
             println!("{}", socket(&home()));
             Ok(())
         }
         Some("in") if args.len() > 1 => {
             let words: Vec<&str> = args[1..].iter().map(String::as_str).collect();
-            let status = up()?.command(&words).stdin(Stdio::inherit()).status()?;
+            let status = kept()?.command(&words).stdin(Stdio::inherit()).status()?;
             std::process::exit(status.code().unwrap_or(1));
         }
-        _ => bail!("usage: cargo xtask peers up|sock|in PROGRAM…"),
+        _ => bail!("usage: cargo xtask peers up|down|sock|in PROGRAM…"),
     }
 }
 
@@ -93,6 +109,13 @@ fn home() -> PathBuf {
 
 fn socket(home: &Path) -> String {
     format!("unix://{}/sid/run/docker.sock", home.display())
+}
+
+/// Up, and not to be taken down by those who use them besides.
+fn kept() -> Result<Peers> {
+    fs::create_dir_all(home())?;
+    File::create(home().join(KEPT))?;
+    up()
 }
 
 /// Sets up what is missing and returns when dockerd answers and holds the two test images.
@@ -127,7 +150,7 @@ pub fn up() -> Result<Peers> {
     }
     if !answers(&docker, &socket) {
         let _ = fs::remove_file(root.join("run/docker.pid"));
-        let log = fs::File::create(home.join("dockerd.log"))?;
+        let log = File::create(home.join("dockerd.log"))?;
         shell::command(
             "setsid",
             ["nsenter", "-t", &holder.to_string(), "-m", "--", "dockerd", "-H", "unix:///run/docker.sock"],
@@ -147,6 +170,86 @@ pub fn up() -> Result<Peers> {
         }
     }
     Ok(Peers { socket, docker, home, holder })
+}
+
+/// Somebody who uses the peers. The last to leave takes them down, unless they are to be kept.
+pub struct Guest {
+    users: File,
+    home: PathBuf,
+}
+
+impl Guest {
+    /// To be made before [`up`].
+    pub fn arrive() -> Result<Self> {
+        let home = home();
+        fs::create_dir_all(&home)?;
+        // The kernel takes back the lock of whoever is killed.
+        let users = File::create(home.join("users"))?;
+        users.lock_shared()?;
+        Ok(Self { users, home })
+    }
+
+    fn leave(&self) -> Result<()> {
+        self.users.unlock()?;
+        // Not the last, or somebody arrived just now.
+        if self.users.try_lock().is_err() || self.home.join(KEPT).exists() {
+            return Ok(());
+        }
+        end(&self.home)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Err(error) = self.leave() {
+            eprintln!("the peers are still up: {error:#}");
+        }
+    }
+}
+
+/// Ends everything that runs in the private root, and unmounts it. What it holds is kept for the next time.
+fn end(home: &Path) -> Result<()> {
+    // A daemon gets to stop its containers, for which it needs those behind it.
+    let is_daemon = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|of| of == "dockerd\n");
+    members(home).into_iter().filter(is_daemon).for_each(|pid| kill(pid, Signal::TERM));
+    let _ = wait_for("the end of dockerd", || !members(home).iter().any(is_daemon));
+    wait_for("the end of what runs in the private root", || {
+        let left = members(home);
+        left.iter().for_each(|pid| kill(*pid, Signal::KILL));
+        left.is_empty()
+    })?;
+    let _ = fs::remove_file(home.join("holder"));
+    let root = home.join("sid");
+    // In the pairs that were mounted: the root may lie on a disk of its own.
+    while is_mount(&root.join("run")) {
+        for mount in [&root.join("run"), &root] {
+            shell::run(shell::command("umount", ["--"]).arg(mount))?;
+        }
+    }
+    Ok(())
+}
+
+/// Processes that have the private root for their own, in mount namespaces apart from ours.
+fn members(home: &Path) -> Vec<u32> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| is_member(home, *pid)).collect()
+}
+
+fn is_member(home: &Path, pid: u32) -> bool {
+    let place = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let root = place(Path::new(&format!("/proc/{pid}/root")));
+    root.is_some() && root == place(&home.join("sid")) && namespace(&pid.to_string()) != namespace("self")
+}
+
+fn is_mount(path: &Path) -> bool {
+    shell::succeeds(shell::command("mountpoint", ["-q"]).arg(path))
+}
+
+fn kill(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Packages of which the root has nothing; a link counts, whatever it points to inside.
@@ -179,19 +282,23 @@ fn answers(docker: &Path, socket: &str) -> bool {
     shell::succeeds(&mut shell::command(path(docker), ["-H", socket, "version"]))
 }
 
+/// The process that keeps the private root's mount namespace, if there is one.
+fn holder(home: &Path) -> Option<u32> {
+    let pid: u32 = fs::read_to_string(home.join("holder")).ok()?.trim().parse().ok()?;
+    // Its number may be another's by now.
+    is_member(home, pid).then_some(pid)
+}
+
 /// The process whose mount namespace has the private root as its root.
 fn hold(home: &Path, root: &Path) -> Result<u32> {
     let record = home.join("holder");
-    let alive = || {
-        let pid: u32 = fs::read_to_string(&record).ok()?.trim().parse().ok()?;
-        Path::new(&format!("/proc/{pid}/root/usr/sbin/dockerd")).exists().then_some(pid)
-    };
+    let alive = || holder(home);
     if let Some(pid) = alive() {
         return Ok(pid);
     }
     let _ = fs::remove_file(&record);
     let run = root.join("run");
-    if !shell::succeeds(shell::command("mountpoint", ["-q"]).arg(&run)) {
+    if !is_mount(&run) {
         shell::run(shell::command("mount", ["--bind"]).arg(root).arg(root))?;
         shell::run(shell::command("mount", ["-t", "tmpfs", "tmpfs"]).arg(&run))?;
     }
@@ -218,5 +325,5 @@ fn wait_for(what: &str, ready: impl Fn() -> bool) -> Result<()> {
         }
         sleep(Duration::from_millis(100));
     }
-    bail!("{what} did not come up within 30 s")
+    bail!("{what}: nothing within 30 s")
 }

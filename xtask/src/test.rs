@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::binaries::{self, Profile};
-use crate::{check, fixtures, fuzz, peers, shell, vm};
+use crate::{check, fixtures, fuzz, peers, shell, three_tier, vm};
 
 pub fn run(args: &[String]) -> Result<()> {
     let quick = args.iter().any(|arg| arg == "--quick");
@@ -27,6 +27,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("openssl", "openssl"),
         ("xz", "xz-utils"),
         ("dbus-daemon", "dbus-daemon"),
+        ("/usr/lib/python3/dist-packages/nftables/__init__.py", "python3-nftables"),
         ("/usr/lib/python3/dist-packages/dbus/service.py", "python3-dbus"),
         ("/usr/lib/python3/dist-packages/gi/__init__.py", "python3-gi"),
         ("/usr/include/seccomp.h", "libseccomp-dev"),
@@ -35,12 +36,15 @@ pub fn run(args: &[String]) -> Result<()> {
     let go = fixtures::go()?;
     let go_classic = fixtures::go_classic()?;
     let moto = fixtures::moto()?;
+    let firewalld = fixtures::firewalld()?;
     if !quick {
         check::run()?;
     }
     let programs = binaries::build(Profile::Dev)?;
+    let guest = peers::Guest::arrive()?;
     let peers = peers::up()?;
     peers.install(&programs.join("dhow-oci"))?;
+    three_tier::make(&peers)?;
 
     let mut cargo = shell::command("cargo", ["test", "--workspace", "--quiet", "--no-fail-fast"]);
     if !filter.is_empty() {
@@ -52,6 +56,7 @@ pub fn run(args: &[String]) -> Result<()> {
         .env("DHOW_TEST_GO", go)
         .env("DHOW_TEST_GO_CLASSIC", go_classic)
         .env("DHOW_TEST_MOTO", moto)
+        .env("DHOW_TEST_FIREWALLD", firewalld)
         .env("DHOW_TEST_DOCKERD", peers.socket)
         .env("DHOW_TEST_DOCKER", peers.docker)
         .env("DHOW_TEST_PEERS", peers.home)
@@ -63,6 +68,8 @@ pub fn run(args: &[String]) -> Result<()> {
         again.arg("--").args(&filter);
     }
     let here = here.and(shell::run(again.env("DHOW_TEST_LAYERS", "directories")));
+    // Machines have no use for them.
+    drop(guest);
     if !filter.is_empty() {
         return here;
     }

@@ -16,6 +16,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("docker-types", &["types"]),
     ("deflate", &[]),
+    ("buildkit", &[]),
+    ("dockerfile", &["types"]),
     ("chunked", &["types"]),
     ("layer", &[]),
     ("erofs", &["layer", "types"]),
@@ -23,7 +25,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("seccomp", &[]),
     ("sys", &[]),
     ("netlink", &["sys"]),
-    ("cgroup", &["sys", "types"]),
+    ("dbus", &[]),
+    ("cgroup", &["dbus", "sys", "types"]),
     ("runtime", &["cgroup", "launch", "seccomp", "sys"]),
     ("shim", &["launch", "runtime", "sys"]),
     ("trust", &["types"]),
@@ -33,7 +36,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &["types"]),
     ("distribution", &["types"]),
     ("registry", &["distribution", "sys", "types"]),
-    ("network", &["netlink", "sys", "types"]),
+    ("firewall", &["netlink", "types"]),
+    ("dns", &["types"]),
+    ("dataplane", &["dns", "firewall", "sys", "types"]),
+    ("network", &["dataplane", "dbus", "firewall", "netlink", "sys", "types"]),
     (
         "engine",
         &[
@@ -58,11 +64,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dhow", &["cli"]),
     ("dhowd", &["api", "docker-types", "engine", "registry", "sys", "types"]),
     ("dhow-shim", &["shim"]),
+    ("dhow-net", &["dataplane"]),
     ("dhow-oci", &["oci-runtime"]),
-    ("e2e", &[]),
+    ("e2e", &["dataplane", "sys"]),
     ("oci-tests", &["seccomp"]),
     ("security", &["oci-tests"]),
     ("vm-guest", &[]),
+    ("load", &[]),
     ("xtask", &["vm-guest"]),
 ];
 
@@ -70,10 +78,29 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// container; the pure crates promise that they do no I/O.
 const FORBIDDEN: &[(&[&str], &[&str])] = &[
     (
-        &["dhow-shim", "shim", "runtime", "sys", "netlink", "cgroup", "seccomp", "layer", "launch", "erofs", "deflate"],
+        &[
+            "dhow-shim",
+            "shim",
+            "dhow-net",
+            "dataplane",
+            "dns",
+            "runtime",
+            "sys",
+            "netlink",
+            "firewall",
+            "cgroup",
+            "seccomp",
+            "layer",
+            "launch",
+            "erofs",
+            "deflate",
+        ],
         &["tokio", "anyhow", "serde_json", "clap", "regex"],
     ),
-    (&["types", "docker-types", "layer", "launch", "erofs", "deflate", "chunked", "trust"], &["rustix", "tokio"]),
+    (
+        &["types", "docker-types", "dockerfile", "layer", "launch", "erofs", "deflate", "chunked", "trust", "dns"],
+        &["rustix", "tokio"],
+    ),
     (&["engine"], &["axum", "api"]),
 ];
 

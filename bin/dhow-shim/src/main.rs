@@ -9,6 +9,12 @@ fn main() -> ExitCode {
         say(&format!("dhow-shim version {}\n", env!("CARGO_PKG_VERSION")), false);
         return ExitCode::SUCCESS;
     }
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "--user-namespace") {
+        return match shim::hold_user_namespace() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(125),
+        };
+    }
     match shim::serve() {
         Ok(never) => match never {},
         Err(StartError::NotASocket) => {

@@ -64,8 +64,6 @@ const NO_SWARM: &str = "there is no swarm mode";
 const NO_CONTAINERD: &str = "no containerd runs below dhow";
 const NO_TLS: &str =
     "the API is not served over TLS; keep it on a Unix socket and reach it over SSH (docker -H ssh://HOST)";
-const NO_IPV6: &str = "the default bridge has no IPv6 yet";
-const ONE_BRIDGE: &str = "the default bridge takes its subnet and gateway from --bip";
 const NO_PROXY: &str = "registries are reached directly; proxies are not supported yet";
 
 /// Every option, in alphabetical order.
@@ -92,7 +90,7 @@ pub const FLAGS: &[Flag] = &[
         "Authorization plugins to load",
     ),
     flag("bip", One, "bip", Effect, "IPv4 address and subnet of the default bridge, in CIDR form"),
-    flag("bip6", One, "bip6", Refused(NO_IPV6), "IPv6 address of the default bridge"),
+    flag("bip6", One, "bip6", Effect, "IPv6 address of the default bridge"),
     short(
         'b',
         flag("bridge", One, "bridge", Effect, "Name of the default bridge; \"none\" disables bridge networking"),
@@ -138,13 +136,7 @@ pub const FLAGS: &[Flag] = &[
     ),
     flag("data-root", One, "data-root", Effect, "Directory of images, containers and volumes (default /var/lib/dhow)"),
     short('D', flag("debug", Switch, "debug", Effect, "Log at debug level")),
-    flag(
-        "default-address-pool",
-        Many,
-        "default-address-pools",
-        Refused("user-defined networks, which the pools are for, are not supported yet"),
-        "Address pools of local networks",
-    ),
+    flag("default-address-pool", Many, "default-address-pools", Effect, "Address pools of local networks"),
     flag(
         "default-cgroupns-mode",
         One,
@@ -154,8 +146,8 @@ pub const FLAGS: &[Flag] = &[
         ),
         "Default cgroup namespace mode",
     ),
-    flag("default-gateway", One, "default-gateway", Refused(ONE_BRIDGE), "Gateway of the default bridge"),
-    flag("default-gateway-v6", One, "default-gateway-v6", Refused(NO_IPV6), "IPv6 gateway of the default bridge"),
+    flag("default-gateway", One, "default-gateway", Effect, "Gateway of the default bridge"),
+    flag("default-gateway-v6", One, "default-gateway-v6", Effect, "IPv6 gateway of the default bridge"),
     flag(
         "default-ipc-mode",
         One,
@@ -163,13 +155,7 @@ pub const FLAGS: &[Flag] = &[
         Only(&["private"], "use --ipc shareable for single containers"),
         "Default IPC mode",
     ),
-    flag(
-        "default-network-opt",
-        Many,
-        "default-network-opts",
-        Refused("user-defined networks, which the options are for, are not supported yet"),
-        "Default network options",
-    ),
+    flag("default-network-opt", Many, "default-network-opts", Effect, "Default network options"),
     flag(
         "default-runtime",
         One,
@@ -204,8 +190,8 @@ pub const FLAGS: &[Flag] = &[
         NoEffect("there is one image store and no feature to switch"),
         "Enable a feature",
     ),
-    flag("fixed-cidr", One, "fixed-cidr", Refused(ONE_BRIDGE), "Range of container addresses on the default bridge"),
-    flag("fixed-cidr-v6", One, "fixed-cidr-v6", Refused(NO_IPV6), "IPv6 range of container addresses"),
+    flag("fixed-cidr", One, "fixed-cidr", Effect, "Range of container addresses on the default bridge"),
+    flag("fixed-cidr-v6", One, "fixed-cidr-v6", Effect, "IPv6 subnet of the default bridge"),
     short('G', flag("group", One, "group", Effect, "Group of the Unix socket (default \"docker\")")),
     short(
         'H',
@@ -226,23 +212,11 @@ pub const FLAGS: &[Flag] = &[
     ),
     flag("http-proxy", One, "http-proxy", Refused(NO_PROXY), "HTTP proxy"),
     flag("https-proxy", One, "https-proxy", Refused(NO_PROXY), "HTTPS proxy"),
-    flag(
-        "icc",
-        Switch,
-        "icc",
-        Only(&["true"], "containers on the default bridge can reach each other; separating them is not supported yet"),
-        "Communication between containers",
-    ),
+    flag("icc", Switch, "icc", Effect, "Communication between containers on the default bridge (default true)"),
     flag("init", Switch, "init", Effect, "Run an init as PID 1 of containers"),
     flag("init-path", One, "init-path", NoEffect("the init is built in"), "Path of the init"),
     flag("insecure-registry", Many, "insecure-registries", Effect, "Registry to reach without verified TLS"),
-    flag(
-        "ip",
-        One,
-        "ip",
-        Only(&["0.0.0.0"], "give the host address with each published port, as in -p 127.0.0.1:80:80"),
-        "Default host address of published ports",
-    ),
+    flag("ip", One, "ip", Effect, "Default host address of published ports"),
     flag(
         "ip-forward",
         Switch,
@@ -254,18 +228,15 @@ pub const FLAGS: &[Flag] = &[
         "ip-forward-no-drop",
         Switch,
         "ip-forward-no-drop",
-        NoEffect("the policy of the FORWARD chain is never touched"),
-        "Do not set the FORWARD policy to DROP",
+        Effect,
+        "Let other links of the host reach each other where the daemon has enabled IP forwarding",
     ),
     flag(
         "ip-masq",
         Switch,
         "ip-masq",
-        Only(
-            &["true"],
-            "containers on the bridge always reach the outside by masquerading; use --bridge none to leave it out",
-        ),
-        "Enable masquerading",
+        Effect,
+        "Containers on the default bridge take the host's address elsewhere (default true)",
     ),
     flag(
         "ip6tables",
@@ -281,7 +252,7 @@ pub const FLAGS: &[Flag] = &[
         Only(&["true"], "published ports and masquerading need packet filter rules; use --bridge none to have none"),
         "Add iptables rules",
     ),
-    flag("ipv6", Switch, "ipv6", Only(&["false"], NO_IPV6), "Enable IPv6 on the default bridge"),
+    flag("ipv6", Switch, "ipv6", Effect, "Enable IPv6 on the default bridge"),
     flag("label", Many, "labels", Effect, "Label of the daemon, KEY=VALUE"),
     flag(
         "live-restore",
@@ -404,14 +375,14 @@ pub const FLAGS: &[Flag] = &[
         "userland-proxy",
         Switch,
         "userland-proxy",
-        NoEffect("no proxy process is started for a published port"),
+        NoEffect("published ports are served by the kernel, and by dhow-net where it cannot"),
         "Use a proxy process for loopback traffic",
     ),
     flag(
         "userland-proxy-path",
         One,
         "userland-proxy-path",
-        NoEffect("no proxy process is started for a published port"),
+        NoEffect("published ports are served by the kernel, and by dhow-net where it cannot"),
         "Path of the proxy binary",
     ),
     flag(
@@ -424,6 +395,7 @@ pub const FLAGS: &[Flag] = &[
     flag("validate", Switch, "", Effect, "Check the configuration and exit"),
     short('v', flag("version", Switch, "", Effect, "Print the version and exit")),
     // Ours.
+    flag("net", One, "net", Effect, "Path of dhow-net (default: beside dhowd)"),
     flag("shim", One, "shim", Effect, "Path of dhow-shim (default: beside dhowd)"),
     flag(
         "trust-policy",

@@ -163,9 +163,28 @@ fn file_values(flag: &Flag, value: &Value) -> Result<Vec<String>, String> {
                 }
             })
             .collect(),
+        // {"bridge": {"com.docker.network.driver.mtu": "1400"}} is bridge=com.docker.network.driver.mtu=1400.
+        (Takes::Many, Value::Object(map)) if flag.key == "default-network-opts" => map
+            .iter()
+            .flat_map(|(driver, options)| {
+                let options = options.as_object().cloned().unwrap_or_default();
+                options.into_iter().map(move |(key, value)| {
+                    scalar(&value)
+                        .map(|value| format!("{driver}={key}={value}"))
+                        .ok_or_else(|| bad("options of each driver, as texts"))
+                })
+            })
+            .collect(),
         (Takes::Many, Value::Object(map)) => {
             Ok(map.iter().map(|(k, v)| format!("{k}={}", scalar(v).unwrap_or_else(|| v.to_string()))).collect())
         }
+        (Takes::Many, Value::Array(list)) if flag.key == "default-address-pools" => list
+            .iter()
+            .map(|pool| match (pool.get("base").and_then(scalar), pool.get("size").and_then(scalar)) {
+                (Some(base), Some(size)) => Ok(format!("base={base},size={size}")),
+                _ => Err(bad("objects with \"base\" and \"size\"")),
+            })
+            .collect(),
         (Takes::Many, Value::Array(list)) => {
             list.iter().map(|v| Ok(scalar(v).unwrap_or_else(|| v.to_string()))).collect()
         }
@@ -236,6 +255,24 @@ impl Values {
 
     fn switch(&self, key: &str) -> bool {
         self.text(key).is_some_and(|v| v == "true")
+    }
+
+    fn switch_or(&self, key: &str, default: bool) -> bool {
+        self.text(key).map_or(default, |v| v == "true")
+    }
+
+    /// `DRIVER=KEY=VALUE` each.
+    fn network_options(&self) -> Result<Vec<(String, String, String)>, String> {
+        let read = |text: String| {
+            let (driver, rest) = text.split_once('=')?;
+            let (key, value) = rest.split_once('=')?;
+            Some((driver.to_owned(), key.to_owned(), value.to_owned()))
+        };
+        let wrong = |text: &str| format!("invalid default-network-opt {text}: write DRIVER=KEY=VALUE");
+        self.list("default-network-opts")
+            .into_iter()
+            .map(|text| read(text.clone()).ok_or_else(|| wrong(&text)))
+            .collect()
     }
 
     fn path(&self, key: &str, default: &str) -> Result<PathBuf, String> {
@@ -312,10 +349,31 @@ impl Values {
         let mut engine = EngineConfig {
             data_root: self.path("data-root", "/var/lib/dhow")?,
             exec_root,
-            shim: self.text("shim").map_or_else(find_shim, PathBuf::from),
+            shim: self.text("shim").map_or_else(|| find_beside("dhow-shim"), PathBuf::from),
+            net: self.text("net").map_or_else(|| find_beside("dhow-net"), PathBuf::from),
             bridge: self.text("bridge").unwrap_or(defaults.bridge),
             bridge_subnet: self.text("bip"),
             mtu,
+            fixed_cidr: self.text("fixed-cidr"),
+            default_gateway: self.text("default-gateway"),
+            ipv6: self.switch("ipv6"),
+            bridge_subnet6: self.text("bip6").or_else(|| self.text("fixed-cidr-v6")),
+            default_gateway6: self.text("default-gateway-v6"),
+            icc: self.switch_or("icc", true),
+            ip_masq: self.switch_or("ip-masq", true),
+            ip_forward_no_drop: self.switch_or("ip-forward-no-drop", false),
+            bindings: match self.text("ip").as_deref() {
+                None | Some("" | "0.0.0.0") => Vec::new(),
+                Some(text) => {
+                    vec![text.parse().map_err(|_| format!("invalid ip {text}: give the address of this host"))?]
+                }
+            },
+            address_pools: self
+                .list("default-address-pools")
+                .iter()
+                .map(|text| engine::parse_address_pool(text))
+                .collect::<Result<_, _>>()?,
+            network_options: self.network_options()?,
             log_driver,
             log_opts,
             default_ulimits,
@@ -359,17 +417,13 @@ impl Values {
     }
 }
 
-/// The shim belongs to the same build as the daemon, so the file beside it comes first.
-fn find_shim() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("dhow-shim")));
-    let places = [
-        Path::new("/usr/libexec/dhow/dhow-shim"),
-        Path::new("/usr/local/bin/dhow-shim"),
-        Path::new("/usr/bin/dhow-shim"),
-    ];
+/// Our programs belong to the same build as the daemon, so the file beside it comes first.
+fn find_beside(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
+    let places = ["/usr/libexec/dhow", "/usr/local/bin", "/usr/bin"].map(|place| Path::new(place).join(name));
     match beside {
         Some(path) if path.exists() => path,
-        _ => places.iter().find(|p| p.exists()).map_or_else(|| "dhow-shim".into(), |p| p.to_path_buf()),
+        _ => places.into_iter().find(|p| p.exists()).unwrap_or_else(|| name.into()),
     }
 }
 
@@ -484,7 +538,9 @@ mod tests {
         assert_eq!(s.notices.len(), 2, "{:?}", s.notices);
         for refused in [
             &["--tlsverify"][..],
-            &["--icc=false"],
+            &["--default-address-pool", "10.0.0.0/8"],
+            &["--default-network-opt", "bridge"],
+            &["--ip", "here"],
             &["--add-runtime", "x=/y"],
             &["-s", "btrfs"],
             &["--log-driver", "syslog"],

@@ -1,6 +1,7 @@
 //! The table of endpoints: method and path segments to the route that answers.
 //!
-//! Names of images may contain slashes and so span segments; every other name is one segment.
+//! Names of images may contain slashes and so span segments; every other name is one segment, but for that of a legacy
+//! link, which is its container's and its own.
 //! What no row matches is Docker's 404, whatever the method.
 
 use crate::call::{Answer, Call};
@@ -49,6 +50,7 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
             stubs::checkpoints()
         }
         ("DELETE", ["containers", id]) => containers::remove(call, id).await,
+        ("DELETE", ["containers", id, alias]) => containers::unlink(call, id, alias).await,
         ("POST", ["commit"]) => commit::commit(call).await,
 
         // Exec
@@ -110,6 +112,11 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("POST", ["volumes", "create"]) => volumes::create(call).await,
         ("POST", ["volumes", "prune"]) => volumes::prune(call).await,
         ("GET", ["volumes", name]) => volumes::inspect(call, name).await,
+        ("GET", ["volumes", name, "export"]) => volumes::export(call, name).await,
+        ("POST", ["volumes", name, "import"]) => volumes::import(call, name).await,
+        ("POST", ["volumes", name, "clone"]) => volumes::clone(call, name).await,
+        ("POST", ["volumes", name, "snapshot"]) => volumes::snapshot(call, name).await,
+        ("POST", ["volumes", name, "rollback"]) => volumes::rollback(call, name).await,
         ("PUT", ["volumes", _]) => stubs::swarm(),
         ("DELETE", ["volumes", name]) => volumes::remove(call, name).await,
 

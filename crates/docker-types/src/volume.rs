@@ -38,9 +38,17 @@ go_struct! {
     /// Body of `POST /volumes/create`.
     pub struct VolumeCreateBody {
         "Driver" / "crate::go::omit" driver: String,
-        "DriverOpts" / "crate::go::omit" driver_opts: StringMap,
+        "DriverOpts" / "crate::go::omit" driver_opts: Option<StringMap>,
         "Labels" / "crate::go::omit" labels: Option<StringMap>,
         "Name" / "crate::go::omit" name: String,
+    }
+}
+
+go_struct! {
+    /// Body of `POST /volumes/{name}/clone` and `/snapshot`, which are ours alone.
+    pub struct VolumeCopyBody {
+        "Name" / "crate::go::omit" name: String,
+        "Labels" / "crate::go::omit" labels: Option<StringMap>,
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the daemon tells the engine at start: directories, network, defaults of new containers.
 //! A plain value; `dhowd` fills it from flags and `daemon.json`, nobody changes it afterwards.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use network::Pool;
 pub use store::Format as LayerFormat;
 
 /// When image content is removed to make room.
@@ -26,12 +28,36 @@ pub struct EngineConfig {
     pub exec_root: PathBuf,
     /// The `dhow-shim` executable.
     pub shim: PathBuf,
-    /// Name of the default bridge; `none` runs without bridge networking.
+    /// The `dhow-net` executable.
+    pub net: PathBuf,
+    /// Name of the default bridge; `none` runs without a default bridge.
     pub bridge: String,
     /// IPv4 subnet of the default bridge in CIDR form (gateway address allowed); chosen when absent.
     pub bridge_subnet: Option<String>,
     /// MTU of the default bridge, bytes.
     pub mtu: Option<u32>,
+    /// Address range of containers on the default bridge, in CIDR form; its whole subnet if absent.
+    pub fixed_cidr: Option<String>,
+    /// Gateway of the default bridge, if it is not the bridge itself.
+    pub default_gateway: Option<String>,
+    /// The default bridge has IPv6.
+    pub ipv6: bool,
+    /// IPv6 subnet of the default bridge in CIDR form (gateway address allowed); chosen when absent.
+    pub bridge_subnet6: Option<String>,
+    /// IPv6 gateway of the default bridge.
+    pub default_gateway6: Option<String>,
+    /// Containers on the default bridge may talk to each other unasked.
+    pub icc: bool,
+    /// Containers on the default bridge take the host's address elsewhere.
+    pub ip_masq: bool,
+    /// Other links of the host may reach each other where forwarding was switched on for networks.
+    pub ip_forward_no_drop: bool,
+    /// Host addresses that ports are published on unless somebody asks for another; every address if empty.
+    pub bindings: Vec<IpAddr>,
+    /// Where networks get their subnets; Docker's ranges if empty.
+    pub address_pools: Vec<Pool>,
+    /// Options of new networks, by driver.
+    pub network_options: Vec<(String, String, String)>,
     /// Log driver of containers that name none: `json-file` or `none`.
     pub log_driver: String,
     /// Options of that driver, for example `max-size` and `max-file`.
@@ -91,9 +117,21 @@ impl Default for EngineConfig {
             data_root: "/var/lib/dhow".into(),
             exec_root: "/run/dhow".into(),
             shim: "dhow-shim".into(),
+            net: "dhow-net".into(),
             bridge: "dhow0".into(),
             bridge_subnet: None,
             mtu: None,
+            fixed_cidr: None,
+            default_gateway: None,
+            ipv6: false,
+            bridge_subnet6: None,
+            default_gateway6: None,
+            icc: true,
+            ip_masq: true,
+            ip_forward_no_drop: false,
+            bindings: Vec::new(),
+            address_pools: Vec::new(),
+            network_options: Vec::new(),
             log_driver: "json-file".into(),
             log_opts: Vec::new(),
             default_ulimits: Vec::new(),

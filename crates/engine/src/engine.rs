@@ -23,9 +23,10 @@ use crate::container::{Container, recover};
 use crate::error::{Error, Result, fail};
 use crate::events::Bus;
 use crate::exec::Execs;
+use crate::idmap::Idmaps;
 use crate::image::Images;
 use crate::lock::DataRootLock;
-use crate::networks::Networks;
+use crate::network::Networks;
 use crate::plan::{Filters, capabilities};
 use crate::reserve::Reserve;
 use crate::volume::Volumes;
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub execs: Execs,
     pub images: Images,
     pub volumes: Volumes,
+    pub idmaps: Idmaps,
     pub networks: Networks,
     pub cgroups: Hierarchy,
     pub support: Support,
@@ -102,19 +104,18 @@ impl Engine {
         }
         // The kernel would write them too, but the next engine could not know.
         Images::settle(&self.inner).await;
-        // With nobody left to serve, the host gets back what the bridge took: link, rules, forwarding.
+        // With nobody left to serve, the host gets back what the networks took: links, rules, forwarding.
         if !self.inner.containers.all().iter().any(|container| container.phase().is_live()) {
             let inner = Arc::clone(&self.inner);
-            let gone = self.inner.blocking("take the bridge down", move || {
+            let gone = self.inner.blocking("take the networks down", move || {
                 cgroup::remove_empty_parent(&inner.cgroups, &inner.config.cgroup_parent);
-                match inner.networks.bridge() {
-                    Some(bridge) => Ok(bridge.teardown()?),
-                    None => Ok(()),
-                }
+                Ok(inner.networks.fabric().teardown()?)
             });
             if let Err(error) = gone.await {
-                tracing::warn!(%error, "something of the bridge stays on the host");
+                tracing::warn!(%error, "something of the networks stays on the host");
             }
+        } else {
+            self.inner.networks.fabric().detach();
         }
         // An empty commit returns when everything before it is written.
         if let Err(error) = self.inner.commit(Vec::new(), Durability::Synced).await {
@@ -170,12 +171,7 @@ impl Inner {
         })?;
         let cgroups = Hierarchy::detect()?;
         let support = cgroups.support();
-        let running: Vec<network::Endpoint> = records
-            .iter()
-            .filter(|r| r.state.phase.is_live() && r.state.boot_id == boot_id)
-            .filter_map(|r| r.state.endpoint.clone())
-            .collect();
-        let (networks, mut ops) = Networks::open(&config, &contents, &running)?;
+        let (networks, mut ops) = Networks::open(&config, &contents, &records, &boot_id)?;
         let engine_id = match contents.meta.iter().find(|(key, _)| key == "engine_id") {
             Some((_, id)) => id.clone(),
             None => {
@@ -187,7 +183,7 @@ impl Inner {
         if !ops.is_empty() {
             state.commit(ops, Durability::Process)?;
         }
-        let facts = HostFacts::read(cgroups.version() == "2", networks.bridge().is_some());
+        let facts = HostFacts::read(cgroups.version() == "2", networks.bridged());
         let inner = Self {
             engine_id,
             events: Bus::new(),
@@ -195,6 +191,7 @@ impl Inner {
             execs: Execs::default(),
             images: Images::open(&config, Arc::clone(&state), &contents)?,
             volumes: Volumes::open(&config, Arc::clone(&state), &contents)?,
+            idmaps: Idmaps::default(),
             networks,
             support,
             facts,
@@ -320,14 +317,15 @@ impl Inner {
         self.events.publish("container", action, container.id(), attributes);
     }
 
-    /// Tell listeners about a container joining or leaving the bridge.
+    /// Tell listeners about a container joining or leaving a network.
     pub(crate) fn publish_network(&self, container: &Container, action: &str, network: &str) {
+        let Some(known) = self.networks.named(network) else { return };
         let attributes = BTreeMap::from([
             ("container".to_owned(), container.id().to_owned()),
             ("name".to_owned(), network.to_owned()),
-            ("type".to_owned(), self.networks.driver_of(network).to_owned()),
+            ("type".to_owned(), known.driver_name().to_owned()),
         ]);
-        self.events.publish("network", action, &self.networks.id_of(network), attributes);
+        self.events.publish("network", action, &known.id.to_string(), attributes);
     }
 }
 

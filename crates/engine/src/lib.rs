@@ -16,10 +16,11 @@ mod error;
 mod events;
 mod exec;
 mod facade;
+mod idmap;
 mod image;
 mod lock;
 mod logs;
-mod networks;
+mod network;
 mod plan;
 mod reserve;
 mod shim_link;
@@ -43,6 +44,8 @@ pub use error::{Error, Result};
 pub use events::EventsOptions;
 pub use facade::*;
 pub use logs::LogOptions;
+pub use network::parse_address_pool;
+pub use volume::Copied as VolumeCopy;
 
 /// A stream of values that may cross threads.
 pub type AnyStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;

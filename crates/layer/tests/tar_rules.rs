@@ -387,3 +387,28 @@ fn readers_disagree() {
         refused(key, &[pax(&[(key, value)]), file.clone()]);
     }
 }
+
+#[test]
+fn sparse_members_are_written_as_they_are_read() {
+    let mut entry = Entry::new(*b"d/file", Kind::File, 0o644);
+    entry.size = 10_000;
+    for regions in [vec![(1000, 3), (4000, 2)], vec![(0, 10_000)], Vec::new(), vec![(9_998, 2)]] {
+        entry.sparse = Some(regions.clone());
+        let mut writer = layer::tar::Writer::new(Vec::new());
+        writer.entry(&entry).unwrap();
+        let data: Vec<u8> = (0..writer.owed()).map(|at| at as u8 | 1).collect();
+        writer.data(&data).unwrap();
+        let members = read(&writer.finish().unwrap()).unwrap();
+        assert_eq!((&members[0].0.path, members[0].0.size), (&entry.path, 10_000));
+        assert_eq!(members[0].0.sparse.as_ref(), Some(&regions));
+        let filled = members[0].1.iter().filter(|byte| **byte != 0).count() as u64;
+        assert_eq!(filled, regions.iter().map(|(_, length)| length).sum::<u64>());
+    }
+    for regions in [vec![(0, 5), (3, 1)], vec![(9_999, 2)], vec![(u64::MAX, 2)], vec![(5, 1), (0, 1)]] {
+        entry.sparse = Some(regions);
+        assert!(layer::tar::Writer::new(Vec::new()).entry(&entry).is_err());
+    }
+    entry.kind = Kind::Directory;
+    entry.sparse = Some(Vec::new());
+    assert!(layer::tar::Writer::new(Vec::new()).entry(&entry).is_err());
+}

@@ -57,6 +57,27 @@ pub fn serve() -> Result<Infallible, StartError> {
     sys::process::exit_now(if ended.is_ok() { 0 } else { 125 })
 }
 
+/// Lives in a new user namespace, which the daemon maps and takes, until the daemon hangs up standard input.
+///
+/// # Errors
+/// [`StartError`]; the daemon sees the end of the connection then.
+pub fn hold_user_namespace() -> Result<(), StartError> {
+    sys::fd::close_from(3)?;
+    let stdin = sys::fd::take_inherited(0).ok_or(StartError::NotASocket)?;
+    if rustix::net::sockopt::socket_type(&stdin) != Ok(SocketType::SEQPACKET) {
+        return Err(StartError::NotASocket);
+    }
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    // Else the copy below would not be the last end of ours.
+    sys::fd::set_standard(null.as_fd(), 0)?;
+    sys::clone::unshare(sys::clone::flags::NEWUSER)?;
+    let daemon = FdSocket::new(stdin);
+    daemon.send(&[1], &[])?;
+    // The end of the connection, or of the daemon.
+    let _ = daemon.recv(&mut [0; 1]);
+    Ok(())
+}
+
 /// Leaves the daemon's session and surroundings.
 fn detach() -> Result<(), Errno> {
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;

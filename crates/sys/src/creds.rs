@@ -1,7 +1,8 @@
 //! Users, groups, capabilities and the flags beside them, of the calling thread.
 //!
-//! Every function acts on one thread only: the callers are single-threaded children on their way to execve.
-//! Called by `runtime`.
+//! Every function acts on one thread only: the callers are single-threaded children on their way to execve, or threads that
+//! do without a capability for a while.
+//! Called by `runtime`, and by `engine` for what limits of volumes hold.
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -16,10 +17,14 @@ pub struct Capabilities {
     pub inheritable: u64,
 }
 
+/// `CAP_NET_ADMIN`.
+pub const CAP_NET_ADMIN: u64 = 1 << 12;
 /// `CAP_MKNOD`.
 pub const CAP_MKNOD: u64 = 1 << 27;
 /// `CAP_SYS_ADMIN`.
 pub const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// `CAP_SYS_RESOURCE`.
+pub const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 /// The sets the calling thread holds.
 ///

@@ -211,6 +211,18 @@ pub fn pivot_to_cwd() -> Result<(), Errno> {
     Err(Errno::BUSY)
 }
 
+/// Where a handle (`O_PATH`) is: its mount's number in `/proc/self/mountinfo`, and whether it is a directory. File
+/// systems on a network are not asked.
+///
+/// # Errors
+/// What statx(2) says.
+pub fn place(handle: BorrowedFd<'_>) -> Result<(u64, bool), Errno> {
+    use rustix::fs::{AtFlags, FileType, StatxFlags};
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = rustix::fs::statx(handle, "", flags, StatxFlags::MNT_ID | StatxFlags::TYPE)?;
+    Ok((stat.stx_mnt_id, FileType::from_raw_mode(stat.stx_mode.into()).is_dir()))
+}
+
 fn mount_id(path: &str) -> Result<u64, Errno> {
     use rustix::fs::{AtFlags, StatxFlags};
     rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)

@@ -3,7 +3,7 @@
 //! The standard library's posix_spawn path shares memory with the child until it executes, so the
 //! cost does not grow with the daemon. The program's file is opened once as a read-only mount of its
 //! own: a container that gets hold of `/proc/PID/exe` finds it on a read-only file system.
-//! Called by `engine` for the shim.
+//! Called by `engine` for the shim and by `dataplane` for the network process.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -41,6 +41,18 @@ impl Program {
     /// # Errors
     /// What posix_spawn(3) says.
     pub fn start<S: AsRef<OsStr>>(&self, args: &[S], stdin: OwnedFd) -> std::io::Result<Child> {
+        self.spawn(args, stdin, Stdio::null())
+    }
+
+    /// As [`Program::start`], with `stderr` as descriptor 2.
+    ///
+    /// # Errors
+    /// What posix_spawn(3) says.
+    pub fn start_logged<S: AsRef<OsStr>>(&self, args: &[S], stdin: OwnedFd, stderr: OwnedFd) -> std::io::Result<Child> {
+        self.spawn(args, stdin, Stdio::from(stderr))
+    }
+
+    fn spawn<S: AsRef<OsStr>>(&self, args: &[S], stdin: OwnedFd, stderr: Stdio) -> std::io::Result<Child> {
         let file = match &self.pinned {
             // The child has its own copy of the table when it resolves this, with the number still open.
             Some(fd) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
@@ -51,6 +63,6 @@ impl Program {
             use std::os::unix::process::CommandExt;
             command.arg0(self.path.file_name().unwrap_or(self.path.as_os_str()));
         }
-        command.args(args).env_clear().stdin(Stdio::from(stdin)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        command.args(args).env_clear().stdin(Stdio::from(stdin)).stdout(Stdio::null()).stderr(stderr).spawn()
     }
 }

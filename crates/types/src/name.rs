@@ -70,7 +70,7 @@ impl FromStr for VolumeName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<VolumeName, NameError> {
-        if text.chars().count() == 1 {
+        if text.len() == 1 {
             return Err(NameError::VolumeShort);
         }
         if allowed(text) { Ok(VolumeName(text.to_owned())) } else { Err(NameError::Volume(text.to_owned())) }

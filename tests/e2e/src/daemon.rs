@@ -21,6 +21,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// Data root in the place of one beside the socket.
     pub data: Option<PathBuf>,
+    /// A process in whose network namespace the daemon runs, for tests that change what a host has.
+    pub host: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,15 @@ impl Daemon {
 
     /// The command line of this daemon, for tests that start a second one.
     pub fn program(&self) -> Command {
-        let mut command = Command::new(self.environment.programs.join("dhowd"));
+        let program = self.environment.programs.join("dhowd");
+        let mut command = match self.options.host {
+            None => Command::new(program),
+            Some(pid) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program);
+                command
+            }
+        };
         command
             .args(["--host", &self.host(), "--debug"])
             .arg("--data-root")
@@ -93,6 +103,8 @@ impl Daemon {
             .args(["--cgroup-parent", &self.cgroup_parent()])
             .args(["--bridge", if self.options.network { &self.bridge } else { "none" }])
             .args(&self.options.flags)
+            // The host's firewalld is not to learn of bridges in namespaces of tests.
+            .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={}", self.dir.path().join("no-bus").display()))
             .stdin(Stdio::null());
         command
     }
@@ -224,14 +236,16 @@ impl Drop for Daemon {
         }
         if let Some(mut child) = self.child.take() {
             let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            for _ in 0..500 {
-                if child.try_wait().ok().flatten().is_some() {
-                    return;
-                }
+            let ended = (0..500).any(|_| {
                 sleep(Duration::from_millis(20));
+                child.try_wait().ok().flatten().is_some()
+            });
+            if !ended {
+                let _ = child.kill();
+                let _ = child.wait();
             }
-            let _ = child.kill();
-            let _ = child.wait();
         }
+        // It outlives its daemon where containers do; nothing of a test may.
+        let _ = dataplane::Client::dismiss(&self.exec_root().join("net.sock"), true);
     }
 }

@@ -27,6 +27,13 @@ pub struct Peers {
     pub home: PathBuf,
 }
 
+impl Peers {
+    /// The unmodified Docker Compose, a plugin of the docker client.
+    pub fn compose(&self) -> PathBuf {
+        self.home.join("sid/usr/libexec/docker/cli-plugins/docker-compose")
+    }
+}
+
 impl Environment {
     /// The prepared environment with peers, or None with a word on standard error.
     pub fn get() -> Option<&'static Self> {

@@ -18,7 +18,7 @@ pub fn census(daemon: &Daemon) -> Census {
     let mine =
         |line: &&str| [&exec_root, &data_root].iter().any(|root| line.contains(root.to_str().expect("a UTF-8 path")));
     let links = output("ip", &["-o", "link", "show", "master", &daemon.bridge]);
-    let rules = output("nft", &["list", "table", "ip", &format!("dhow-{}", daemon.bridge)]);
+    let rules = output("nft", &["list", "table", "inet", &format!("dhow-{}", daemon.bridge)]);
     let shims = shims(daemon);
     let data_entries = |name: &str| fs::read_dir(data_root.join(name)).map_or(0, Iterator::count);
     let exec_entries = |name: &str| fs::read_dir(exec_root.join(name)).map_or(0, Iterator::count);

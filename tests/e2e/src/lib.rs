@@ -6,13 +6,16 @@
 #![allow(clippy::print_stderr, reason = "tests talk to whoever runs them")]
 
 pub mod clients;
+pub mod compose;
 pub mod daemon;
 pub mod engines;
 pub mod environment;
+pub mod http;
 pub mod leaks;
 pub mod sandbox;
 
 pub use clients::{Client, Output};
+pub use compose::Project;
 pub use daemon::{Daemon, Options};
 pub use engines::{Containerd, Dockerd, Podman};
 pub use environment::Environment;

@@ -84,6 +84,7 @@ pub fn run(rounds: usize) -> Result<()> {
     shell::require_packages(&[("docker-registry", "docker-registry"), ("curl", "curl")])?;
     let fixtures = fixtures::make()?;
     let programs = binaries::build(Profile::Release)?;
+    let _guest = peers::Guest::arrive()?;
     let peers = peers::up()?;
     let docker = Side { client: peers.docker.clone(), socket: peers.socket.clone() };
     let registry = Registry::start(&shell::target().join("bench/registry"))?;

@@ -22,6 +22,7 @@ pub fn run(rounds: usize) -> Result<()> {
     shell::require_root("bench")?;
     let fixtures = fixtures::make()?;
     let programs = binaries::build(Profile::Release)?;
+    let _guest = peers::Guest::arrive()?;
     let peers = peers::up()?;
     let daemon = Dhowd::start(&programs, &["--bridge", "dhowbench0"])?;
     let dhow = daemon.side.clone();

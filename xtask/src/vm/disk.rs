@@ -11,21 +11,27 @@ use vm_guest::{PAYLOAD, PLAN, PROGRAM, Plan};
 use crate::vm::kernel::Kernel;
 use crate::{peers, shell};
 
-/// systemd and its user sessions, the tools tests compare with, and a C compiler for the hostile
-/// programs some of them build.
+/// systemd and its user sessions, what a stand-in for it is written in, the tools tests compare with, servers of shares,
+/// those that make file systems, and a C compiler for the hostile programs some of them build.
 const PACKAGES: &[&str] = &[
     "busybox-static",
     "dbus",
     "dbus-user-session",
+    "e2fsprogs",
     "gcc",
     "iproute2",
     "iptables",
+    "ksmbd-tools",
     "libc6-dev",
     "libpam-systemd",
+    "nfs-kernel-server",
     "nftables",
     "procps",
+    "python3-dbus",
+    "python3-gi",
     "systemd-sysv",
     "uidmap",
+    "xfsprogs",
 ];
 
 /// Units that only cost time in a machine that lives for two minutes.
@@ -37,6 +43,10 @@ const UNITS: &[&str] = &[
     "e2scrub_reap.service",
     "fstrim.timer",
     "getty@tty1.service",
+    "ksmbd.service",
+    "nfs-server.service",
+    "rpcbind.service",
+    "rpcbind.socket",
     "serial-getty@ttyS0.service",
     "systemd-random-seed.service",
     "tmp.mount",

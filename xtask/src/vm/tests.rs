@@ -42,7 +42,10 @@ const TABLE: &[Row] = &[
     // Interprets filters in this process, with no kernel in it.
     Row { target: Some("filter"), long: true, ..row("seccomp", &[Plain]) },
     row("netlink", &[Plain]),
+    row("firewall", &[Plain]),
     row("network", &[Plain]),
+    // A thousand namespaces take minutes under emulation.
+    Row { long_tests: &["a_full_bridge_is_a_clear_error"], ..row("dhow-net", &[Plain]) },
     row("cgroup", &[Plain, Systemd]),
     row("runtime", &[Plain]),
     Row { target: Some("store"), ..row("store", &[Plain]) },

@@ -220,6 +220,15 @@ pub(crate) async fn remove(call: Call, id: &str) -> Answer {
     no_content()
 }
 
+/// A name of two parts is a legacy link's; a container never has one.
+pub(crate) async fn unlink(call: Call, id: &str, alias: &str) -> Answer {
+    if !call.query.flag("link") {
+        return Err(ApiError::of(types::Kind::NotFound, format!("No such container: {id}/{alias}")));
+    }
+    call.engine.container_unlink(id, alias).await?;
+    no_content()
+}
+
 pub(crate) async fn prune(call: Call) -> Answer {
     ok(&call.engine.container_prune(call.filters()?).await?)
 }

@@ -39,6 +39,7 @@ mod verify;
 mod version;
 mod versions;
 mod volume;
+mod volume_content;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -114,6 +115,11 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &volume::CREATE,
     &volume::LS,
     &volume::RM,
+    &volume_content::EXPORT,
+    &volume_content::IMPORT,
+    &volume_content::CLONE,
+    &volume_content::SNAPSHOT,
+    &volume_content::ROLLBACK,
     &network::CREATE,
     &network::LS,
     &network::RM,

@@ -42,10 +42,14 @@ const HEADINGS: &[Column] = &[
     ("MemUsage", "MEM USAGE / LIMIT"),
     ("MemPerc", "MEM %"),
     ("NetIO", "NET I/O"),
+    ("NetLimit", "NET LIMIT"),
     ("BlockIO", "BLOCK I/O"),
     ("PIDs", "PIDS"),
 ];
 const COLUMNS: [&str; 8] = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"];
+/// With what the traffic is held to, for when there is such a limit.
+const WITH_LIMITS: [&str; 9] = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "NetLimit", "BlockIO", "PIDs"];
+const NO_LIMITS: &str = "-- / --";
 
 /// Time between two pictures of the table.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -163,7 +167,9 @@ fn table(parsed: &Parsed, rows: &BTreeMap<String, Option<Value>>, order: &[Strin
         .iter()
         .filter_map(|name| rows.get(name).map(|sample| row(name, sample.as_ref(), !parsed.on("no-trunc"))))
         .collect();
-    Listing { headings: HEADINGS, columns: &COLUMNS, format: parsed.text("format"), quiet: None }.render(&shown)
+    let limited = shown.iter().any(|row| row.str("NetLimit") != NO_LIMITS);
+    let columns: &[&str] = if limited { &WITH_LIMITS } else { &COLUMNS };
+    Listing { headings: HEADINGS, columns, format: parsed.text("format"), quiet: None }.render(&shown)
 }
 
 fn row(name: &str, sample: Option<&Value>, shorten: bool) -> Value {
@@ -178,6 +184,7 @@ fn row(name: &str, sample: Option<&Value>, shorten: bool) -> Value {
             cell("MemUsage", "-- / --".into()),
             cell("Name", "--".into()),
             cell("NetIO", "-- / --".into()),
+            cell("NetLimit", NO_LIMITS.into()),
             cell("PIDs", "--".into()),
         ]);
     };
@@ -208,8 +215,28 @@ fn row(name: &str, sample: Option<&Value>, shorten: bool) -> Value {
         cell("MemUsage", format!("{} / {}", bytes_size(used as f64), bytes_size(limit as f64))),
         cell("Name", sample.str("name").trim_start_matches('/').into()),
         cell("NetIO", format!("{} / {}", size(received), size(sent))),
+        cell("NetLimit", net_limit(sample)),
         cell("PIDs", sample.at(&["pids_stats", "current"]).as_int().to_string()),
     ])
+}
+
+/// What may come in and go out; with several networks, of all of them together, and none when one of them has none.
+fn net_limit(sample: &Value) -> String {
+    let networks = sample.get("networks");
+    let limit = |key: &str| -> Option<i64> {
+        let limits: Vec<i64> = networks.entries().iter().map(|(_, card)| card.int(key)).collect();
+        (!limits.is_empty() && limits.iter().all(|limit| *limit > 0)).then(|| limits.iter().sum())
+    };
+    let text = |key| limit(key).map_or_else(|| "--".to_owned(), bits);
+    format!("{} / {}", text("rx_rate_limit"), text("tx_rate_limit"))
+}
+
+/// Bits per second as `tc` writes them.
+fn bits(rate: i64) -> String {
+    let units = [(1_000_000_000, "gbit"), (1_000_000, "mbit"), (1_000, "kbit")];
+    let (size, unit) = units.into_iter().find(|(size, _)| rate >= *size).unwrap_or((1, "bit"));
+    let digits = format!("{:.2}", rate as f64 / size as f64);
+    format!("{}{unit}", digits.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// Memory in use without the page cache that can be dropped, and the limit.
@@ -247,7 +274,7 @@ mod tests {
                 "cpu_stats":{"cpu_usage":{"total_usage":300},"system_cpu_usage":2000,"online_cpus":2},
                 "precpu_stats":{"cpu_usage":{"total_usage":100},"system_cpu_usage":1000},
                 "memory_stats":{"usage":3145728,"limit":4194304,"stats":{"total_inactive_file":1048576}},
-                "networks":{"eth0":{"rx_bytes":1000,"tx_bytes":20}},
+                "networks":{"eth0":{"rx_bytes":1000,"tx_bytes":20,"rx_rate_limit":2500000}},
                 "blkio_stats":{"io_service_bytes_recursive":[{"op":"Read","value":5},{"op":"write","value":6}]}}"#,
         )
         .unwrap();
@@ -255,6 +282,11 @@ mod tests {
         assert_eq!(row.str("CPUPerc"), "40.00%");
         assert_eq!((row.str("MemUsage"), row.str("MemPerc")), ("2MiB / 4MiB", "50.00%"));
         assert_eq!((row.str("NetIO"), row.str("BlockIO"), row.str("PIDs")), ("1kB / 20B", "5B / 6B", "3"));
+        assert_eq!(row.str("NetLimit"), "2.5mbit / --");
+        assert_eq!(
+            (bits(1), bits(10_000), bits(100_000_000), bits(3_000_000_000)),
+            ("1bit".into(), "10kbit".into(), "100mbit".into(), "3gbit".into())
+        );
         assert_eq!((row.str("ID"), row.str("Name")), ("0123456789ab", "web"));
     }
 }

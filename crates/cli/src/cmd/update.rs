@@ -29,6 +29,7 @@ pub(super) static UPDATE: Command = Command {
         Flag::bytes("memory-reservation", "Memory the container is guaranteed under pressure"),
         Flag::text("memory-swap", "Limit of memory and swap together; -1 for unlimited swap")
             .kind(Kind::SwapBytes, "bytes"),
+        Flag::text("net-rate", "Bandwidth, such as ingress=10mbit,egress=unlimited[,network=NAME]"),
         Flag::int("pids-limit", "Limit of processes; -1 for none"),
         Flag::text("restart", "Restart policy"),
     ]],
@@ -69,6 +70,16 @@ fn update(parsed: &Parsed, session: &Session) -> Result<u8> {
     }
     if let Some(policy) = parsed.opt("restart") {
         body.insert("RestartPolicy".into(), create::restart_policy(policy)?);
+    }
+    if let Some(text) = parsed.opt("net-rate") {
+        let rate = create::net_rate(text)?;
+        let mut fields = Map::new();
+        for (key, value) in [("Network", rate.network), ("Ingress", rate.ingress), ("Egress", rate.egress)] {
+            if let Some(value) = value {
+                fields.insert(key.into(), json!(value));
+            }
+        }
+        body.insert("NetRate".into(), fields.into());
     }
     if body.is_empty() {
         return Err(crate::Error::new("you must provide one or more flags when using this command"));

@@ -85,7 +85,8 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
     }
 
     put_list(&mut host, "Binds", volumes.binds);
-    let mounts = parsed.list("mount").map(mounts::mount).collect::<Result<Vec<_>>>()?;
+    let mut mounts = parsed.list("mount").map(mounts::mount).collect::<Result<Vec<_>>>()?;
+    let owners = mounts.iter_mut().filter_map(mounts::take_owner).collect::<Vec<_>>();
     if !mounts.is_empty() {
         set(&mut host, "Mounts", json!(mounts));
     }
@@ -183,6 +184,9 @@ pub(crate) fn request(parsed: &Parsed, detached: bool) -> Result<CreateRequest> 
     }
     put_map(&mut host, "Sysctls", parsed.list("sysctl"));
     put_map(&mut host, "Annotations", parsed.list("annotation"));
+    for (key, value) in owners {
+        host.entry("Annotations").or_insert_with(|| json!({}))[key] = json!(value);
+    }
     put_map(&mut host, "StorageOpt", parsed.list("storage-opt"));
     let options: Vec<&str> = parsed.list("log-opt").collect();
     let driver = parsed.text("log-driver");

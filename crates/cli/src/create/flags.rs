@@ -77,6 +77,7 @@ pub(crate) const CREATE: &[Flag] = &[
     Flag::list("net", "").hidden(),
     Flag::list("net-alias", "").hidden(),
     Flag::list("network", "Network to connect to").value("network"),
+    Flag::text("net-rate", "Bandwidth, such as ingress=10mbit,egress=5mbit"),
     Flag::list("network-alias", "Further name on the network"),
     Flag::switch("no-healthcheck", "Do not use the image's health check"),
     Flag::switch("oom-kill-disable", "Do not kill processes when memory runs out"),

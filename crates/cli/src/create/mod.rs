@@ -13,7 +13,7 @@ mod resources;
 pub(crate) use body::{CreateRequest, request};
 pub(crate) use environment::environment;
 pub(crate) use flags::CREATE;
-pub(crate) use network::mac_or_ip as check_address;
+pub(crate) use network::{mac_or_ip as check_address, net_rate};
 pub(crate) use resources::{nano_cpus, restart_policy};
 
 use crate::{Error, Result};

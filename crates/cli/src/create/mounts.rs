@@ -62,11 +62,15 @@ pub(crate) fn mount(text: &str) -> Result<Value> {
     let (mut bind, mut volume, mut tmpfs, mut image) = (Map::new(), Map::new(), Map::new(), Map::new());
     let mut kind = "volume".to_owned();
     let mut target = String::new();
+    let mut owner: Vec<String> = Vec::new();
     for field in csv(text)? {
         let (key, has_value) = (field.split('=').next().unwrap_or_default().to_lowercase(), field.contains('='));
         let value = pair(&field).1;
         if !has_value
-            && !matches!(key.as_str(), "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src")
+            && !matches!(
+                key.as_str(),
+                "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src" | "idmap"
+            )
         {
             return Err(wrong(format!("invalid field '{field}' must be a key=value pair")));
         }
@@ -134,6 +138,7 @@ pub(crate) fn mount(text: &str) -> Result<Value> {
             "image-subpath" => {
                 image.insert("Subpath".into(), json!(value));
             }
+            "uid" | "gid" | "idmap" => owner.push(if has_value { format!("{key}={value}") } else { key }),
             _ => return Err(wrong(format!("unexpected key '{key}' in '{field}'"))),
         }
     }
@@ -183,7 +188,23 @@ pub(crate) fn mount(text: &str) -> Result<Value> {
             out.insert(key.into(), Value::Object(options));
         }
     }
+    if !owner.is_empty() {
+        if !matches!(kind.as_str(), "bind" | "volume") {
+            return Err(wrong("uid, gid and idmap are for binds and volumes alone".into()));
+        }
+        out.insert(OWNER.into(), json!(owner.join(",")));
+    }
     Ok(Value::Object(out))
+}
+
+/// Where [`mount`] leaves what is no field of Docker's.
+const OWNER: &str = "dhow.owner";
+
+/// Takes `uid=`, `gid=` and `idmap` out of a mount: they travel as an annotation, as the body of a request has no
+/// field for them.
+pub(crate) fn take_owner(mount: &mut Value) -> Option<(String, String)> {
+    let owner = mount.as_object_mut()?.remove(OWNER)?;
+    Some((format!("dhow.mount:{}", mount["Target"].as_str()?), owner.as_str()?.to_owned()))
 }
 
 fn driver(volume: &mut Map<String, Value>) -> &mut Map<String, Value> {
@@ -231,7 +252,12 @@ mod tests {
             mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=1777").unwrap(),
             json!({"Type":"tmpfs","Target":"/t","TmpfsOptions":{"SizeBytes":67108864,"Mode":1023}})
         );
+        let mut mapped = mount("type=bind,src=/a,dst=/b,uid=1000,gid=7").unwrap();
+        assert_eq!(take_owner(&mut mapped), Some(("dhow.mount:/b".to_owned(), "uid=1000,gid=7".to_owned())));
+        assert_eq!(mapped, json!({"Type":"bind","Source":"/a","Target":"/b"}));
+        assert_eq!(take_owner(&mut mapped), None);
         for (text, why) in [
+            ("type=tmpfs,dst=/x,uid=3", "binds and volumes alone"),
             ("type=bind", "target is required"),
             ("type=bind,foo=1,dst=/x", "unexpected key 'foo'"),
             ("type=tmpfs,dst=/x,volume-nocopy", "cannot mix 'volume-*' options"),

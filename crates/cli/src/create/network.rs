@@ -35,6 +35,14 @@ pub(crate) fn networks(parsed: &Parsed) -> Result<(String, Map<String, Value>)> 
         refuse_twice(!first.link_local.is_empty(), "--link-local-ip and per-network link-local-ip")?;
         first.link_local = local;
     }
+    if let Some(text) = parsed.opt("net-rate") {
+        let rate = net_rate(text)?;
+        for (key, value) in [("dhow.rate.ingress", rate.ingress), ("dhow.rate.egress", rate.egress)] {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                first.driver_opts.insert(key.into(), json!(value));
+            }
+        }
+    }
     let links: Vec<String> = parsed.list("link").map(str::to_owned).collect();
     let mode = specs[0].target.clone();
     // On user-defined networks links belong to the endpoint too.
@@ -57,6 +65,35 @@ pub(crate) fn networks(parsed: &Parsed) -> Result<(String, Map<String, Value>)> 
         }
     }
     Ok((mode, endpoints))
+}
+
+/// What `--net-rate` says. A direction that is not named stays as it is; an empty rate is no limit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct NetRate {
+    pub(crate) network: Option<String>,
+    pub(crate) ingress: Option<String>,
+    pub(crate) egress: Option<String>,
+}
+
+/// `ingress=10mbit,egress=5mbit`, and with `network=NAME` only there. The daemon reads the rates.
+pub(crate) fn net_rate(text: &str) -> Result<NetRate> {
+    let mut rate = NetRate::default();
+    let wrong = || {
+        Error::invalid(format!(
+            "invalid argument {text:?} for \"--net-rate\" flag: write ingress=10mbit,egress=5mbit, or unlimited for none"
+        ))
+    };
+    for field in csv(text)? {
+        let (key, value) = field.split_once('=').ok_or_else(wrong)?;
+        let value = if value == "unlimited" { String::new() } else { value.to_owned() };
+        match key {
+            "ingress" => rate.ingress = Some(value),
+            "egress" => rate.egress = Some(value),
+            "network" => rate.network = Some(value),
+            _ => return Err(wrong()),
+        }
+    }
+    if rate.ingress.is_none() && rate.egress.is_none() { Err(wrong()) } else { Ok(rate) }
 }
 
 fn refuse_twice(both: bool, what: &str) -> Result<()> {

@@ -61,7 +61,7 @@ fn compare_all(dialect: Dialect, variable: &str) {
         for (name, input) in inputs::fixed() {
             compare(&mut go.borrow_mut(), dialect, level, name, &input);
         }
-        let cases = if long() { 2_000 } else { 50 };
+        let cases = if long() { 500 } else { 50 };
         let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
         let run = runner.run(&inputs::mixed(), |recipe| {
             let input = recipe.make();

@@ -153,6 +153,17 @@ with_resources! {
     /// Body of `POST /containers/{id}/update`.
     pub struct ContainerUpdateBody {} {
         "RestartPolicy" restart_policy: RestartPolicy,
+        "NetRate" / "Option::is_none" net_rate: Option<NetRate>,
+    }
+}
+
+go_struct! {
+    /// Bandwidth of a container, which Docker's API has no word for. A direction that is absent stays as it is, an empty text
+    /// frees it.
+    pub struct NetRate {
+        "Network" network: String,
+        "Ingress" / "Option::is_none" ingress: Option<String>,
+        "Egress" / "Option::is_none" egress: Option<String>,
     }
 }
 

@@ -121,5 +121,9 @@ go_struct! {
         "tx_packets" tx_packets: u64,
         "tx_errors" tx_errors: u64,
         "tx_dropped" tx_dropped: u64,
+        /// What may come in, in bits per second; 0 is no limit. Docker's API has no word for it.
+        "rx_rate_limit" / "crate::go::omit" rx_rate_limit: u64,
+        /// What may go out.
+        "tx_rate_limit" / "crate::go::omit" tx_rate_limit: u64,
     }
 }

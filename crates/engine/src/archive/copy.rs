@@ -13,6 +13,7 @@ use crate::container::Container;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 use crate::facade::ArchivePutOptions;
+use crate::volume::held_to_limits;
 
 /// Facts of `path`; `called` is how the client names the container.
 ///
@@ -21,8 +22,10 @@ use crate::facade::ArchivePutOptions;
 pub(crate) async fn stat(inner: &Arc<Inner>, container: &Arc<Container>, called: &str, path: &str) -> Result<PathStat> {
     let (shared, container) = (Arc::clone(inner), Arc::clone(container));
     let (called, path) = (called.to_owned(), path.to_owned());
+    let held = inner.volumes.hold_for(inner, &container).await?;
     inner
         .blocking("look into a container", move || {
+            let _held = held;
             let place = place::find(&shared, &container, &path, Access::Read)?;
             facts(&place, &path, &called)
         })
@@ -41,6 +44,7 @@ pub(crate) async fn get(
 ) -> Result<(PathStat, ByteStream)> {
     let (shared, looking) = (Arc::clone(inner), Arc::clone(container));
     let (called, path) = (called.to_owned(), path.to_owned());
+    let volumes = inner.volumes.hold_for(inner, container).await?;
     let (place, stat, path) = inner
         .blocking("look into a container", move || {
             let place = place::find(&shared, &looking, &path, Access::Read)?;
@@ -50,6 +54,7 @@ pub(crate) async fn get(
         .await?;
     inner.publish_container(container, "archive-path", [("path", path)]);
     let bytes = bridge::stream(move |out| {
+        let _volumes = volumes;
         let Place { root, path, name } = place;
         let make = |out: &mut dyn Write| -> Result<()> {
             store::tree::archive_path(&root, &path, out)?;
@@ -87,19 +92,23 @@ pub(crate) async fn put(
     let (shared, working) = (Arc::clone(inner), Arc::clone(container));
     let (called, asked) = (called.to_owned(), path.to_owned());
     let access = if held.is_some() { Access::WriteAlone } else { Access::Write };
+    let volumes = inner.volumes.hold_for(inner, container).await?;
     let result = inner
         .blocking("copy files into a container", move || {
+            let _volumes = volumes;
             bridge::read(body, |reader| {
                 let place = place::find(&shared, &working, &asked, access)?;
-                let owner = match options.copy_uid_gid {
-                    false => None,
-                    true => {
-                        let user = crate::plan::resolve_user(&place.root, &working.record().config.user, &[])?;
+                let record = working.record();
+                let owner = match record.config.user.as_str() {
+                    user if options.copy_uid_gid && !user.is_empty() => {
+                        let user = crate::plan::resolve_user(&place.root, user, &[])?;
                         Some((user.uid, user.gid))
                     }
+                    _ => None,
                 };
                 let extract = ExtractOptions { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
-                store::tree::extract(&place.root, &place.path, reader, extract).map_err(|e| told(e, &asked, &called))
+                held_to_limits(|| store::tree::extract(&place.root, &place.path, reader, extract))
+                    .map_err(|e| told(e, &asked, &called))
             })
         })
         .await;

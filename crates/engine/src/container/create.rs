@@ -11,7 +11,7 @@ use docker_types::container::{
 use docker_types::image::ImageConfig;
 use docker_types::volume::VolumeCreateBody;
 use state::Durability;
-use types::{ContainerName, Platform};
+use types::{ContainerName, Kind, Platform};
 
 use super::mounts::{self, Wanted};
 use super::record::{MountType, Record};
@@ -21,6 +21,7 @@ use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
 use crate::image::{Images, Resolved};
 use crate::plan;
+use crate::volume::Copy;
 
 /// Create and commit; gives the id and warnings.
 pub(crate) async fn create(
@@ -59,11 +60,19 @@ pub(crate) async fn create(
         host.init = Some(true);
     }
     resolve_container_modes(inner, &mut host)?;
-    let endpoints = endpoints(&host, networking_config.and_then(|n| n.endpoints_config).unwrap_or_default())?;
-    let wanted = mounts::collect(&host, &config, |donor| {
+    let mut endpoints =
+        endpoints(inner, &host, &config, networking_config.and_then(|n| n.endpoints_config).unwrap_or_default())?;
+    let mode = host.network_mode.as_str();
+    let own = inner.networks.find(mode).map_or_else(|_| mode.to_owned(), |network| network.record.name.clone());
+    crate::network::legacy_links::settle(inner, &mut host, endpoints.get_mut(&own))?;
+    let wanted = mounts::collect(&host, &config, &inner.config.data_root, |donor| {
         let container = inner.containers.get(donor).map_err(|e| e.with_kind(types::Kind::Invalid))?;
         Ok(container.record())
     })?;
+    mounts::check_sources(inner, &wanted).await?;
+    if wanted.iter().any(|wanted| wanted.mount.kind == MountType::Image) {
+        warnings.push("Image mount is an experimental feature".to_owned());
+    }
 
     let name = reserve(inner, name, &id)?;
     let record = Record {
@@ -127,7 +136,8 @@ async fn build(
     wanted: Vec<Wanted>,
     image: &Resolved,
 ) -> Result<Arc<Container>> {
-    let mut made_volumes = Vec::new();
+    let (mut made_volumes, mut claimed) = (Vec::new(), Vec::new());
+    let id = record.id.clone();
     let result = async {
         let mut copies = Vec::new();
         for wanted in wanted {
@@ -146,35 +156,34 @@ async fn build(
                             (false, true) => None,
                             (false, false) => Some(wanted.labels),
                         },
-                        driver_opts: wanted.driver_options,
+                        driver_opts: Some(wanted.driver_options).filter(|options| !options.is_empty()),
                     };
                     let (volume, new) = inner.volumes.create(inner, body).await?;
                     if new {
                         made_volumes.push(volume.name.clone());
                     }
+                    // Not removed before the container that refers to it is there.
+                    inner.volumes.claim(&mount.name, &record.id).await?;
+                    claimed.push(mount.name.clone());
                     mount.source = volume.mountpoint;
                     mount.driver = volume.driver;
                     if !mount.no_copy {
-                        copies.push((mount.name.clone(), mount.destination.clone()));
+                        copies.push(Copy {
+                            volume: mount.name.clone(),
+                            subpath: mount.subpath.clone(),
+                            target: mount.destination.clone(),
+                        });
                     }
                 }
                 MountType::Image => {
                     let image = inner.images.resolve(&mount.source, None)?;
                     Images::permit(inner, &mount.source, &image).await?;
                     mount.layers = image.layers;
+                    mount.name.clone_from(&mount.source);
                 }
                 MountType::Bind if wanted.create_source => {
-                    let source = mount.source.clone();
-                    inner
-                        .blocking("make the source of a bind mount", move || match std::fs::create_dir_all(&source) {
-                            Err(_) if Path::new(&source).exists() => Ok(()),
-                            Err(e) => Err(fail!(
-                                Invalid,
-                                "error while creating mount source path '{source}': mkdir {source}: {e}"
-                            )),
-                            Ok(()) => Ok(()),
-                        })
-                        .await?;
+                    mounts::make_source(inner, &mount.source).await?;
+                    mount.create_source = true;
                 }
                 _ => {}
             }
@@ -197,7 +206,8 @@ async fn build(
             .await?;
         let container = Container::new(record.clone());
         if !copies.is_empty() {
-            inner.volumes.copy_up(inner, &image.layers, copies).await?;
+            let copied = inner.volumes.copy_up(inner, &image.layers, copies).await;
+            copied.map_err(|e| e.context("failed to populate volume"))?;
         }
         inner.persist(&container, Durability::Process).await?;
         inner.containers.insert(Arc::clone(&container));
@@ -205,6 +215,9 @@ async fn build(
         Ok(container)
     }
     .await;
+    for name in claimed {
+        inner.volumes.release(inner, &name, &id).await;
+    }
     if result.is_err() {
         for name in made_volumes {
             if let Err(error) = inner.volumes.remove(inner, &name, true).await {
@@ -231,33 +244,39 @@ fn resolve_container_modes(inner: &Inner, host: &mut HostConfig) -> Result<()> {
     Ok(())
 }
 
+/// The networks a new container is to be on, by their names. A network that does not exist is a matter of the start.
 fn endpoints(
+    inner: &Inner,
     host: &HostConfig,
+    config: &ContainerConfig,
     given: BTreeMap<String, Option<docker_types::network::EndpointSettings>>,
 ) -> Result<BTreeMap<String, docker_types::network::EndpointSettings>> {
+    let mode = host.network_mode.as_str();
+    let private = matches!(mode, "host" | "none") || mode.starts_with("container:");
     let mut map = BTreeMap::new();
     for (name, settings) in given {
-        let name = if name == "default" { host.network_mode.clone() } else { name };
+        let name = if name == "default" { mode.to_owned() } else { name };
         let settings = settings.unwrap_or_default();
-        if !settings.mac_address.is_empty() && !valid_mac(&settings.mac_address) {
-            return Err(fail!(Invalid, "invalid MAC address: {}", settings.mac_address));
+        let network = inner.networks.find(&name).ok();
+        crate::network::check_endpoint(network.as_deref(), &settings).map_err(|error| match error.kind() {
+            Kind::Invalid if error.to_string().starts_with("invalid endpoint settings") => {
+                error.context(format!("invalid config for network {name}"))
+            }
+            _ => error,
+        })?;
+        if private && name != mode {
+            // dockerd ignores them as well: the namespace is not its own.
+            continue;
         }
-        let asks_address = settings.ipam_config.as_ref().is_some_and(|c| !c.ipv4_address.is_empty());
-        if asks_address && matches!(name.as_str(), "bridge" | "host" | "none") {
-            return Err(fail!(Invalid, "user specified IP address is supported on user defined networks only"));
-        }
+        let name = network.map_or(name, |network| network.record.name.clone());
         map.insert(name, settings);
     }
-    map.entry(host.network_mode.clone()).or_default();
-    if host.network_mode.starts_with("container:") || map.len() == 1 {
-        return Ok(map);
+    let own = inner.networks.find(mode).map_or_else(|_| mode.to_owned(), |network| network.record.name.clone());
+    let own = map.entry(own).or_default();
+    if own.mac_address.is_empty() {
+        own.mac_address.clone_from(&config.mac_address);
     }
     Ok(map)
-}
-
-fn valid_mac(text: &str) -> bool {
-    let parts: Vec<&str> = text.split([':', '-']).collect();
-    parts.len() == 6 && parts.iter().all(|p| p.len() == 2 && u8::from_str_radix(p, 16).is_ok())
 }
 
 /// Lay the request over the image's configuration; what the user gave wins.

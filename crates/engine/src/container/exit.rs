@@ -108,14 +108,12 @@ pub(crate) async fn ended(
     let ran = Duration::from_nanos(u64::try_from(exit.finished_at_ns - before.state.started_ns).unwrap_or(0));
 
     // The address and the ports are free before anybody hears of the end.
-    let endpoint = before.state.endpoint.clone();
-    let network = before.host_config.network_mode.clone();
-    let had_network = endpoint.is_some() || matches!(network.as_str(), "none" | "host");
-    if endpoint.is_some() {
-        let (worker, id) = (Arc::clone(inner), container.id().to_owned());
+    let networks = start::networks_told_of(&before);
+    if before.state.has_sandbox {
+        let (worker, id, endpoints) = (Arc::clone(inner), container.id().to_owned(), before.state.endpoints.clone());
         let released = inner
             .blocking("release a container's network", move || {
-                start::release_network(&worker, &id, endpoint.as_ref());
+                start::release_network(&worker, &id, &endpoints);
                 Ok(())
             })
             .await;
@@ -134,12 +132,14 @@ pub(crate) async fn ended(
         r.state.oom_killed = exit.oom_killed;
         r.state.finished_ns = exit.finished_at_ns;
         r.state.error = why.to_owned();
-        r.state.endpoint = None;
+        r.state.endpoints.clear();
+        r.state.has_sandbox = false;
         r.state.ports.clear();
         if again {
             r.state.restart_count += 1;
         }
     });
+    crate::network::legacy_links::follow(inner, container).await;
     inner.persist_fact(container).await;
 
     let run_dir = inner.run_dir(&before);
@@ -150,6 +150,13 @@ pub(crate) async fn ended(
         Err(error) => tracing::warn!(container = id, %error, "the control group of a container stays"),
     }));
 
+    if exit.oom_killed {
+        inner.publish_container(container, "oom", []);
+    }
+    for network in &networks {
+        inner.publish_network(container, "disconnect", network);
+    }
+    // Not before: who waits for the end tells of it next.
     container.running.send_replace(false);
     container.outcome.send_modify(|o| {
         o.running = false;
@@ -157,12 +164,7 @@ pub(crate) async fn ended(
         o.exit_code = exit.code;
         o.error.clear();
     });
-    if exit.oom_killed {
-        inner.publish_container(container, "oom", []);
-    }
-    if had_network {
-        inner.publish_network(container, "disconnect", &network);
-    }
+    inner.volumes.leave(inner, &before).await;
     let more = [("execDuration", ran.as_secs().to_string()), ("exitCode", exit.code.to_string())];
     inner.publish_container(container, "die", more);
 

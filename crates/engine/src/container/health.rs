@@ -21,6 +21,8 @@ use crate::exec::{self, ExecStartOptions};
 /// Results kept, and output kept of each, bytes.
 const KEPT: usize = 5;
 const OUTPUT: usize = 4096;
+/// The first pause of a start period; each one after it is twice as long, up to the start interval.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The check with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,19 @@ impl Check {
     }
 }
 
+impl Check {
+    /// How long to wait before the next probe, of a container that has been `starting` all the time through `early` probes.
+    ///
+    /// Sooner than the start interval at first: what others wait for is healthy as soon as it can be, and within the start
+    /// period a failure costs nothing.
+    fn pause(&self, starting: bool, elapsed: Duration, early: u32) -> Duration {
+        if !starting || elapsed >= self.start_period {
+            return self.interval;
+        }
+        FIRST_PAUSE.saturating_mul(1 << early.min(16)).min(self.start_interval)
+    }
+}
+
 /// Begin checking a container that has just been started or taken over.
 pub(crate) fn begin(inner: &Arc<Inner>, container: &Arc<Container>) {
     let Some(check) = Check::of(&container.record().config) else {
@@ -83,10 +98,9 @@ pub(crate) fn begin(inner: &Arc<Inner>, container: &Arc<Container>) {
 
 async fn run(inner: &Arc<Inner>, container: &Arc<Container>, check: &Check) {
     let begun = Instant::now();
-    loop {
+    for probes in 0.. {
         let starting = container.live().health.as_ref().is_some_and(|h| h.status == "starting");
-        let early = starting && begun.elapsed() < check.start_period;
-        tokio::time::sleep(if early { check.start_interval } else { check.interval }).await;
+        tokio::time::sleep(check.pause(starting, begun.elapsed(), probes)).await;
         match container.phase() {
             Phase::Running => {}
             Phase::Paused => continue,
@@ -198,6 +212,26 @@ fn text_of(mut frames: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_period_is_asked_sooner_at_first() {
+        let ms = Duration::from_millis;
+        let check = Check {
+            command: vec!["true".into()],
+            interval: ms(30_000),
+            timeout: ms(1000),
+            start_period: ms(10_000),
+            start_interval: ms(500),
+            retries: 3,
+        };
+        let pauses: Vec<Duration> = (0..5).map(|early| check.pause(true, ms(0), early)).collect();
+        assert_eq!(pauses, [ms(100), ms(200), ms(400), ms(500), ms(500)]);
+        assert_eq!(check.pause(true, ms(0), u32::MAX), ms(500));
+        assert_eq!(check.pause(true, ms(10_000), 0), ms(30_000), "from then on failures count");
+        assert_eq!(check.pause(false, ms(0), 0), ms(30_000));
+        let none = Check { start_period: ms(0), ..check };
+        assert_eq!(none.pause(true, ms(0), 0), ms(30_000));
+    }
     use docker_types::container::HealthConfig;
 
     fn entry(code: i64) -> HealthLogEntry {

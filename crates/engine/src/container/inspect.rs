@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use docker_types::container::{
-    ContainerInspect, ContainerState, NetworkSettings, RootFsSnapshot, RootFsStorage, Storage,
+    ContainerInspect, ContainerState, HostConfig, NetworkSettings, RootFsSnapshot, RootFsStorage, Storage,
 };
 use docker_types::network::{EndpointSettings, PortMap};
 
@@ -69,7 +69,10 @@ pub(crate) async fn inspect(inner: &Arc<Inner>, container: &Arc<Container>, size
         driver: DRIVER.into(),
         platform: "linux".into(),
         exec_ids: (!execs.is_empty()).then_some(execs),
-        host_config: record.host_config.clone(),
+        host_config: HostConfig {
+            links: crate::network::legacy_links::shown(inner, &record),
+            ..record.host_config.clone()
+        },
         storage: Some(Storage {
             root_fs: Some(RootFsStorage { snapshot: Some(RootFsSnapshot { name: DRIVER.into() }) }),
         }),
@@ -96,10 +99,11 @@ fn shown_as_mount(record: &Record, mount: &super::record::MountRecord) -> bool {
     !record.host_config.tmpfs.keys().any(|target| super::mounts::clean(target) == mount.destination)
 }
 
-/// Published ports, and exposed ones without a binding while running.
+/// Published ports, and while running exposed ones without a binding, if a bridge leads out of the container's networks.
 pub(crate) fn ports(record: &Record) -> PortMap {
     let mut map = record.state.ports.clone();
-    if record.state.phase.is_live() && record.host_config.network_mode != "host" {
+    let leads_out = record.state.endpoints.iter().any(|endpoint| endpoint.bridge.is_some() && !endpoint.internal);
+    if record.state.phase.is_live() && leads_out {
         for key in record.config.exposed_ports.iter().flat_map(|p| p.keys()) {
             map.entry(key.clone()).or_insert(None);
         }
@@ -114,16 +118,27 @@ pub(crate) fn networks(inner: &Inner, record: &Record) -> BTreeMap<String, Endpo
     }
     let mut map = record.endpoints.clone();
     for (name, settings) in &mut map {
-        if record.state.started_ns != 0 {
+        if record.state.started_ns != 0 || record.state.phase.is_live() {
             settings.network_id = inner.networks.id_of(name);
         }
-        let live = record.state.phase.is_live() && *name == record.host_config.network_mode;
-        if live && let Some(endpoint) = &record.state.endpoint {
-            settings.endpoint_id = endpoint.id.to_string();
-            settings.gateway = endpoint.gateway.to_string();
-            settings.ip_address = endpoint.ip.to_string();
-            settings.ip_prefix_len = i64::from(endpoint.prefix);
-            settings.mac_address = endpoint.mac.to_string();
+        let Some(endpoint) = record.state.endpoints.iter().find(|endpoint| endpoint.network_name == *name) else {
+            continue;
+        };
+        settings.endpoint_id = endpoint.id.to_string();
+        settings.mac_address = endpoint.mac.to_string();
+        if let Some(net) = endpoint.ipv4 {
+            settings.ip_address = net.addr().to_string();
+            settings.ip_prefix_len = i64::from(net.prefix_len());
+        }
+        if let Some(net) = endpoint.ipv6 {
+            settings.global_ipv6_address = net.addr().to_string();
+            settings.global_ipv6_prefix_len = i64::from(net.prefix_len());
+        }
+        settings.gateway = endpoint.gateway4.map(|ip| ip.to_string()).unwrap_or_default();
+        settings.ipv6_gateway = endpoint.gateway6.map(|ip| ip.to_string()).unwrap_or_default();
+        // The default bridge serves names as well, but clients expect to be shown none there.
+        if name != crate::network::BRIDGE {
+            settings.dns_names = Some(endpoint.names.clone());
         }
     }
     map

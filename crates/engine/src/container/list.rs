@@ -1,11 +1,12 @@
 //! Listing containers with every filter of `docker ps`. Reads published records only, so a listing
 //! never waits for an operation in progress. Called by the facade.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use docker_types::container::{ContainerSummary, HealthSummary, SummaryHostConfig, SummaryNetworkSettings};
-use docker_types::network::PortSummary;
+use docker_types::network::{EndpointSettings, PortSummary};
 use types::{ExposedPort, Filters, PortRange};
 
 use super::record::{MountType, Phase, Record};
@@ -69,8 +70,11 @@ pub(crate) async fn list(inner: &Arc<Inner>, options: ListOptions) -> Result<Vec
     chosen.sort_by(|(_, a), (_, b)| b.created_ns.cmp(&a.created_ns).then_with(|| a.id.cmp(&b.id)));
     chosen.truncate(limit.unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(chosen.len());
+    let linked = crate::network::legacy_links::names(inner);
     for (container, record) in chosen {
         let mut summary = summary(inner, &container, &record);
+        summary.names.extend(linked.iter().filter(|(id, _)| *id == record.id).map(|(_, name)| name.clone()));
+        summary.names.sort();
         if options.size {
             let (rw, base) = inspect::sizes(inner, &record).await?;
             summary.size_rw = rw;
@@ -251,6 +255,18 @@ pub(crate) fn until(filters: &Filters) -> Result<Option<i64>> {
     Ok(Some(seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos))))
 }
 
+/// Lists show where a container is, not what it is called there.
+fn summary_networks(inner: &Inner, record: &Record) -> BTreeMap<String, EndpointSettings> {
+    let mut networks = inspect::networks(inner, record);
+    for settings in networks.values_mut() {
+        settings.aliases = None;
+        settings.links = None;
+        settings.dns_names = None;
+        settings.driver_opts = None;
+    }
+    networks
+}
+
 fn summary(inner: &Inner, container: &Container, record: &Record) -> ContainerSummary {
     let health = container.live().health.clone();
     ContainerSummary {
@@ -273,7 +289,7 @@ fn summary(inner: &Inner, container: &Container, record: &Record) -> ContainerSu
             Some(h) => HealthSummary { status: h.status, failing_streak: h.failing_streak },
             None => HealthSummary { status: "none".into(), failing_streak: 0 },
         }),
-        network_settings: SummaryNetworkSettings { networks: inspect::networks(inner, record) },
+        network_settings: SummaryNetworkSettings { networks: summary_networks(inner, record) },
         mounts: record.mounts.iter().map(|m| m.mount_point()).collect(),
         ..ContainerSummary::default()
     }

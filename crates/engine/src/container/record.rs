@@ -49,6 +49,13 @@ pub(crate) struct MountRecord {
     pub propagation: String,
     pub non_recursive: bool,
     pub read_only_non_recursive: bool,
+    /// Read-only for what is mounted below too, or not at all.
+    pub read_only_force_recursive: bool,
+    /// A bind source that is made when it is missing, at each start, as Docker does for the short form.
+    pub create_source: bool,
+    /// Who the owner of the source is inside.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
     /// Path below the volume.
     pub subpath: String,
     pub no_copy: bool,
@@ -148,12 +155,23 @@ pub(crate) struct State {
     pub boot_id: String,
     /// Tells this run's directory on tmpfs from those of earlier runs.
     pub run: String,
-    /// Address on the default bridge while running.
-    pub endpoint: Option<network::Endpoint>,
+    /// Places on networks while running, in the order they were joined.
+    pub endpoints: Vec<network::Endpoint>,
+    /// Its network namespace is one of ours, with a resolver in it, whether it is on a network or not.
+    pub has_sandbox: bool,
+    /// Device and inode of that namespace, by which it is known again.
+    pub netns: (u64, u64),
     /// Made up anew for each run; clients only compare it.
     pub sandbox_id: String,
     /// Published ports while running.
     pub ports: PortMap,
+}
+
+impl State {
+    /// The first process, with the network namespace it was started in.
+    pub(crate) fn process(&self) -> network::Process {
+        network::Process { pid: self.pid, netns: self.netns }
+    }
 }
 
 impl Record {

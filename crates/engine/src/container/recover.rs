@@ -25,16 +25,17 @@ pub(crate) async fn recover(inner: &Arc<Inner>, records: Vec<Record>) {
         inner.containers.insert(Arc::clone(&container));
         containers.push(container);
     }
+    // Before the end of one of them takes away what another one uses.
+    inner.volumes.adopt(&containers).await;
     // One slow shim must not hold up the others.
     futures_util::future::join_all(containers.iter().map(|c| settle(inner, c))).await;
-    if let Some(bridge) = inner.networks.bridge() {
-        bridge.reconcile();
-    }
+    inner.networks.fabric().reconcile();
     sweep(inner, &containers).await;
+    inner.volumes.recover(inner).await;
 
     let inner = Arc::clone(inner);
     tokio::spawn(async move {
-        for container in containers {
+        for container in crate::network::legacy_links::in_order(containers) {
             apply_policy(&inner, &container).await;
         }
     });

@@ -2,6 +2,7 @@
 //! creation in progress already holds its name. Locks are held for a map operation only.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Container;
@@ -10,6 +11,8 @@ use crate::error::{Error, Result, fail};
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     maps: Mutex<Maps>,
+    /// There is, or has been, a container with legacy links: spares all others looking for them.
+    links: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +56,15 @@ impl Registry {
 
     /// Make a container visible; its name is reserved already.
     pub(crate) fn insert(&self, container: Arc<Container>) {
+        if crate::network::legacy_links::of(&container.record()).next().is_some() {
+            self.links.store(true, Ordering::Release);
+        }
         self.lock().by_id.insert(container.id().to_owned(), container);
+    }
+
+    /// Whether any container may have legacy links.
+    pub(crate) fn has_links(&self) -> bool {
+        self.links.load(Ordering::Acquire)
     }
 
     /// Forget a container and its name.

@@ -24,7 +24,7 @@ pub struct RemoveOptions {
     pub force: bool,
     /// Its anonymous volumes too.
     pub volumes: bool,
-    /// A legacy link instead of a container: not supported.
+    /// A legacy link instead of a container.
     pub link: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct RemoveOptions {
 /// Conflict while it runs (without force) or is being removed already.
 pub(crate) async fn remove(inner: &Arc<Inner>, container: &Arc<Container>, options: RemoveOptions) -> Result<()> {
     if options.link {
-        return Err(fail!(Unsupported, "legacy container links are not supported"));
+        return Err(fail!(Conflict, "Conflict, cannot remove the default link name of the container"));
     }
     let name = container.record().name.clone();
     let refuse = |why: &str| Err(fail!(Conflict, "cannot remove container \"{name}\": {why}"));
@@ -114,13 +114,6 @@ async fn remove_marked(inner: &Arc<Inner>, container: &Arc<Container>, options: 
         // The next start of the engine sweeps directories without a row.
         Err(error) => tracing::warn!(container = record.id, %error, "files of a removed container stay for now"),
     }
-    inner.publish_container(container, "destroy", []);
-    container.outcome.send_modify(|o| {
-        o.running = false;
-        o.removed = true;
-    });
-    drop(lifecycle);
-
     if options.volumes {
         for mount in record.mounts.iter().filter(|m| m.anonymous) {
             match inner.volumes.remove(inner, &mount.name, true).await {
@@ -131,6 +124,12 @@ async fn remove_marked(inner: &Arc<Inner>, container: &Arc<Container>, options: 
             }
         }
     }
+    inner.publish_container(container, "destroy", []);
+    container.outcome.send_modify(|o| {
+        o.running = false;
+        o.removed = true;
+    });
+    drop(lifecycle);
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! No fsync and no second process of ours is on this path. Called by the facade, by restart
 //! policies and at engine start.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use cgroup::Cgroup;
 use docker_types::network::{PortBinding, PortMap};
 use launch::{FailureStage, Request, Response, WIRE_VERSION};
-use network::{AttachRequest, Endpoint, PortSpec};
+use network::{Endpoint, PortSpec};
 use sys::socket::FdSocket;
 use tokio::io::Interest;
 use types::{ExposedPort, PortRange};
@@ -22,6 +22,7 @@ use super::{Container, Lifecycle, Outcome, exit, health, names, remove};
 use crate::clock;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
+use crate::plan::mount_sources::Sources;
 use crate::plan::{self, Assembled};
 use crate::shim_link::{self, ShimLink};
 use crate::watched;
@@ -85,13 +86,15 @@ impl From<Error> for Failure {
 
 async fn failed(inner: &Arc<Inner>, container: &Arc<Container>, failure: Failure) -> Error {
     let Failure { error, code } = failure;
+    inner.volumes.leave(inner, &container.record()).await;
     let text = error.to_string();
     let record = container.change(|r| {
         r.state.phase = if r.state.phase == Phase::Created { Phase::Created } else { Phase::Exited };
         r.state.pid = 0;
         r.state.exit_code = code;
         r.state.error.clone_from(&text);
-        r.state.endpoint = None;
+        r.state.endpoints.clear();
+        r.state.has_sandbox = false;
         r.state.ports = PortMap::new();
     });
     // Clients that attached before the start learn of its failure by the end of their stream.
@@ -114,7 +117,7 @@ struct Ready {
     socket: FdSocket,
     child: Child,
     assembled: Assembled,
-    endpoint: Option<Endpoint>,
+    network: Option<Joined>,
     cgroup: Cgroup,
     warnings: Vec<String>,
 }
@@ -123,12 +126,13 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
     let mut record = Record::clone(&container.record());
     record.state.run = names::random_id()[..8].to_owned();
     let record = Arc::new(record);
+    let sources = plan::mount_sources::open(inner, &record).await?;
     let ready = {
         let (inner, record) = (Arc::clone(inner), Arc::clone(&record));
         let worker = Arc::clone(&inner);
-        worker.blocking("prepare a container", move || prepare(&inner, &record)).await?
+        worker.blocking("prepare a container", move || prepare(&inner, &record, sources)).await?
     };
-    let Ready { socket, child, assembled, endpoint, cgroup, warnings } = ready;
+    let Ready { socket, child, assembled, network, cgroup, warnings } = ready;
     for warning in &warnings {
         tracing::warn!(container = record.id, "{warning}");
     }
@@ -140,7 +144,7 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
             let (inner, record) = (Arc::clone(inner), Arc::clone(&record));
             let undo = Arc::clone(&inner);
             undo.blocking("undo a failed start", move || {
-                release(&inner, &record, endpoint.as_ref(), &cgroup);
+                release(&inner, &record, network.as_ref(), &cgroup);
                 Ok(())
             })
             .await?;
@@ -148,7 +152,9 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
         }
     };
 
-    let endpoint_for_record = endpoint.clone();
+    if let (Some(joined), Ok(id)) = (&network, record.id.parse()) {
+        inner.networks.fabric().started(id, network::Process { pid, netns: joined.netns });
+    }
     container.change(|r| {
         r.state.phase = Phase::Running;
         r.state.pid = pid;
@@ -159,8 +165,11 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
         r.state.stopped_by_user = false;
         r.state.boot_id.clone_from(&inner.boot_id);
         r.state.run.clone_from(&record.state.run);
-        r.state.ports = published(endpoint_for_record.as_ref());
-        r.state.endpoint = endpoint_for_record;
+        r.state.has_sandbox = network.is_some();
+        let joined = network.unwrap_or_default();
+        r.state.netns = joined.netns;
+        r.state.endpoints = joined.endpoints;
+        r.state.ports = published(&r.state.endpoints);
         r.state.sandbox_id = names::random_id();
     });
     container.live().link = Some(Arc::clone(&link));
@@ -170,9 +179,11 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
         // It runs: saying otherwise would be worse. The next change of state is written again.
         tracing::error!(container = container.id(), %error, "a started container could not be recorded");
     }
-    let network = record.host_config.network_mode.as_str();
-    if endpoint.is_some() || matches!(network, "none" | "host") {
-        inner.publish_network(container, "connect", network);
+    // Also its own: a target may have ended while it was prepared.
+    crate::network::legacy_links::follow(inner, container).await;
+    inner.volumes.publish_entered(inner, &record);
+    for network in networks_told_of(&container.record()) {
+        inner.publish_network(container, "connect", &network);
     }
     inner.publish_container(container, "start", []);
     exit::follow(inner, container, link, events);
@@ -181,10 +192,10 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
 }
 
 /// Blocking: everything the plan refers to, and a shim waiting for it.
-fn prepare(inner: &Inner, record: &Record) -> Result<Ready> {
+fn prepare(inner: &Inner, record: &Record, sources: Sources) -> Result<Ready> {
     let run_dir = inner.run_dir(record);
     make_run_dir(&run_dir)?;
-    let ready = prepare_in(inner, record);
+    let ready = prepare_in(inner, record, sources);
     if ready.is_err() {
         plan::mount_sources::drop_shared(&run_dir);
         // Empty or half-filled: what cannot be removed now is swept at the next start of the engine.
@@ -193,15 +204,13 @@ fn prepare(inner: &Inner, record: &Record) -> Result<Ready> {
     ready
 }
 
-fn prepare_in(inner: &Inner, record: &Record) -> Result<Ready> {
+fn prepare_in(inner: &Inner, record: &Record, sources: Sources) -> Result<Ready> {
     // The shim starts up on the other processor while we prepare the rest.
     let (socket, theirs) = shim_link::socket_pair()?;
     let name = record.id.get(..12).unwrap_or(&record.id);
     let mut child = inner.shim.start(&[name], theirs).map_err(|e| Error::io("cannot start the container's shim", e))?;
-    match build(inner, record) {
-        Ok((assembled, endpoint, cgroup, warnings)) => {
-            Ok(Ready { socket, child, assembled, endpoint, cgroup, warnings })
-        }
+    match build(inner, record, sources) {
+        Ok((assembled, network, cgroup, warnings)) => Ok(Ready { socket, child, assembled, network, cgroup, warnings }),
         Err(error) => {
             drop(socket);
             // Without its socket the shim leaves at once.
@@ -213,7 +222,16 @@ fn prepare_in(inner: &Inner, record: &Record) -> Result<Ready> {
     }
 }
 
-fn build(inner: &Inner, record: &Record) -> Result<(Assembled, Option<Endpoint>, Cgroup, Vec<String>)> {
+/// What a container has on its networks.
+#[derive(Clone, Debug, Default)]
+struct Joined {
+    endpoints: Vec<Endpoint>,
+    netns: (u64, u64),
+}
+
+type Built = (Assembled, Option<Joined>, Cgroup, Vec<String>);
+
+fn build(inner: &Inner, record: &Record, sources: Sources) -> Result<Built> {
     let host = &record.host_config;
     let (device_nodes, device_rules) = plan::devices::resolve(host)?;
     let mut resources = plan::cgroup_resources(&host.resources(), Some(device_rules))?;
@@ -221,35 +239,50 @@ fn build(inner: &Inner, record: &Record) -> Result<(Assembled, Option<Endpoint>,
     let warnings = ignored.into_iter().map(str::to_owned).collect();
     let rootfs = inner.images.rootfs(&record.layers, &inner.container_dir(&record.id))?;
     let cgroup = Cgroup::create(&inner.cgroups, inner.cgroup_parent(record), &record.id)?;
-    let mut endpoint = None;
+    let mut joined = None;
     let result = (|| {
         cgroup.apply(&resources)?;
-        let slot = attach(inner, record)?;
-        endpoint = slot.as_ref().map(|(_, e)| e.clone());
-        let prepared = plan::Prepared { record, rootfs, slot, cgroup: &cgroup, device_nodes };
+        let slot = crate::network::join(inner, record)?;
+        joined = match &slot {
+            Some((netns, endpoints)) => {
+                Some(Joined { endpoints: endpoints.clone(), netns: network::Process::new(0, netns)?.netns })
+            }
+            None => None,
+        };
+        let prepared = plan::Prepared { record, rootfs, slot, cgroup: &cgroup, device_nodes, sources };
         plan::assemble(inner, prepared)
     })();
     match result {
-        Ok(assembled) => Ok((assembled, endpoint, cgroup, warnings)),
+        Ok(assembled) => Ok((assembled, joined, cgroup, warnings)),
         Err(error) => {
-            release(inner, record, endpoint.as_ref(), &cgroup);
+            release(inner, record, joined.as_ref(), &cgroup);
             Err(error)
         }
     }
 }
 
 /// Give back what a run held outside the process. Each part is tried; what fails is logged.
-fn release(inner: &Inner, record: &Record, endpoint: Option<&Endpoint>, cgroup: &Cgroup) {
-    release_network(inner, &record.id, endpoint);
+fn release(inner: &Inner, record: &Record, joined: Option<&Joined>, cgroup: &Cgroup) {
+    if let Some(joined) = joined {
+        release_network(inner, &record.id, &joined.endpoints);
+    }
     release_rest(&record.id, &inner.run_dir(record), cgroup);
 }
 
-pub(crate) fn release_network(inner: &Inner, id: &str, endpoint: Option<&Endpoint>) {
-    if let (Some(bridge), Some(endpoint)) = (inner.networks.bridge(), endpoint)
-        && let Err(error) = bridge.release(&endpoint.id)
-    {
+pub(crate) fn release_network(inner: &Inner, id: &str, endpoints: &[Endpoint]) {
+    let Ok(container) = id.parse() else { return };
+    if let Err(error) = inner.networks.fabric().release(container, endpoints) {
         tracing::warn!(container = id, %error, "the network of a container was not released cleanly");
     }
+}
+
+/// Networks that events tell of when the container starts and ends.
+pub(crate) fn networks_told_of(record: &Record) -> Vec<String> {
+    let mode = record.host_config.network_mode.as_str();
+    if matches!(mode, "none" | "host") {
+        return vec![mode.to_owned()];
+    }
+    record.state.endpoints.iter().map(|endpoint| endpoint.network_name.clone()).collect()
 }
 
 pub(crate) fn release_rest(id: &str, run_dir: &Path, cgroup: &Cgroup) {
@@ -279,46 +312,8 @@ fn make_run_dir(path: &Path) -> Result<()> {
     .map_err(|e| Error::io(format!("cannot make the directory {}", path.display()), e))
 }
 
-/// The place on the default bridge, where the container wants one.
-fn attach(inner: &Inner, record: &Record) -> Result<Option<(OwnedFd, Endpoint)>> {
-    let host = &record.host_config;
-    match host.network_mode.as_str() {
-        "host" | "none" => return Ok(None),
-        "bridge" => {}
-        mode if mode.starts_with("container:") => return Ok(None),
-        other => {
-            return Err(fail!(NotFound, "failed to set up container networking: network {other} not found"));
-        }
-    }
-    if record.config.network_disabled {
-        return Ok(None);
-    }
-    let Some(bridge) = inner.networks.bridge() else {
-        return Err(fail!(
-            NotFound,
-            "failed to set up container networking: network bridge not found: this engine runs without a bridge; use --network none or host"
-        ));
-    };
-    let settings = record.endpoints.get("bridge");
-    let mac = match settings.map(|s| s.mac_address.as_str()).filter(|m| !m.is_empty()) {
-        Some(text) => Some(text),
-        None => Some(record.config.mac_address.as_str()).filter(|m| !m.is_empty()),
-    };
-    let mac = mac.map(str::parse).transpose().map_err(|e| fail!(Invalid, "invalid MAC address: {e}"))?;
-    let request = AttachRequest { ports: port_specs(record)?, mac, ip: None, mtu: None };
-    let container = record.id.parse().map_err(|e| fail!(Internal, "{e}"))?;
-    let slot = bridge.attach(container, &request).map_err(|e| {
-        let kind = e.kind();
-        let text = format!(
-            "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): {e}",
-            record.name, record.id
-        );
-        Error::new(kind, text)
-    })?;
-    Ok(Some((slot.netns, slot.endpoint)))
-}
-
-fn port_specs(record: &Record) -> Result<Vec<PortSpec>> {
+/// Ports to publish: those bound, and with `-P` those exposed.
+pub(crate) fn port_specs(record: &Record) -> Result<Vec<PortSpec>> {
     let host = &record.host_config;
     let mut list = Vec::new();
     for (key, bindings) in host.port_bindings.iter().flatten() {
@@ -331,17 +326,7 @@ fn port_specs(record: &Record) -> Result<Vec<PortSpec>> {
         for binding in bindings {
             let host_ip = match binding.host_ip.as_str() {
                 "" => None,
-                text => match text.parse() {
-                    Ok(std::net::IpAddr::V4(ip)) => Some(ip),
-                    // Publishing on IPv6 is not there yet: the wildcard is covered by the IPv4 one.
-                    Ok(std::net::IpAddr::V6(ip)) if ip.is_unspecified() => continue,
-                    _ => {
-                        return Err(fail!(
-                            Unsupported,
-                            "cannot publish {key} on {text}: publishing on IPv6 addresses is not supported yet"
-                        ));
-                    }
-                },
+                text => Some(text.parse().map_err(|_| fail!(Invalid, "invalid IP address: {text}"))?),
             };
             list.push(PortSpec { container, host_ip, host: PortRange::parse(&binding.host_port) });
         }
@@ -362,9 +347,10 @@ fn port_specs(record: &Record) -> Result<Vec<PortSpec>> {
     Ok(list)
 }
 
-fn published(endpoint: Option<&Endpoint>) -> PortMap {
+/// Published ports as inspect shows them.
+pub(crate) fn published(endpoints: &[Endpoint]) -> PortMap {
     let mut map = PortMap::new();
-    for port in endpoint.iter().flat_map(|e| &e.ports) {
+    for port in endpoints.iter().flat_map(|endpoint| &endpoint.ports) {
         let key = ExposedPort { port: port.container_port, protocol: port.protocol }.to_string();
         let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
         map.entry(key).or_default().get_or_insert_default().push(binding);

@@ -134,6 +134,8 @@ impl Sampler {
             .into_iter()
             .filter(|i| i.name != "lo")
             .map(|i| {
+                let place = record.state.endpoints.iter().find(|endpoint| endpoint.interface == i.name);
+                let rate = place.map(|endpoint| endpoint.rate).unwrap_or_default();
                 let stats = NetworkStats {
                     rx_bytes: i.rx_bytes,
                     rx_packets: i.rx_packets,
@@ -143,6 +145,8 @@ impl Sampler {
                     tx_packets: i.tx_packets,
                     tx_errors: i.tx_errors,
                     tx_dropped: i.tx_dropped,
+                    rx_rate_limit: rate.ingress.unwrap_or(0),
+                    tx_rate_limit: rate.egress.unwrap_or(0),
                 };
                 (i.name, stats)
             })

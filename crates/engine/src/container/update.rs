@@ -25,7 +25,7 @@ pub(crate) async fn update(
     let mut warnings = validate::resources(&resources, &inner.facts, true)?;
     let mut changed = plan::cgroup_resources(&resources, None)?;
     warnings.extend(changed.discard_unsupported(&inner.support).into_iter().map(str::to_owned));
-    let _lifecycle = container.lifecycle.lock().await;
+    let lifecycle = container.lifecycle.lock().await;
     let record = container.record();
     let cannot = |why: &str| fail!(Conflict, "Cannot update container {}: {why}", record.id);
     if matches!(record.state.phase, Phase::Removing | Phase::Dead) || container.live().removing {
@@ -54,6 +54,11 @@ pub(crate) async fn update(
     }
     container.change(|r| r.host_config = next);
     inner.persist(container, Durability::Process).await?;
+    drop(lifecycle);
+    if let Some(rate) = &body.net_rate {
+        let network = Some(rate.network.as_str()).filter(|name| !name.is_empty());
+        crate::network::set_rate(inner, container, network, rate.ingress.as_deref(), rate.egress.as_deref()).await?;
+    }
     inner.publish_container(container, "update", []);
     Ok(ContainerUpdateResponse { warnings: (!warnings.is_empty()).then_some(warnings) })
 }
@@ -155,5 +160,6 @@ pub(crate) async fn rename(inner: &Arc<Inner>, container: &Arc<Container>, new: 
     }
     inner.containers.release_name(&old, container.id());
     inner.publish_container(container, "rename", [("oldName", format!("/{old}"))]);
+    crate::network::renamed(inner, container).await;
     Ok(())
 }

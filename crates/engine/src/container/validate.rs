@@ -8,6 +8,7 @@ use docker_types::container::{ContainerConfig, HealthConfig, HostConfig, Resourc
 use types::{ExposedPort, PortRange, Signal};
 
 use crate::error::{Result, fail};
+use crate::network::legacy_links;
 use crate::plan::capabilities;
 
 /// What the host offers, read once.
@@ -201,12 +202,6 @@ pub(crate) fn host_config(host: &HostConfig, config: &ContainerConfig, facts: &H
     if !host.storage_opt.is_empty() {
         return Err(fail!(Unsupported, "storage options of a container (--storage-opt) are not supported"));
     }
-    if host.links.iter().flatten().next().is_some() {
-        return Err(fail!(
-            Unsupported,
-            "legacy container links (--link) are not supported; use --add-host with the other container's address"
-        ));
-    }
     if !matches!(host.userns_mode.as_str(), "" | "host") {
         return Err(fail!(Invalid, "invalid userns mode: {}", host.userns_mode));
     }
@@ -299,6 +294,10 @@ fn modes(host: &HostConfig, config: &ContainerConfig) -> Result<()> {
     }
     if container_net && config.exposed_ports.as_ref().is_some_and(|p| !p.is_empty()) {
         return Err(fail!(Invalid, "conflicting options: port exposing and the container type network mode"));
+    }
+    if has(&host.links) && (container_net || host.network_mode == "host") {
+        let kind = if container_net { "container type network" } else { "host type networking" };
+        return Err(legacy_links::conflict(kind));
     }
     if config.hostname.len() > 63 || config.hostname.contains(['\0', '/']) {
         return Err(fail!(Invalid, "invalid hostname: {:?}: it must be at most 63 characters", config.hostname));

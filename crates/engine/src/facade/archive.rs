@@ -12,7 +12,7 @@ use crate::error::Result;
 pub struct ArchivePutOptions {
     /// Refuse a directory in the place of something else, and the reverse.
     pub no_overwrite_dir_non_dir: bool,
-    /// Everything gets the container's user and group as owner.
+    /// Everything gets the container's user and group as owner; in a container without a user the archive's count.
     pub copy_uid_gid: bool,
 }
 

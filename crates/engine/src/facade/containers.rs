@@ -24,7 +24,7 @@ use crate::container::{
     Container, PendingAttach, create, inspect, list, remove, start, stats, stop, top, update, wait,
 };
 use crate::engine::Engine;
-use crate::error::{Result, fail};
+use crate::error::{Error, Result, fail};
 use crate::logs::{self, LogOptions};
 use crate::plan::log::log_path;
 
@@ -305,6 +305,17 @@ impl Engine {
         let container = self.container(reference)?;
         let inner = Arc::clone(&self.inner);
         carry(async move { remove::remove(&inner, &container, options).await }).await
+    }
+
+    /// Take a legacy link away from a container.
+    ///
+    /// # Errors
+    /// Not found when it has none of that name.
+    pub async fn container_unlink(&self, reference: &str, alias: &str) -> Result<()> {
+        let missing = || Error::no_such_container(&format!("{reference}/{alias}"));
+        let container = self.container(reference).map_err(|_| missing())?;
+        let (inner, alias) = (Arc::clone(&self.inner), alias.to_owned());
+        carry(async move { crate::network::unlink(&inner, &container, &alias).await }).await
     }
 
     /// Remove every stopped container that matches.

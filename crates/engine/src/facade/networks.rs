@@ -1,4 +1,4 @@
-//! Networks: the built-in ones.
+//! Networks.
 
 use docker_types::network::{
     Network, NetworkConnectBody, NetworkCreateBody, NetworkCreateResponse, NetworkDisconnectBody, NetworkPruneReport,
@@ -6,12 +6,7 @@ use docker_types::network::{
 use types::Filters;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result, fail};
-
-fn unsupported() -> Error {
-    fail!(Unsupported, "user-defined networks are not supported yet: only bridge, host and none exist")
-        .with_hint("use --network bridge, host, none or container:NAME")
-}
+use crate::error::{Result, fail};
 
 impl Engine {
     /// Networks that match.
@@ -19,7 +14,7 @@ impl Engine {
     /// # Errors
     /// Invalid for an unknown filter.
     pub async fn network_list(&self, filters: Filters) -> Result<Vec<Network>> {
-        self.inner.networks.list(&filters)
+        self.inner.networks.list(&self.inner, &filters)
     }
 
     /// One network with its containers.
@@ -30,51 +25,52 @@ impl Engine {
         self.inner.networks.inspect(&self.inner, reference)
     }
 
-    /// Not supported yet.
+    /// Make a network.
     ///
     /// # Errors
-    /// Conflict for a built-in name, else Unsupported.
+    /// Invalid, Forbidden, Conflict and Not found in Docker's words.
     pub async fn network_create(&self, body: NetworkCreateBody) -> Result<NetworkCreateResponse> {
-        if matches!(body.name.as_str(), "bridge" | "host" | "none" | "default") {
-            return Err(fail!(Forbidden, "operation is not permitted on predefined {} network", body.name));
-        }
-        Err(unsupported())
+        crate::network::create(&self.inner, body).await
     }
 
-    /// Built-in networks cannot be removed.
+    /// Remove a network that no running container is on.
     ///
     /// # Errors
-    /// Forbidden, or not found.
+    /// Not found; Forbidden for a built-in one and one in use.
     pub async fn network_remove(&self, reference: &str) -> Result<()> {
-        let network = self.network_inspect(reference).await?;
-        Err(fail!(Forbidden, "{} is a pre-defined network and cannot be removed", network.name))
+        crate::network::remove(&self.inner, reference).await
     }
 
-    /// Not supported yet.
+    /// Give a container a place on a network.
     ///
     /// # Errors
-    /// Not found, or Unsupported.
+    /// Not found, Forbidden, Invalid in Docker's words.
     pub async fn network_connect(&self, reference: &str, body: NetworkConnectBody) -> Result<()> {
-        self.network_inspect(reference).await?;
-        self.inner.containers.get(&body.container)?;
-        Err(unsupported())
+        let network = self.inner.networks.find(reference)?;
+        let container = self.inner.containers.get(&body.container)?;
+        crate::network::connect(&self.inner, &network, &container, body.endpoint_config.unwrap_or_default()).await
     }
 
-    /// Not supported yet.
+    /// Take a container off a network.
     ///
     /// # Errors
-    /// Not found, or Unsupported.
+    /// Not found; Internal, as dockerd answers, when it is not on it.
     pub async fn network_disconnect(&self, reference: &str, body: NetworkDisconnectBody) -> Result<()> {
-        self.network_inspect(reference).await?;
-        self.inner.containers.get(&body.container)?;
-        Err(unsupported())
+        let network = self.inner.networks.find(reference)?;
+        let container = match self.inner.containers.get(&body.container) {
+            Err(error) if body.force && error.kind() == types::Kind::NotFound => {
+                return Err(fail!(NotFound, "endpoint {} not found", body.container));
+            }
+            other => other?,
+        };
+        crate::network::disconnect(&self.inner, &network, &container, body.force).await
     }
 
-    /// Nothing can be pruned: built-in networks stay.
+    /// Remove every network that no container refers to.
     ///
     /// # Errors
-    /// None.
-    pub async fn network_prune(&self, _filters: Filters) -> Result<NetworkPruneReport> {
-        Ok(NetworkPruneReport::default())
+    /// Invalid for an unknown filter.
+    pub async fn network_prune(&self, filters: Filters) -> Result<NetworkPruneReport> {
+        crate::network::prune(&self.inner, &filters).await
     }
 }

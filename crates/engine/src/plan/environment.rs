@@ -1,15 +1,16 @@
-//! The environment of a process: what the engine supplies, overridden by what the container says.
+//! The environment of a process: what the engine supplies and what links tell, overridden by what the container says.
 //! Pure. Called by start and exec.
 
 /// `PATH` of containers that set none.
 pub(crate) const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Engine's variables, then `own` over them: an entry without `=` removes the variable.
-pub(crate) fn environment(hostname: &str, tty: bool, own: &[String]) -> Vec<String> {
+/// Engine's variables and those of links, then `own` over them: an entry without `=` removes the variable.
+pub(crate) fn environment(hostname: &str, tty: bool, linked: Vec<String>, own: &[String]) -> Vec<String> {
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if tty {
         env.push("TERM=xterm".into());
     }
+    env.extend(linked);
     overlay(&mut env, own);
     env
 }
@@ -46,7 +47,10 @@ mod tests {
     #[test]
     fn own_entries_replace_remove_and_add() {
         let own = ["PATH=/x".to_owned(), "TERM".into(), "B=".into(), "B=2".into()];
-        assert_eq!(environment("h", true, &own), ["PATH=/x", "HOSTNAME=h", "B=2"]);
+        assert_eq!(
+            environment("h", true, vec!["L=1".into(), "B=1".into()], &own),
+            ["PATH=/x", "HOSTNAME=h", "L=1", "B=2"]
+        );
         assert_eq!(with_home(vec!["A=1".into()], "/root"), [b"A=1".to_vec(), b"HOME=/root".to_vec()]);
     }
 }

@@ -67,15 +67,43 @@ pub(crate) fn resolv_conf(host: &str, choice: &DnsChoice<'_>, host_network: bool
     out
 }
 
-/// `/etc/hosts`: the loopback names, the extra hosts (already without `host-gateway`), own address.
-pub(crate) fn hosts(own: Option<(IpAddr, &str, &str)>, extra: &[(String, String)]) -> String {
+/// Address of the resolver inside every container on a network of ours.
+const OWN_RESOLVER: &str = "127.0.0.11";
+
+/// For a container whose names we serve: our resolver, the host's search list or the user's, and no dots needed in a name
+/// for it to be asked as it is.
+pub(crate) fn own_resolver(host: &str, choice: &DnsChoice<'_>) -> String {
+    let server = [OWN_RESOLVER.to_owned()];
+    let text = resolv_conf(host, &DnsChoice { servers: &server, ..choice.clone() }, false);
+    let ndots = choice.options.iter().any(|option| option.starts_with("ndots:"));
+    let mut out = String::new();
+    let mut options = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("options ") {
+            // The host's own ndots is about its own resolver.
+            Some(list) => {
+                let kept = list.split(' ').filter(|option| ndots || !option.starts_with("ndots:"));
+                options.extend(kept.map(str::to_owned));
+            }
+            None => out.push_str(&format!("{line}\n")),
+        }
+    }
+    if !ndots {
+        options.push("ndots:0".to_owned());
+    }
+    out.push_str(&format!("options {}\n", options.join(" ")));
+    out
+}
+
+/// `/etc/hosts`: the loopback names, the extra hosts (already without `host-gateway`), own addresses.
+pub(crate) fn hosts(own: &[IpAddr], hostname: &str, domain: &str, extra: &[(String, String)]) -> String {
     let mut out = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
     for (name, address) in extra {
         out.push_str(&format!("{address}\t{name}\n"));
     }
-    if let Some((ip, hostname, domain)) = own {
+    for ip in own {
         if domain.is_empty() {
             out.push_str(&format!("{ip}\t{hostname}\n"));
         } else {
@@ -105,8 +133,19 @@ mod tests {
 
     #[test]
     fn own_name_comes_last() {
-        let text = hosts(Some(("172.17.0.2".parse().unwrap(), "web", "")), &[("db".into(), "10.0.0.1".into())]);
+        let own = ["172.17.0.2".parse().unwrap()];
+        let text = hosts(&own, "web", "", &[("db".into(), "10.0.0.1".into())]);
         assert!(text.ends_with("10.0.0.1\tdb\n172.17.0.2\tweb\n"), "{text}");
-        assert!(hosts(None, &[]).starts_with("127.0.0.1\tlocalhost\n"));
+        assert!(hosts(&[], "web", "", &[]).starts_with("127.0.0.1\tlocalhost\n"));
+    }
+
+    #[test]
+    fn our_resolver_takes_the_hosts_search_list() {
+        let host = "nameserver 10.0.0.2\nsearch a\noptions edns0 ndots:5\n";
+        let none = DnsChoice::default();
+        assert_eq!(own_resolver(host, &none), "nameserver 127.0.0.11\nsearch a\noptions edns0 ndots:0\n");
+        let options = ["ndots:2".to_owned()];
+        let choice = DnsChoice { options: &options, ..DnsChoice::default() };
+        assert_eq!(own_resolver(host, &choice), "nameserver 127.0.0.11\nsearch a\noptions ndots:2\n");
     }
 }

@@ -11,6 +11,7 @@ use super::{Fds, bounding, capabilities, cgroup_handle, environment, io_mode, li
 use crate::container::record::Record;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::network::legacy_links;
 
 /// Resolve `body` against the running container whose first process is `pid`.
 ///
@@ -31,7 +32,9 @@ pub(crate) fn exec_plan(
     let user = super::resolve_user(&root, spec, host.group_add.as_deref().unwrap_or_default())?;
 
     let hostname = namespaces::hostname(inner, record);
-    let mut env = environment::environment(&hostname, body.tty, config.env.as_deref().unwrap_or_default());
+    // Not refused where a target does not run, as it is at the start: an exec may be what mends that.
+    let linked = legacy_links::variables(inner, record);
+    let mut env = environment::environment(&hostname, body.tty, linked, config.env.as_deref().unwrap_or_default());
     environment::overlay(&mut env, body.env.as_deref().unwrap_or_default());
 
     let caps = if body.privileged { capabilities::ALL & inner.caps_held } else { bounding(inner, record)? };

@@ -9,6 +9,7 @@ mod environment;
 mod etc_files;
 mod exec;
 mod limits;
+pub(crate) mod link_environment;
 pub(crate) mod log;
 pub(crate) mod mount_sources;
 mod namespaces;
@@ -33,6 +34,7 @@ use user::User;
 use crate::container::record::Record;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
+use crate::network::legacy_links;
 
 /// What start has prepared.
 pub(crate) struct Prepared<'a> {
@@ -40,9 +42,11 @@ pub(crate) struct Prepared<'a> {
     /// The container's root, a detached mount.
     pub rootfs: OwnedFd,
     /// The namespace and address the default bridge gave.
-    pub slot: Option<(OwnedFd, Endpoint)>,
+    pub slot: Option<(OwnedFd, Vec<Endpoint>)>,
     pub cgroup: &'a Cgroup,
     pub device_nodes: Vec<launch::DeviceNode>,
+    /// Sources of the user's mounts.
+    pub sources: mount_sources::Sources,
 }
 
 /// A plan with the descriptors it refers to, in order.
@@ -73,7 +77,7 @@ impl Fds {
 /// # Errors
 /// In Docker's words where it has them: users, devices, bind sources, other containers.
 pub(crate) fn assemble(inner: &Inner, prepared: Prepared<'_>) -> Result<Assembled> {
-    let Prepared { record, rootfs, slot, cgroup, device_nodes } = prepared;
+    let Prepared { record, rootfs, slot, cgroup, device_nodes, sources } = prepared;
     let (config, host) = (&record.config, &record.host_config);
     let mut fds = Fds::default();
     let dir = inner.container_dir(&record.id);
@@ -81,10 +85,10 @@ pub(crate) fn assemble(inner: &Inner, prepared: Prepared<'_>) -> Result<Assemble
     let root = Root::from_fd(rootfs.try_clone().map_err(|e| Error::io("cannot keep the container's root open", e))?);
     let user = resolve_user(&root, &config.user, host.group_add.as_deref().unwrap_or_default())?;
 
-    let endpoint = slot.as_ref().map(|(_, endpoint)| endpoint.clone());
+    let endpoints = slot.as_ref().map(|(_, endpoints)| endpoints.clone());
     let namespaces = namespaces::resolve(inner, record, slot.map(|(netns, _)| netns), &mut fds)?;
-    let files = write_etc_files(inner, record, &dir, endpoint.as_ref())?;
-    let mounts = mount_sources::mounts(inner, record, &root, &files, &mut fds)?;
+    let files = write_etc_files(inner, record, &dir, endpoints.as_deref())?;
+    let mounts = mount_sources::mounts(inner, record, &root, &files, sources, &mut fds)?;
     let overridden_dev = record.mounts.iter().any(|m| m.destination == "/dev");
 
     let process = process(inner, record, &user, &config.env.clone().unwrap_or_default())?;
@@ -186,7 +190,7 @@ fn read_capped(root: &Root, path: &str) -> Result<Vec<u8>> {
 fn process(inner: &Inner, record: &Record, user: &User, env: &[String]) -> Result<Process> {
     let (config, host) = (&record.config, &record.host_config);
     let hostname = namespaces::hostname(inner, record);
-    let env = environment::environment(&hostname, config.tty, env);
+    let env = environment::environment(&hostname, config.tty, legacy_links::variables(inner, record), env);
     let caps = bounding(inner, record)?;
     let options = host.security_opt.as_deref().unwrap_or_default();
     Ok(Process {
@@ -268,7 +272,7 @@ pub(crate) struct EtcFiles {
 const ETC_FILES: [(&str, &str); 3] =
     [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
 
-fn write_etc_files(inner: &Inner, record: &Record, dir: &Path, endpoint: Option<&Endpoint>) -> Result<EtcFiles> {
+fn write_etc_files(inner: &Inner, record: &Record, dir: &Path, endpoints: Option<&[Endpoint]>) -> Result<EtcFiles> {
     let (config, host) = (&record.config, &record.host_config);
     if let Some(donor) = host.network_mode.strip_prefix("container:") {
         let dir = inner.container_dir(inner.containers.get(donor)?.id());
@@ -285,17 +289,25 @@ fn write_etc_files(inner: &Inner, record: &Record, dir: &Path, endpoint: Option<
     let search = pick(&host.dns_search, &inner.config.dns_search);
     let options = pick(&host.dns_options, &inner.config.dns_options);
     let choice = etc_files::DnsChoice { servers: &servers, search: &search, options: &options };
-    // systemd-resolved's own file names the servers behind its loopback stub.
-    let mut resolv = read("/etc/resolv.conf");
-    if !host_network && resolv.contains("127.0.0.53") {
-        let behind = read("/run/systemd/resolve/resolv.conf");
-        if !behind.is_empty() {
-            resolv = behind;
+    let resolv = match endpoints {
+        Some(_) => etc_files::own_resolver(&read("/etc/resolv.conf"), &choice),
+        None => {
+            // systemd-resolved's own file names the servers behind its loopback stub.
+            let mut resolv = read("/etc/resolv.conf");
+            if !host_network && resolv.contains("127.0.0.53") {
+                let behind = read("/run/systemd/resolve/resolv.conf");
+                if !behind.is_empty() {
+                    resolv = behind;
+                }
+            }
+            etc_files::resolv_conf(&resolv, &choice, host_network)
         }
-    }
-    let resolv = etc_files::resolv_conf(&resolv, &choice, host_network);
+    };
 
-    let gateway = endpoint.map_or_else(|| "127.0.0.1".to_owned(), |e| e.gateway.to_string());
+    let endpoints = endpoints.unwrap_or_default();
+    let gateway =
+        endpoints.iter().find_map(|endpoint| endpoint.gateway4.map(IpAddr::V4).or(endpoint.gateway6.map(IpAddr::V6)));
+    let gateway = gateway.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string());
     let extra: Vec<(String, String)> = host
         .extra_hosts
         .iter()
@@ -306,14 +318,13 @@ fn write_etc_files(inner: &Inner, record: &Record, dir: &Path, endpoint: Option<
             let address = if address == "host-gateway" { gateway.as_str() } else { address };
             (name.to_owned(), address.to_owned())
         })
+        .chain(legacy_links::lines(inner, record))
         .collect();
     let mut hosts = if host_network {
         read("/etc/hosts")
     } else {
-        etc_files::hosts(
-            endpoint.map(|e| (IpAddr::V4(e.ip), config.hostname.as_str(), config.domainname.as_str())),
-            &extra,
-        )
+        let own: Vec<IpAddr> = endpoints.iter().flat_map(Endpoint::addresses).collect();
+        etc_files::hosts(&own, &config.hostname, &config.domainname, &extra)
     };
     if host_network {
         if !hosts.is_empty() && !hosts.ends_with('\n') {
@@ -340,7 +351,7 @@ fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
         .create(true)
         .truncate(true)
         .mode(0o644)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)?;
     std::io::Write::write_all(&mut file, content)
 }

@@ -1,22 +1,39 @@
 //! Volumes of the local driver: directories under `data-root/volumes/NAME/_data` that outlive
-//! containers. A volume that was acknowledged survives a power cut; one in use is never removed.
-//! Called by container creation and the facade.
+//! containers, or places where something is mounted while containers use it. A volume that was
+//! acknowledged survives a power cut; one in use is never removed.
+//! Called by container creation, starts and ends, and the facade.
 
+mod change;
+mod content;
 mod copy_up;
-mod tree;
+pub(crate) mod mount_table;
+mod mounted;
+mod options;
+pub(crate) mod patience;
+mod quota;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use docker_types::volume::{Volume, VolumeCreateBody, VolumeList, VolumePruneReport, VolumeUsageData};
+pub use content::Copied;
+pub(crate) use content::Snapshot;
+pub(crate) use copy_up::Copy;
+use docker_types::volume::{Volume, VolumeList, VolumeUsageData};
+use mounted::Active;
+pub(crate) use mounted::{pin, reason};
+use options::Given;
+use patience::Patience;
+use quota::Quota;
+pub(crate) use quota::held as held_to_limits;
 use serde::{Deserialize, Serialize};
-use state::{Contents, Durability, Op, State};
-use types::{Filters, VolumeName};
+use state::{Contents, State};
+use sys::path::Root;
+use tokio::sync::Notify;
+use types::Filters;
 
 use crate::clock;
 use crate::config::EngineConfig;
-use crate::container::random_id;
 use crate::container::record::MountType;
 use crate::engine::Inner;
 use crate::error::{Error, Result, fail};
@@ -27,21 +44,74 @@ const DRIVER: &str = "local";
 /// Label of volumes that were made without a name.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
 
+/// Label of a snapshot: the volume it was taken of.
+pub(crate) const SNAPSHOT_OF: &str = "dhow.volume.snapshot-of";
+
+/// Beginning of the names, in the directory of all volumes, of what is being deleted.
+const TRASH: &str = ".trash-";
+
+/// Beginning of the names of volumes that are being made, and in a volume's directory of content that is, or that was
+/// replaced.
+const STAGED: &str = ".new-";
+
 /// What is stored of a volume.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Record {
     created_ns: i64,
     labels: Option<BTreeMap<String, String>>,
+    /// Options of the driver as given.
+    options: Option<Given>,
+    /// The project its files are counted as, 0 for none.
+    project: u32,
+    /// The project of content that is about to replace them, 0 for none. Written down first: after a crash the disk says
+    /// which of the two it is.
+    next_project: u32,
+}
+
+impl Record {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Something is mounted on the volume's directory while it is used.
+    fn is_mounted(&self) -> bool {
+        self.options.as_ref().is_some_and(options::is_mounted)
+    }
+
+    /// As Docker counts and prunes: a volume with options is somebody's decision.
+    fn has_options(&self) -> bool {
+        self.options.as_ref().is_some_and(|options| !options.is_empty())
+    }
+
+    fn size(&self) -> u64 {
+        self.options.as_ref().map_or(0, |options| options::size(options).unwrap_or(0))
+    }
+
+    fn projects(&self) -> [u32; 2] {
+        [self.project, self.next_project]
+    }
 }
 
 /// Every volume by name.
 #[derive(Debug)]
 pub(crate) struct Volumes {
     root: PathBuf,
+    /// The same directory without symbolic links, as the kernel's table of mounts has it.
+    real: PathBuf,
     known: Mutex<BTreeMap<String, Record>>,
-    /// One creation or removal at a time, so that nobody mounts what is going away.
+    /// Names of volumes that are not there yet, but will be.
+    making: Mutex<BTreeSet<String>>,
+    /// Told whenever one of them is there, or will not be after all.
+    made: Notify,
+    /// Who fills a volume from an image, by its name: others wait and find it full.
+    filling: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// One change of what there is at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Who uses each volume now, and whether it is mounted.
+    active: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Active>>>>,
+    quota: Option<Quota>,
+    pub patience: Patience,
 }
 
 impl Volumes {
@@ -53,14 +123,37 @@ impl Volumes {
         let root = config.data_root.join("volumes");
         use std::os::unix::fs::DirBuilderExt;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&root);
-        made.map_err(|e| Error::io(format!("cannot make the directory {}", root.display()), e))?;
-        let mut known = BTreeMap::new();
+        let failed = |e| Error::io(format!("cannot make the directory {}", root.display()), e);
+        made.map_err(failed)?;
+        #[expect(clippy::disallowed_methods, reason = "the engine's own directory, which no image has a say in")]
+        let real = std::fs::canonicalize(&root).map_err(failed)?;
+        let mut known: BTreeMap<String, Record> = BTreeMap::new();
         for (name, document) in &contents.volumes {
             let record =
                 serde_json::from_str(document).map_err(|e| Error::io(format!("the record of volume {name}"), e))?;
             known.insert(name.clone(), record);
         }
-        Ok(Self { root, known: Mutex::new(known), changing: tokio::sync::Mutex::default() })
+        let quota = Quota::of(&root);
+        if let Some(quota) = &quota {
+            let named: BTreeMap<String, [u32; 2]> =
+                known.iter().map(|(name, record)| (name.clone(), record.projects())).collect();
+            for (name, record) in known.iter_mut().filter(|(_, record)| record.projects() != [0, 0]) {
+                let others = named.iter().filter(|(other, _)| *other != name).flat_map(|(_, projects)| *projects);
+                quota.recall(name, &root.join(name).join("_data"), record, &others.collect());
+            }
+        }
+        Ok(Self {
+            root,
+            real,
+            known: Mutex::new(known),
+            making: Mutex::default(),
+            made: Notify::new(),
+            filling: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            active: Mutex::default(),
+            quota,
+            patience: Patience::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
@@ -75,8 +168,21 @@ impl Volumes {
         self.root.join(name).join("_data")
     }
 
+    /// Projects of volumes.
+    fn projects(&self) -> BTreeSet<u32> {
+        self.lock().values().flat_map(Record::projects).collect()
+    }
+
     fn get(&self, name: &str) -> Option<Record> {
         self.lock().get(name).cloned()
+    }
+
+    /// One volume's record.
+    ///
+    /// # Errors
+    /// Not found, in Docker's words.
+    fn find(&self, name: &str) -> Result<Record> {
+        self.get(name).ok_or_else(|| fail!(NotFound, "get {name}: no such volume"))
     }
 
     fn shown(&self, name: &str, record: &Record) -> Volume {
@@ -86,55 +192,11 @@ impl Volumes {
             labels: record.labels.clone(),
             mountpoint: self.data(name).display().to_string(),
             name: name.to_owned(),
-            options: None,
+            options: record.options.clone(),
             scope: "local".into(),
             status: None,
             usage_data: None,
         }
-    }
-
-    /// Make a volume, or give the one that has the name; says whether it is new.
-    ///
-    /// # Errors
-    /// Invalid for a name, driver or option that is not ours to serve.
-    pub(crate) async fn create(&self, inner: &Arc<Inner>, body: VolumeCreateBody) -> Result<(Volume, bool)> {
-        if !matches!(body.driver.as_str(), "" | DRIVER) {
-            return Err(fail!(NotFound, "error looking up volume plugin {0}: plugin \"{0}\" not found", body.driver));
-        }
-        if let Some((key, _)) = body.driver_opts.iter().find(|(_, value)| !value.is_empty()) {
-            return Err(fail!(
-                Unsupported,
-                "create {}: option \"{key}\" of the local volume driver is not supported yet",
-                body.name
-            )
-            .with_hint("bind a directory that is mounted on the host instead"));
-        }
-        let mut labels = body.labels;
-        let name = if body.name.is_empty() {
-            labels.get_or_insert_default().insert(ANONYMOUS.into(), String::new());
-            random_id()
-        } else {
-            let name: VolumeName = body.name.parse().map_err(|e| fail!(Invalid, "create {}: {e}", body.name))?;
-            name.as_str().to_owned()
-        };
-        let _changing = self.changing.lock().await;
-        if let Some(record) = self.get(&name) {
-            return Ok((self.shown(&name, &record), false));
-        }
-        let record = Record { created_ns: clock::now_ns(), labels };
-        let directory = self.directory(&name);
-        inner.blocking("make a volume's directory", move || make(&directory)).await?;
-        let doc = serde_json::to_string(&record).map_err(|e| Error::io("encode a volume's record", e))?;
-        // Anonymous volumes go with their container and are quickly made again; a named one is a promise.
-        let durability = match record.labels.as_ref().is_some_and(|l| l.contains_key(ANONYMOUS)) {
-            true => Durability::Process,
-            false => Durability::Synced,
-        };
-        inner.commit(vec![Op::PutVolume { name: name.clone(), doc }], durability).await?;
-        let shown = self.shown(&name, &record);
-        self.lock().insert(name.clone(), record);
-        inner.events.publish("volume", "create", &name, [("driver".to_owned(), DRIVER.to_owned())].into());
-        Ok((shown, true))
     }
 
     /// One volume.
@@ -142,8 +204,7 @@ impl Volumes {
     /// # Errors
     /// Not found.
     pub(crate) fn inspect(&self, name: &str) -> Result<Volume> {
-        let record = self.get(name).ok_or_else(|| fail!(NotFound, "get {name}: no such volume"))?;
-        Ok(self.shown(name, &record))
+        Ok(self.shown(name, &self.find(name)?))
     }
 
     /// Volumes that match.
@@ -175,83 +236,19 @@ impl Volumes {
         Ok(VolumeList { volumes, warnings: None })
     }
 
-    /// Remove a volume nobody uses. `force` makes a missing one no error.
-    ///
-    /// # Errors
-    /// Not found, or Conflict while a container refers to it.
-    pub(crate) async fn remove(&self, inner: &Arc<Inner>, name: &str, force: bool) -> Result<()> {
-        let _changing = self.changing.lock().await;
-        if self.get(name).is_none() {
-            return match force {
-                true => Ok(()),
-                false => Err(fail!(NotFound, "get {name}: no such volume")),
-            };
-        }
-        if let Some(containers) = users(inner).get(name) {
-            return Err(fail!(Conflict, "remove {name}: volume is in use - [{}]", containers.join(", ")));
-        }
-        self.destroy(inner, name).await
-    }
-
-    /// Take it from the database first: a directory without a row is swept, a row without a
-    /// directory would be a lie.
-    async fn destroy(&self, inner: &Arc<Inner>, name: &str) -> Result<()> {
-        inner.commit(vec![Op::DeleteVolume { name: name.to_owned() }], Durability::Process).await?;
-        self.lock().remove(name);
-        let directory = self.directory(name);
-        inner
-            .blocking("remove a volume's directory", move || {
-                std::fs::remove_dir_all(&directory).map_err(|e| Error::io(format!("remove {}", directory.display()), e))
-            })
-            .await?;
-        inner.events.publish("volume", "destroy", name, [("driver".to_owned(), DRIVER.to_owned())].into());
-        Ok(())
-    }
-
-    /// Remove unused volumes: anonymous ones, or with the filter `all` every one.
-    ///
-    /// # Errors
-    /// Invalid for an unknown filter.
-    pub(crate) async fn prune(&self, inner: &Arc<Inner>, filters: &Filters) -> Result<VolumePruneReport> {
-        if let Some(key) = filters.unknown_key(&["all", "label", "label!"]) {
-            return Err(fail!(Invalid, "invalid filter '{key}'"));
-        }
-        let all = filters.boolean("all", false).map_err(|v| fail!(Invalid, "invalid filter 'all={v:?}'"))?;
-        let _changing = self.changing.lock().await;
-        let users = users(inner);
-        let known = self.lock().clone();
-        let mut report = VolumePruneReport::default();
-        for (name, record) in known {
-            let label = |key: &str| record.labels.as_ref()?.get(key).map(String::as_str);
-            let chosen = !users.contains_key(&name)
-                && (all || label(ANONYMOUS).is_some())
-                && filters.match_labels("label", label)
-                && (!filters.contains("label!") || !filters.match_labels("label!", label));
-            if chosen {
-                let size = self.size(inner, &name).await.unwrap_or(0);
-                self.destroy(inner, &name).await?;
-                report.space_reclaimed += size;
-                report.volumes_deleted.push(name);
-            }
-        }
-        inner.events.publish(
-            "volume",
-            "prune",
-            "",
-            [("reclaimed".to_owned(), report.space_reclaimed.to_string())].into(),
-        );
-        Ok(report)
-    }
-
-    /// Bytes that the files of a volume occupy.
+    /// Bytes that the files of a volume occupy. What is mounted is not looked into.
     async fn size(&self, inner: &Arc<Inner>, name: &str) -> Result<u64> {
         let data = self.data(name);
         inner
-            .blocking("measure a volume", move || tree::bytes(&data).map_err(|e| Error::io("measure a volume", e)))
+            .blocking("measure a volume", move || {
+                // By descriptors: a container may exchange names for links meanwhile.
+                let root = Root::open(&data).map_err(|e| Error::io("measure a volume", e))?;
+                Ok(store::tree::usage(&root)?.bytes)
+            })
             .await
     }
 
-    /// Every volume with its references and size, for disk usage.
+    /// Every volume without options with its references and size, for disk usage, as Docker counts them.
     ///
     /// # Errors
     /// When a directory cannot be read.
@@ -259,7 +256,7 @@ impl Volumes {
         let users = users(inner);
         let known = self.lock().clone();
         let mut volumes = Vec::with_capacity(known.len());
-        for (name, record) in known {
+        for (name, record) in known.into_iter().filter(|(_, record)| !record.has_options()) {
             let size = self.size(inner, &name).await.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX));
             let ref_count = users.get(&name).map_or(0, |list| i64::try_from(list.len()).unwrap_or(i64::MAX));
             volumes
@@ -267,35 +264,6 @@ impl Volumes {
         }
         Ok(volumes)
     }
-
-    /// Fill new volumes with what the image has where they will be mounted. `copies` names volume
-    /// and destination; one that holds something already is left as it is.
-    ///
-    /// # Errors
-    /// When the image's tree cannot be mounted or the disk refuses.
-    pub(crate) async fn copy_up(
-        &self,
-        inner: &Arc<Inner>,
-        layers: &[String],
-        copies: Vec<(String, String)>,
-    ) -> Result<()> {
-        let copies: Vec<(PathBuf, String)> =
-            copies.into_iter().map(|(name, target)| (self.data(&name), target)).collect();
-        let empty: Vec<(PathBuf, String)> = inner
-            .blocking("look into new volumes", move || {
-                Ok(copies.into_iter().filter(|(data, _)| is_empty(data)).collect())
-            })
-            .await?;
-        if empty.is_empty() {
-            return Ok(());
-        }
-        let root = inner.images.tree(inner, layers).await?;
-        inner.blocking("copy the image's files into a new volume", move || copy_up::fill(&root, &empty)).await
-    }
-}
-
-fn is_empty(data: &Path) -> bool {
-    std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// The containers that refer to each volume.
@@ -303,24 +271,16 @@ fn users(inner: &Inner) -> BTreeMap<String, Vec<String>> {
     let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for container in inner.containers.all() {
         for mount in container.record().mounts.iter().filter(|mount| mount.kind == MountType::Volume) {
-            users.entry(mount.name.clone()).or_default().push(container.id().to_owned());
+            let list = users.entry(mount.name.clone()).or_default();
+            if list.last().map(String::as_str) != Some(container.id()) {
+                list.push(container.id().to_owned());
+            }
         }
     }
     users
 }
 
-/// `NAME/_data`, the latter as open as Docker makes it: the container's root decides what is in it.
-fn make(directory: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let data = directory.join("_data");
-    let io = |e: std::io::Error| Error::io(format!("cannot make the directory {}", data.display()), e);
-    match std::fs::DirBuilder::new().mode(0o701).create(directory) {
-        // Left behind by a creation that was never acknowledged.
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::remove_dir_all(directory).map_err(io)?;
-            std::fs::DirBuilder::new().mode(0o701).create(directory).map_err(io)?;
-        }
-        other => other.map_err(io)?,
-    }
-    std::fs::DirBuilder::new().mode(0o755).create(&data).map_err(io)
+/// Delete a directory that is in nobody's way any more. What cannot be deleted is tried again at the next start.
+fn sweep(path: &Path) {
+    crate::container::remove::sweep(path);
 }

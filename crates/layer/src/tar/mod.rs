@@ -17,7 +17,7 @@ pub use entry::{Entry, Kind, Mtime};
 pub use error::Error;
 pub use limits::Limits;
 pub use reader::Reader;
-pub use writer::Writer;
+pub use writer::{SPARSE_MAX, Writer};
 
 /// Size of a tar block in bytes.
 pub const BLOCK: usize = 512;

@@ -1,11 +1,16 @@
 //! Tar writer: ustar, with a pax header where ustar cannot say it.
 //!
 //! The same entries give the same bytes. Times are written in whole seconds unless nanoseconds are asked
-//! for. The caller writes exactly `size` bytes of data for each regular file.
+//! for. The caller writes exactly `size` bytes of data for each regular file, or those of its regions when
+//! it is sparse (pax format 1.0).
 
 use std::io::{self, Write};
 
 use super::{BLOCK, Entry, Error, Kind, header, pax};
+
+/// Most bytes of data of a sparse member: with its map it must fit the header's number, as a pax record of the size is
+/// taken for the file's.
+pub const SPARSE_MAX: u64 = (8 << 30) - (4 << 20);
 
 /// Writes members one after the other.
 #[derive(Debug)]
@@ -42,18 +47,37 @@ impl<W: Write> Writer<W> {
         if entry.path.is_empty() || entry.path.contains(&0) || entry.link.contains(&0) {
             return Err(refuse("an empty path, or a NUL in the path or link target"));
         }
-        if entry.sparse.is_some() {
-            return Err(refuse("sparse members are not written"));
-        }
+        let map = match &entry.sparse {
+            Some(regions) if entry.kind == Kind::File => {
+                Some(sparse_map(entry.size, regions).ok_or_else(|| refuse("a map of regions that cannot be"))?)
+            }
+            Some(_) => return Err(refuse("a map of regions for what is no file")),
+            None => None,
+        };
         self.padding()?;
         let mut path = entry.path.clone();
         if entry.kind == Kind::Directory && !path.ends_with(b"/") {
             path.push(b'/');
         }
-        let size = if entry.kind == Kind::File { entry.size } else { 0 };
+        let size = match &map {
+            Some((map, data)) => map.len() as u64 + data,
+            None if entry.kind == Kind::File => entry.size,
+            None => 0,
+        };
         let mut records = Vec::new();
         let mut block = [0_u8; BLOCK];
-        if !put_path(&mut block, &path) {
+        if map.is_some() {
+            // The name in the header is for readers that do not know holes: what they get is no copy of the file.
+            for (key, value) in [
+                (&b"GNU.sparse.major"[..], &b"1"[..]),
+                (b"GNU.sparse.minor", b"0"),
+                (b"GNU.sparse.name", &path),
+                (b"GNU.sparse.realsize", entry.size.to_string().as_bytes()),
+            ] {
+                pax::append(&mut records, key, value);
+            }
+            put_text(&mut block[header::NAME], &[&b"GNUSparseFile.0/"[..], &last_of(&path)].concat());
+        } else if !put_path(&mut block, &path) {
             pax::append(&mut records, b"path", &path);
             put_text(&mut block[header::NAME], &path);
         }
@@ -110,7 +134,10 @@ impl<W: Write> Writer<W> {
         self.inner.write_all(&block)?;
         self.left = size;
         self.pad = pad(size);
-        Ok(())
+        match map {
+            Some((map, _)) => self.data(&map),
+            None => Ok(()),
+        }
     }
 
     /// Writes data of the open member.
@@ -167,9 +194,7 @@ impl<W: Write> Writer<W> {
     fn extended_header(&mut self, path: &[u8], records: &[u8]) -> io::Result<()> {
         let mut block = [0_u8; BLOCK];
         // The name is only seen by readers that do not know pax.
-        let base = path.split(|byte| *byte == b'/').rfind(|part| !part.is_empty()).unwrap_or(b"entry");
-        let ascii: Vec<u8> = base.iter().copied().filter(u8::is_ascii_graphic).take(80).collect();
-        put_text(&mut block[header::NAME], &[&b"PaxHeaders.0/"[..], &ascii].concat());
+        put_text(&mut block[header::NAME], &[&b"PaxHeaders.0/"[..], &last_of(path)].concat());
         for field in [header::MODE, header::UID, header::GID, header::MTIME, header::MAJOR, header::MINOR] {
             let fits = header::put_octal(&mut block[field], 0);
             debug_assert!(fits);
@@ -184,6 +209,36 @@ impl<W: Write> Writer<W> {
         self.inner.write_all(records)?;
         self.inner.write_all(&[0; BLOCK][..pad(records.len() as u64)])
     }
+}
+
+/// Most of a path's last component, in letters that every reader takes.
+fn last_of(path: &[u8]) -> Vec<u8> {
+    let base = path.split(|byte| *byte == b'/').rfind(|part| !part.is_empty()).unwrap_or(b"entry");
+    base.iter().copied().filter(u8::is_ascii_graphic).take(80).collect()
+}
+
+/// The map of a sparse file as it stands before its data, in whole blocks, and the bytes of data; `None` for regions
+/// that overlap, go backwards or past the end, or are too many or too much for a member.
+fn sparse_map(size: u64, regions: &[(u64, u64)]) -> Option<(Vec<u8>, u64)> {
+    let (mut end, mut stored) = (0_u64, 0_u64);
+    for (offset, length) in regions {
+        if *offset < end {
+            return None;
+        }
+        end = offset.checked_add(*length)?;
+        stored = stored.checked_add(*length)?;
+    }
+    if end > size || regions.len() >= super::Limits::default().sparse_regions || stored >= SPARSE_MAX {
+        return None;
+    }
+    // An empty region says where the file ends.
+    let tail = (end < size).then_some((size, 0));
+    let mut map = format!("{}\n", regions.len() + usize::from(tail.is_some())).into_bytes();
+    for (offset, length) in regions.iter().copied().chain(tail) {
+        map.extend_from_slice(format!("{offset}\n{length}\n").as_bytes());
+    }
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
+    Some((map, stored))
 }
 
 fn pad(size: u64) -> usize {

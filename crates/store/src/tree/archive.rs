@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use layer::tar::{Entry, Kind, Limits, Mtime, Writer};
 use layer::whiteout;
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, SeekFrom, Stat};
 use sys::path::{Dir, Listed, Root};
 
 use super::descent::Descent;
@@ -45,6 +45,22 @@ pub fn diff_tar(upper: &Root, out: impl Write) -> Result<()> {
     archiver.finish()
 }
 
+/// Writes the whole tree with its root (`./`) and everything that [`apply`](super::apply) takes back: attributes,
+/// access lists, nanoseconds, holes.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_whole(root: &Root, out: impl Write) -> Result<()> {
+    let dir = root.dir().map_err(Error::io("cannot open the tree"))?;
+    let mut archiver = Archiver::new(out);
+    archiver.device = Some(status(&dir)?.st_dev);
+    archiver.writer = archiver.writer.nanoseconds(true);
+    archiver.whole = true;
+    archiver.directory_entry(&dir, b"./")?;
+    archiver.children(dir, b"./".to_vec())?;
+    archiver.finish()
+}
+
 /// Walks directories and writes members.
 pub(super) struct Archiver<W: Write> {
     writer: Writer<W>,
@@ -54,6 +70,8 @@ pub(super) struct Archiver<W: Write> {
     layer: bool,
     /// Directories of other devices are written empty.
     device: Option<u64>,
+    /// Access lists, nanoseconds and holes too.
+    whole: bool,
     buffer: Box<[u8]>,
 }
 
@@ -66,7 +84,7 @@ struct Level {
 impl<W: Write> Archiver<W> {
     pub(super) fn new(out: W) -> Self {
         let buffer = vec![0; 128 * 1024].into_boxed_slice();
-        Self { writer: Writer::new(out), links: HashMap::new(), layer: false, device: None, buffer }
+        Self { writer: Writer::new(out), links: HashMap::new(), layer: false, device: None, whole: false, buffer }
     }
 
     pub(super) fn finish(self) -> Result<()> {
@@ -185,7 +203,8 @@ impl<W: Write> Archiver<W> {
             let key = key.as_bytes();
             let overlay = OVERLAY_XATTRS.iter().any(|prefix| key.starts_with(prefix));
             // What Docker keeps of a file, and what the file's own user set.
-            let kept = !overlay && (key == b"security.capability" || key.starts_with(b"user."));
+            let list = self.whole && key.starts_with(b"system.posix_acl_");
+            let kept = !overlay && (key == b"security.capability" || key.starts_with(b"user.") || list);
             // Left out rather than making the archive one that cannot be written, or not be read again.
             let size = key.len() + value.len();
             if kept && !key.contains(&b'=') && size <= left {
@@ -199,16 +218,44 @@ impl<W: Write> Archiver<W> {
     fn file<F: FnOnce(io::Error) -> Error>(
         &mut self,
         mut file: std::fs::File,
-        entry: Entry,
+        mut entry: Entry,
         fail: &dyn Fn() -> F,
     ) -> Result<()> {
+        if self.whole {
+            entry.sparse = regions(&file, entry.size);
+        }
         self.writer.entry(&entry)?;
-        while self.writer.owed() > 0 {
-            let want = usize::try_from(self.writer.owed()).unwrap_or(usize::MAX).min(self.buffer.len());
+        let Some(regions) = entry.sparse else {
+            let length = self.writer.owed();
+            return self.bytes(&mut file, length, fail);
+        };
+        for (offset, length) in regions {
+            io::Seek::seek(&mut file, io::SeekFrom::Start(offset)).map_err(fail())?;
+            self.bytes(&mut file, length, fail)?;
+        }
+        Ok(())
+    }
+
+    /// Writes so many bytes from where the file is.
+    fn bytes<F: FnOnce(io::Error) -> Error>(
+        &mut self,
+        file: &mut std::fs::File,
+        length: u64,
+        fail: &dyn Fn() -> F,
+    ) -> Result<()> {
+        let mut left = length.min(self.writer.owed());
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             match file.read(&mut self.buffer[..want]) {
                 // It shrank while it was read: the header has promised its size.
-                Ok(0) => self.writer.fill()?,
-                Ok(read) => self.writer.data(&self.buffer[..read])?,
+                Ok(0) => {
+                    self.writer.fill()?;
+                    left = 0;
+                }
+                Ok(read) => {
+                    self.writer.data(&self.buffer[..read])?;
+                    left -= read as u64;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(fail()(e)),
             }
@@ -217,11 +264,41 @@ impl<W: Write> Archiver<W> {
     }
 }
 
+/// The parts of a file that are no holes; `None` when it has none worth telling, or too many parts. The file is at
+/// its beginning afterwards.
+fn regions(file: &std::fs::File, size: u64) -> Option<Vec<(u64, u64)>> {
+    let found = search(file, size);
+    rustix::fs::seek(file, SeekFrom::Start(0)).ok()?;
+    found.filter(|list| {
+        let sum: u64 = list.iter().map(|(_, length)| length).sum();
+        sum < size && sum < layer::tar::SPARSE_MAX
+    })
+}
+
+fn search(file: &std::fs::File, size: u64) -> Option<Vec<(u64, u64)>> {
+    const REGIONS: usize = 32_768;
+    let (mut list, mut at) = (Vec::new(), 0);
+    while at < size {
+        match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(begin) if begin < size && list.len() < REGIONS => {
+                let end = rustix::fs::seek(file, SeekFrom::Hole(begin)).ok()?.min(size);
+                list.push((begin, end.checked_sub(begin).filter(|length| *length > 0)?));
+                at = end;
+            }
+            Ok(begin) if begin < size => return None,
+            // Nothing but a hole, or longer than it was a moment ago.
+            Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+            Err(_) => return None,
+        }
+    }
+    Some(list)
+}
+
 /// A member's metadata without links, attributes and data.
 pub(super) fn metadata(stat: &Stat, kind: Kind, path: &[u8]) -> Entry {
     let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
     (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
-    entry.mtime = Mtime { secs: stat.st_mtime, nanos: 0 };
+    entry.mtime = Mtime { secs: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     match kind {
         Kind::File => entry.size = u64::try_from(stat.st_size).unwrap_or(0),
         Kind::CharDevice | Kind::BlockDevice => {

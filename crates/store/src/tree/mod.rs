@@ -8,14 +8,16 @@ mod changes;
 mod compare;
 mod copy;
 mod descent;
+mod duplicate;
 mod packages;
 mod usage;
 
 pub use apply::{Applied, ApplyOptions, apply};
-pub use archive::{diff_tar, export};
+pub use archive::{diff_tar, export, export_whole};
 pub use changes::{Change, ChangeKind, changes};
 pub use compare::{Difference, compare};
 pub use copy::{ExtractOptions, PathStat, archive_path, copy_tree, extract, stat_path};
+pub use duplicate::{Duplicated, duplicate};
 pub use packages::{Packages, packages};
 pub use usage::{Usage, usage};
 

@@ -8,7 +8,9 @@ mod groups;
 mod lifecycle;
 mod limits;
 mod network;
+mod quota;
 mod sandbox;
+mod shares;
 
 use std::time::{Duration, Instant};
 

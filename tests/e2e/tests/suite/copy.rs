@@ -25,6 +25,7 @@ fn files_and_trees_go_in_and_out() {
                 "-c",
                 "mkdir -p /data; ln -s /data /alias; sleep 1000",
             ]);
+            crate::eventually(20, "the link", || client.try_run(&["exec", "c1", "test", "-e", "/alias"]).code == 0);
             if !running {
                 client.run(&["stop", "-t", "0", "c1"]);
             }

@@ -5,6 +5,7 @@
 
 mod archives;
 mod bad_input;
+mod compose;
 mod copy;
 mod crash;
 mod daemon_start;
@@ -13,8 +14,11 @@ mod docker_py;
 mod images;
 mod leaks;
 mod lifecycle;
+mod links;
 mod manifests;
+mod neighbour;
 mod network;
+mod networks;
 mod oci_containerd;
 mod oci_docker;
 mod oci_docker_options;
@@ -33,6 +37,7 @@ mod trust;
 mod twin;
 mod update;
 mod versions;
+mod volumes;
 
 use std::time::{Duration, Instant};
 

@@ -34,7 +34,7 @@ fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
 
 /// Fails with the differing paths, except those that start with an excepted prefix.
 #[track_caller]
-fn same(what: &str, theirs: &Value, ours: &Value, except: &[&str]) {
+pub fn same(what: &str, theirs: &Value, ours: &Value, except: &[&str]) {
     let (mut left, mut right) = (BTreeSet::new(), BTreeSet::new());
     paths(theirs, "", &mut left);
     paths(ours, "", &mut right);
@@ -53,7 +53,7 @@ fn both(daemon: &Daemon) -> ([Client; 2], String) {
 }
 
 /// Ids, times and paths are each engine's own.
-const OWN: &[&str] = &[
+pub const OWN: &[&str] = &[
     ".Id:",
     ".Created:",
     ".Image:",

@@ -62,10 +62,10 @@ fn no_working_directory_of_an_exec_leads_out_through_a_descriptor() {
     let runtime = leaky(canary.dir());
     // Links of the image, too: what is checked is where one arrives.
     let bundle = (3..64)
-        .fold(Bundle::new().idle(), |bundle, fd| bundle.link(&format!("/work/{fd}"), format!("/proc/self/fd/{fd}")));
+        .fold(Bundle::new().idle(), |bundle, fd| bundle.link(&format!("/place/{fd}"), format!("/proc/self/fd/{fd}")));
     let container = runtime.start(&bundle);
     for fd in 3..64 {
-        for path in paths(fd, "/work") {
+        for path in paths(fd, "/place") {
             let output = container.exec_with(&["--cwd", &path], &["/bin/sh", "-c", &climb(&canary)]);
             assert_contained(&output, &canary);
         }

@@ -162,7 +162,7 @@ fn working_directories_are_made_inside_only() {
     let runtime = Runtime::new();
     let out = canary.dir();
     for (link, cwd) in
-        [("/work", "/work"), ("/work", "/work/new"), ("/work", "/work/d/new/deep"), ("/a/b", "/a/b/../new")]
+        [("/place", "/place"), ("/place", "/place/new"), ("/place", "/place/d/new/deep"), ("/a/b", "/a/b/../new")]
     {
         for target in [
             out.display().to_string(),

@@ -43,6 +43,7 @@ pub fn run(rounds: usize, runtime: Option<&Path>, record: bool) -> Result<()> {
         None => binaries::runtime()?,
     };
     let youki = youki();
+    let _guest = peers::Guest::arrive()?;
     let peers = peers::up()?;
 
     // Below the directory for temporary files, which the private root shares with the host.
