@@ -1,10 +1,11 @@
 //! Running other programs: one way to do it, with the command line in every error.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// The root of the checkout.
 pub fn root() -> PathBuf {
@@ -33,6 +34,34 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{command:?} failed: {status}");
     }
     Ok(())
+}
+
+/// Run `cargo test` to its end with our own output, and return what its failed tests said: in a long log they are far
+/// from the end, where a reader begins.
+pub fn run_tests(command: &mut Command) -> Result<Verdict> {
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {command:?}"))?;
+    let mut failures = String::new();
+    let mut failing = false;
+    for line in BufReader::new(child.stdout.take().expect("piped")).split(b'\n') {
+        let line = line?;
+        let text = String::from_utf8_lossy(&line);
+        println!("{text}");
+        failing = (failing || text == "failures:") && !text.starts_with("test result:");
+        if failing {
+            failures.push_str(&text);
+            failures.push('\n');
+        }
+    }
+    let status = child.wait()?;
+    let verdict = if status.success() { Ok(()) } else { Err(anyhow!("{command:?} failed: {status}")) };
+    Ok(Verdict { verdict, failures })
+}
+
+/// How a run of tests ended.
+pub struct Verdict {
+    pub verdict: Result<()>,
+    /// What the failed tests printed, empty without one.
+    pub failures: String,
 }
 
 /// Standard output of a command that must succeed.

@@ -61,13 +61,15 @@ pub fn run(args: &[String]) -> Result<()> {
         .env("DHOW_TEST_DOCKER", peers.docker)
         .env("DHOW_TEST_PEERS", peers.home)
         .env("DHOW_TEST_LONG", if quick { "0" } else { "1" });
-    let here = shell::run(&mut cargo);
+    let here = shell::run_tests(&mut cargo)?;
     // Layers are indexed where the kernel can: what is promised of them holds for unpacked ones too.
     let mut again = shell::command("cargo", ["test", "--quiet", "-p", "store"]);
     if !filter.is_empty() {
         again.arg("--").args(&filter);
     }
-    let here = here.and(shell::run(again.env("DHOW_TEST_LAYERS", "directories")));
+    let directories = shell::run_tests(again.env("DHOW_TEST_LAYERS", "directories"))?;
+    let failures = here.failures + &directories.failures;
+    let here = here.verdict.and(directories.verdict);
     // Machines have no use for them.
     drop(guest);
     if !filter.is_empty() {
@@ -79,5 +81,8 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     // Both verdicts count, and a failure here is no reason not to know the other.
     let there = vm::run_with(&vm::Options::of_test());
+    if !failures.is_empty() {
+        eprintln!("the tests that failed outside the machines:\n{failures}");
+    }
     here.and(there)
 }

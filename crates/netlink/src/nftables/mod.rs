@@ -206,7 +206,8 @@ impl NftSocket {
         self.elements_of(Family::Ipv4, table, set)
     }
 
-    /// The elements of one set or map, in no particular order.
+    /// The elements of one set or map, in no particular order. While the kernel grows the hash table of a set, just after
+    /// many were added, a list can repeat or miss some.
     ///
     /// # Errors
     /// [`crate::Error::is_absent`] when there is no such table or set.
