@@ -130,6 +130,8 @@ pub fn up() -> Result<Peers> {
                 "mmdebstrap",
                 ["--quiet", "--variant=minbase", "--aptopt=APT::Install-Recommends \"false\""],
             )
+            // A mirror of an unstable suite may be older than its index promises to be good for.
+            .arg("--aptopt=Acquire::Check-Valid-Until \"false\"")
             .arg(format!("--include={}", missing(&root).join(",")))
             .arg("sid")
             .arg(&root)
