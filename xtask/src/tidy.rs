@@ -40,9 +40,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dns", &["types"]),
     ("dataplane", &["dns", "firewall", "sys", "types"]),
     ("network", &["dataplane", "dbus", "firewall", "netlink", "sys", "types"]),
+    ("build", &["buildkit", "dockerfile", "layer", "store", "sys", "types"]),
     (
         "engine",
         &[
+            "build",
             "cgroup",
             "chunked",
             "distribution",
@@ -58,7 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "types",
         ],
     ),
-    ("api", &["docker-types", "engine", "sys", "types"]),
+    ("api", &["build", "docker-types", "engine", "sys", "types"]),
     ("client", &["docker-types", "types"]),
     ("cli", &["client", "docker-types", "types"]),
     ("dhow", &["cli"]),
