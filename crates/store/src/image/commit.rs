@@ -5,7 +5,7 @@ use std::io::Write;
 use sys::path::Root;
 
 use super::Resolved;
-use super::import::write_image;
+use super::import::write;
 use crate::content::{Ingest, LayerInfo};
 use crate::error::Result;
 use crate::model::{Descriptor, History, Image, ImageConfig};
@@ -76,5 +76,5 @@ pub fn commit(ingest: &Ingest, base: Option<&Resolved>, upper: &Root, commit: &C
         empty_layer: false,
     });
     layers.push(layer.descriptor());
-    write_image(ingest, &image, &layers)
+    write(ingest, &image, &layers)
 }

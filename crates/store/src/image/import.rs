@@ -43,11 +43,14 @@ pub fn import(ingest: &Ingest, reader: impl io::Read + Send, import: &Import) ->
         }],
         ..Image::default()
     };
-    write_image(ingest, &image, &[layer.descriptor()])
+    write(ingest, &image, &[layer.descriptor()])
 }
 
-/// Writes configuration and manifest of an image whose layers are there.
-pub(super) fn write_image(ingest: &Ingest, image: &Image, layers: &[Descriptor]) -> Result<Descriptor> {
+/// Writes configuration and manifest of an image whose layers are there. Its target is the manifest.
+///
+/// # Errors
+/// [`crate::Error::Io`]; a configuration that cannot be encoded.
+pub fn write(ingest: &Ingest, image: &Image, layers: &[Descriptor]) -> Result<Descriptor> {
     let bytes = image.to_bytes()?;
     let digest = ingest.document(&bytes, None)?;
     let config = Descriptor::new(media_type::OCI_CONFIG, digest, bytes.len() as u64);

@@ -8,7 +8,7 @@ mod resolve;
 mod save;
 
 pub use commit::{Commit, commit, commit_layer};
-pub use import::{Import, import};
+pub use import::{Import, import, write};
 pub use load::{Loaded, load};
 pub use resolve::{Read, Resolved, resolve, walk};
 pub use save::{Saved, savable, save};

@@ -1,0 +1,337 @@
+//! The built-in front end: reads the Dockerfile that a client sends, looks up the images it begins with, and makes a
+//! definition of it (`convert`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use buildkit::wire::llb::{Definition, OpMetadata, OpOp, SourceOp};
+use buildkit::wire::{errdefs, llb};
+use dockerfile::ignore::Ignore;
+use dockerfile::{Base, BaseImage as Begins, Dockerfile, Evaluation, Plan, Source};
+use prost::Message;
+use rustix::fs::{Mode, OFlags};
+use sys::path::Root;
+use types::{Kind, Platform};
+
+use crate::convert::{self, ContextSource, KnownBase, NoCache};
+use crate::error::{Error, Result};
+use crate::export::{CONFIG, Step};
+use crate::graph;
+use crate::job::{Job, Reference, Solved};
+
+/// The front end's name.
+const NAME: &str = "dockerfile.v0";
+/// Most bytes of a Dockerfile.
+const MAX_DOCKERFILE: u64 = 16 << 20;
+/// Most platforms of one build.
+const MAX_PLATFORMS: usize = 32;
+
+/// What a client's options say, as far as this front end knows them.
+struct Options {
+    filename: String,
+    target: Option<String>,
+    platforms: Vec<Platform>,
+    context: String,
+    dockerfile: String,
+    build_args: BTreeMap<String, String>,
+    resolve_mode: String,
+    attrs: HashMap<String, String>,
+}
+
+/// Makes a build of a Dockerfile.
+///
+/// # Errors
+/// Mistakes in it, with their lines; images that are nowhere to be had; options that are not supported.
+pub async fn solve(
+    job: &Arc<Job>,
+    name: &str,
+    attrs: HashMap<String, String>,
+    inputs: &HashMap<String, Definition>,
+) -> Result<Solved> {
+    if name != NAME {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("front end \"{name}\" is not supported: {NAME} is built in, others are not run yet"),
+        ));
+    }
+    if !inputs.is_empty() {
+        return Err(Error::new(Kind::Unsupported, "results of other builds as inputs are not supported yet"));
+    }
+    let options = Options::read(attrs)?;
+    let text = read_dockerfile(job, &options).await?;
+    let ignore = read_ignore(job, &options, &text).await?;
+    let source = Source::new(&options.filename, &text.content).map_err(|e| dockerfile_error(&e, None, &options.filename))?;
+    let file = Dockerfile::parse(&source).map_err(|failure| dockerfile_error(&failure.error, Some(&source), ""))?;
+    let mut solved = Solved::default();
+    let several = options.platforms.len() > 1;
+    for platform in &options.platforms {
+        let (definition, image) = convert_for(job, &options, &source, &file, platform, ignore.as_ref(), several).await?;
+        let reference = Reference::read(definition)?;
+        let config = image.to_bytes().map_err(Error::from)?;
+        if several {
+            let name = platform.to_string();
+            solved.metadata.insert(format!("{CONFIG}/{name}"), config);
+            solved.by_platform.push((name, reference));
+        } else {
+            solved.metadata.insert(CONFIG.to_owned(), config);
+            solved.reference = Some(reference);
+        }
+    }
+    if several {
+        let list = solved.by_platform.iter().zip(&options.platforms).map(|((name, _), platform)| {
+            serde_json::json!({ "ID": name, "Platform": {
+                "architecture": platform.arch, "os": platform.os, "variant": platform.variant } })
+        });
+        let list = serde_json::json!({ "Platforms": list.collect::<Vec<_>>() });
+        solved.metadata.insert("refs.platforms".to_owned(), list.to_string().into_bytes());
+    }
+    Ok(solved)
+}
+
+impl Options {
+    fn read(attrs: HashMap<String, String>) -> Result<Self> {
+        let text = |key: &str| attrs.get(key).filter(|value| !value.is_empty()).cloned();
+        let unsupported = |what: &str| Err(Error::new(Kind::Unsupported, format!("{what} is not supported yet")));
+        if text("requestid").is_some() {
+            return unsupported("asking for outlines and checks alone");
+        }
+        if let Some(context) = text("context") {
+            return unsupported(&format!("the build context \"{context}\", which is not sent by the client,"));
+        }
+        if attrs.keys().any(|key| key.starts_with("attest:")) {
+            return unsupported("making attestations");
+        }
+        if let Some(name) = attrs.keys().find(|key| key.starts_with("context:")) {
+            return unsupported(&format!("the named context \"{}\"", &name["context:".len()..]));
+        }
+        let mut platforms = Vec::new();
+        for name in text("platform").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
+            let invalid = |e| Error::new(Kind::Invalid, format!("invalid platform \"{name}\": {e}"));
+            let platform: Platform = name.parse().map_err(invalid)?;
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        if platforms.is_empty() {
+            platforms.push(Platform::host());
+        }
+        if platforms.len() > MAX_PLATFORMS {
+            return Err(Error::new(Kind::Invalid, format!("more than {MAX_PLATFORMS} platforms")));
+        }
+        let prefixed = |prefix: &str| {
+            attrs.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone()))).collect()
+        };
+        Ok(Self {
+            filename: text("filename").unwrap_or_else(|| "Dockerfile".to_owned()),
+            target: text("target"),
+            platforms,
+            context: text("contextkey").unwrap_or_else(|| "context".to_owned()),
+            dockerfile: text("dockerfilekey").unwrap_or_else(|| "dockerfile".to_owned()),
+            build_args: prefixed("build-arg:"),
+            resolve_mode: text("image-resolve-mode").unwrap_or_else(|| "default".to_owned()),
+            attrs,
+        })
+    }
+}
+
+/// The Dockerfile, and what is to be ignored if a file beside it says it.
+struct Text {
+    content: Vec<u8>,
+    ignore: Option<Vec<u8>>,
+}
+
+/// Files of the client by their names, as a step of their own.
+async fn files(job: &Arc<Job>, local: &str, names: &[String], hint: &str, shown: &str) -> Result<Root> {
+    let include = serde_json::to_string(names).map_err(|e| Error::io("cannot encode names", e))?;
+    let mut attrs = HashMap::from([
+        ("local.includepattern".to_owned(), include),
+        ("local.sharedkeyhint".to_owned(), hint.to_owned()),
+    ]);
+    if let Some(session) = &job.build.session {
+        attrs.insert("local.session".to_owned(), session.clone());
+    }
+    let source = SourceOp { identifier: format!("local://{local}"), attrs };
+    let op = llb::Op { op: Some(OpOp::Source(source)), ..llb::Op::default() };
+    let bytes = op.encode_to_vec();
+    let digest = graph::digest(&bytes);
+    let description = HashMap::from([("llb.customname".to_owned(), shown.to_owned())]);
+    let metadata = HashMap::from([(digest, OpMetadata { description, ..OpMetadata::default() })]);
+    let reference = Reference::read(Definition { def: vec![bytes], metadata, source: None })?;
+    let tree = job.tree(&reference).await?;
+    let shared = Arc::clone(&job.build.shared);
+    tokio::task::spawn_blocking(move || tree.read(shared.host.store()))
+        .await
+        .map_err(|e| Error::io("reading was interrupted", e))?
+}
+
+async fn read_dockerfile(job: &Arc<Job>, options: &Options) -> Result<Text> {
+    let filename = &options.filename;
+    let ignore = format!("{filename}.dockerignore");
+    let mut names = vec![filename.clone(), ignore.clone()];
+    let lower = (filename == "Dockerfile").then(|| "dockerfile".to_owned());
+    names.extend(lower.clone());
+    let shown = format!("[internal] load build definition from {filename}");
+    let root = files(job, &options.dockerfile, &names, "dockerfile", &shown).await?;
+    let missing = |error: Error| {
+        let text = format!("failed to read dockerfile: open {filename}: no such file or directory");
+        if error.kind() == Kind::NotFound { Error::new(Kind::NotFound, text) } else { error }
+    };
+    let content = match (read(&root, filename, 0, MAX_DOCKERFILE + 1), lower) {
+        (Err(error), Some(lower)) if error.kind() == Kind::NotFound => {
+            read(&root, &lower, 0, MAX_DOCKERFILE + 1).map_err(missing)?
+        }
+        (content, _) => content.map_err(missing)?,
+    };
+    if content.len() as u64 > MAX_DOCKERFILE {
+        return Err(Error::new(Kind::Invalid, format!("{filename} is larger than {MAX_DOCKERFILE} bytes")));
+    }
+    Ok(Text { content, ignore: read(&root, &ignore, 0, MAX_DOCKERFILE).ok() })
+}
+
+async fn read_ignore(job: &Arc<Job>, options: &Options, text: &Text) -> Result<Option<Ignore>> {
+    let content = match &text.ignore {
+        Some(content) => content.clone(),
+        None => {
+            let names = [".dockerignore".to_owned()];
+            let root = files(job, &options.context, &names, "dockerignore", "[internal] load .dockerignore").await?;
+            match read(&root, ".dockerignore", 0, MAX_DOCKERFILE) {
+                Ok(content) => content,
+                Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    Ignore::parse(&content)
+        .map(Some)
+        .map_err(|e| Error::new(Kind::Invalid, format!("failed parsing .dockerignore: {e}")))
+}
+
+async fn convert_for(
+    job: &Arc<Job>,
+    options: &Options,
+    source: &Source,
+    file: &Dockerfile,
+    platform: &Platform,
+    ignore: Option<&Ignore>,
+    several: bool,
+) -> Result<(Definition, store::model::Image)> {
+    let told = dockerfile::Options {
+        build_args: options.build_args.clone(),
+        target: options.target.clone(),
+        target_platform: platform.clone(),
+        ..dockerfile::Options::default()
+    };
+    let failed = |error: &dockerfile::Error| dockerfile_error(error, Some(source), "");
+    let mut bases = BTreeMap::new();
+    let known = {
+        let mut plan = Plan::new(file, &told).map_err(|failure| failed(&failure.error))?;
+        loop {
+            let wanted: Vec<_> = plan
+                .needed()
+                .filter_map(|(index, stage)| match &stage.base {
+                    Begins::Image(reference) => Some((index, reference.clone(), stage.platform.clone())),
+                    _ => None,
+                })
+                .collect();
+            if wanted.is_empty() {
+                break plan;
+            }
+            for (index, reference, own) in wanted {
+                let reference = reference.with_default_tag();
+                let wanted = own.unwrap_or_else(|| platform.clone());
+                let step = Step::begin(job, &format!("[internal] load metadata for {reference}"));
+                let found = job.build.base_image(&reference.to_string(), Some(wanted), Some(&options.resolve_mode)).await;
+                step.end(found.as_ref().err());
+                let found = found.map_err(|error| {
+                    let lines = file.stages.get(index).map(|stage| lines(source, stage.lines));
+                    error.context(format_args!("failed to resolve source metadata for {reference}")).at(lines)
+                })?;
+                plan.know(index, base(&found.image)).map_err(|failure| failed(&failure.error))?;
+                bases.insert(index, KnownBase { reference: reference.to_string(), image: found.image.clone() });
+            }
+        }
+    };
+    let evaluation = Evaluation::new(&known, ignore).map_err(|failure| failed(&failure.error))?;
+    let options = converting(job, options, platform, ignore, several)?;
+    let input = convert::Input { plan: &known, evaluation: &evaluation, source, bases: &bases, options: &options };
+    let converted = convert::convert(&input).map_err(|error| {
+        let lines = error.lines.map(|found| lines(source, found));
+        Error::new(Kind::Invalid, error.to_string()).at(lines)
+    })?;
+    warn(job, source, &evaluation);
+    Ok((converted.definition, converted.image))
+}
+
+/// What is known of an image, as the language wants it.
+fn base(image: &store::model::Image) -> Base {
+    let env = image.config.env.iter().flatten();
+    let pairs = env.map(|entry| match entry.split_once('=') {
+        Some((name, value)) => (name.to_owned(), value.to_owned()),
+        None => (entry.clone(), String::new()),
+    });
+    Base {
+        env: pairs.collect(),
+        shell: image.config.shell.clone().unwrap_or_default(),
+        on_build: image.config.on_build.clone().unwrap_or_default(),
+        platform: Some(image.platform()),
+    }
+}
+
+fn warn(job: &Job, source: &Source, evaluation: &Evaluation) {
+    for warning in &evaluation.warnings {
+        let place = lines(source, warning.lines);
+        job.progress.warning(buildkit::wire::control::VertexWarning {
+            level: 1,
+            short: format!("{}: {} (line {})", warning.rule.name(), warning.detail, warning.lines.first).into_bytes(),
+            detail: vec![warning.rule.description().as_bytes().to_vec()],
+            info: place.info,
+            ranges: place.ranges,
+            ..buildkit::wire::control::VertexWarning::default()
+        });
+    }
+}
+
+/// Lines of the Dockerfile, with it.
+fn lines(source: &Source, lines: dockerfile::Lines) -> errdefs::Source {
+    let position = |line: u32| Some(llb::Position { line: i32::try_from(line).unwrap_or(0), character: 0 });
+    errdefs::Source {
+        info: Some(llb::SourceInfo {
+            filename: source.name().to_owned(),
+            data: source.text().as_bytes().to_vec(),
+            language: "Dockerfile".to_owned(),
+            definition: None,
+        }),
+        ranges: vec![llb::Range { start: position(lines.first), end: position(lines.last) }],
+    }
+}
+
+fn dockerfile_error(error: &dockerfile::Error, source: Option<&Source>, name: &str) -> Error {
+    let text = if name.is_empty() { error.to_string() } else { format!("{name}: {error}") };
+    let place = source.zip(error.lines).map(|(source, found)| lines(source, found));
+    Error::new(Kind::Invalid, text).at(place)
+}
+
+/// A file of a tree, from `offset`, at most so many bytes.
+///
+/// # Errors
+/// Not found; not a regular file.
+pub fn read(root: &Root, path: &str, offset: u64, most: u64) -> Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let at = Path::new("/").join(path.trim_start_matches('/'));
+    let fail = |e: std::io::Error| {
+        let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Invalid };
+        Error::new(kind, format!("open {path}: {e}"))
+    };
+    let handle: OwnedFd = root.open_at(&at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+    let stat = rustix::fs::fstat(&handle).map_err(|e| fail(e.into()))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(Error::new(Kind::Invalid, format!("open {path}: it is no regular file")));
+    }
+    let mut file = std::fs::File::from(sys::path::reopen_file(&handle).map_err(fail)?);
+    file.seek(SeekFrom::Start(offset)).map_err(fail)?;
+    let mut data = Vec::new();
+    file.take(most).read_to_end(&mut data).map_err(fail)?;
+    Ok(data)
+}

@@ -1,0 +1,42 @@
+//! BuildKit's services on a client's connection: what it asks of the daemon (`control`), and what its front end asks of the
+//! solver (`bridge`). A method that is not in the table is answered with `UNIMPLEMENTED`, which clients cope with.
+
+mod bridge;
+mod control;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use buildkit::server::Methods;
+use buildkit::wire::health;
+use tonic::{Request, Response, Status};
+
+use crate::builder::Builder;
+use crate::error::Result;
+
+/// All methods.
+#[must_use]
+pub fn methods(builder: &Arc<Builder>) -> Methods {
+    let methods = control::methods(Methods::default(), builder);
+    bridge::methods(methods, builder).unary("/grpc.health.v1.Health/Check", |_: Request<health::HealthCheckRequest>| async {
+        let serving = health::HealthCheckResponseServingStatus::Serving as i32;
+        Ok(Response::new(health::HealthCheckResponse { status: serving }))
+    })
+}
+
+/// A method of the builder: its own errors become statuses.
+fn called<Q, A, F, R>(builder: &Arc<Builder>, method: F) -> impl Fn(Request<Q>) -> Answer<A> + Clone + Send + Sync + 'static
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    F: Fn(Arc<Builder>, Request<Q>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Result<A>> + Send + 'static,
+{
+    let builder = Arc::clone(builder);
+    move |request| {
+        let answer = method(Arc::clone(&builder), request);
+        Box::pin(async move { answer.await.map(Response::new).map_err(|error| error.to_status()) })
+    }
+}
+
+type Answer<A> = std::pin::Pin<Box<dyn Future<Output = std::result::Result<Response<A>, Status>> + Send>>;

@@ -1,0 +1,424 @@
+//! The receiving side of the protocol that brings a tree over (fsutil's packets): the sender lists everything in order, the
+//! receiver asks for what it does not have, the sender sends it.
+//!
+//! The sender is hostile: a path is relative and clean, comes after its directory and in order, and every step is made by
+//! one name in an open directory, so nothing it names leads out. The order is that of paths compared name by name, which is
+//! what makes "not listed" known: whatever is here and was passed over is removed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use buildkit::wire::packet::{Packet, PacketType};
+use buildkit::wire::stat::Stat;
+use rustix::fs::{FileType, Mode, Timespec, Timestamps};
+use sha2::{Digest as _, Sha256};
+use sys::path::{Dir, Root};
+use tokio::sync::mpsc;
+use types::Kind;
+
+use super::pool::Held;
+use crate::error::{Error, Result};
+use crate::file::ContentDigests;
+
+/// Files on their way at a time.
+const IN_FLIGHT: usize = 64;
+/// Most files and directories of one tree.
+const MAX_ENTRIES: usize = 4_000_000;
+/// Longest path, as the kernel has it.
+const MAX_PATH: usize = 4095;
+
+/// Bits of Go's `FileMode`.
+mod go {
+    pub const DIRECTORY: u32 = 1 << 31;
+    pub const SYMLINK: u32 = 1 << 27;
+    pub const DEVICE: u32 = 1 << 26;
+    pub const PIPE: u32 = 1 << 25;
+    pub const SOCKET: u32 = 1 << 24;
+    pub const SETUID: u32 = 1 << 23;
+    pub const SETGID: u32 = 1 << 22;
+    pub const CHARACTER: u32 = 1 << 21;
+    pub const STICKY: u32 = 1 << 20;
+    pub const KIND: u32 = DIRECTORY | SYMLINK | DEVICE | PIPE | SOCKET;
+}
+
+/// What came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// What a directory has.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: BTreeMap<Key, Entry>,
+    /// Digests of files, by their paths.
+    digests: Mutex<HashMap<PathBuf, [u8; 32]>>,
+}
+
+/// A path whose order is that of its names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(Vec<Box<[u8]>>);
+
+impl Key {
+    fn of(path: &str) -> Self {
+        Self(path.split('/').map(|name| name.as_bytes().into()).collect())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.iter().map(|name| OsStr::from_bytes(name)).collect()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    stat: Stat,
+}
+
+impl Index {
+    pub(super) fn bytes(&self) -> u64 {
+        self.entries.values().map(|entry| u64::try_from(entry.stat.size).unwrap_or(0)).sum()
+    }
+}
+
+impl ContentDigests for Index {
+    fn known(&self, path: &Path, _: &rustix::fs::Stat) -> Option<[u8; 32]> {
+        let digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        digests.get(path).copied()
+    }
+
+    fn learnt(&self, path: &Path, _: &rustix::fs::Stat, digest: [u8; 32]) {
+        let mut digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        digests.insert(path.to_owned(), digest);
+    }
+}
+
+/// The sender stopped in the middle.
+const ENDED: &str = "the client stopped sending files before all had come";
+
+pub(super) fn is_ended(error: &Error) -> bool {
+    error.to_string() == ENDED
+}
+
+/// Makes the directory what the sender lists. Blocking.
+pub(super) fn receive(
+    held: Held,
+    mut packets: mpsc::Receiver<Packet>,
+    requests: &mpsc::Sender<Packet>,
+    moved: &(dyn Fn(u64) + Send + Sync),
+) -> Result<(Held, Counts)> {
+    let Held { path, index } = held;
+    let root = Root::open(&path).map_err(|e| Error::io("cannot open the directory for a client's files", e))?;
+    let mut receiver = Receiver {
+        root,
+        before: index.entries,
+        now: BTreeMap::new(),
+        digests: index.digests.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+        last: None,
+        number: 0,
+        waiting: VecDeque::new(),
+        open: HashMap::new(),
+        directories: Vec::new(),
+        counts: Counts::default(),
+        listed: false,
+        finished: false,
+    };
+    while let Some(packet) = packets.blocking_recv() {
+        let kind = PacketType::try_from(packet.r#type)
+            .map_err(|_| bad(format!("a packet of type {}, which is none", packet.r#type)))?;
+        match kind {
+            PacketType::Stat => match packet.stat {
+                Some(stat) if !stat.path.is_empty() || stat.mode != 0 => receiver.listed(stat)?,
+                _ => receiver.end_of_list()?,
+            },
+            PacketType::Data => receiver.data(packet.id, &packet.data, moved)?,
+            PacketType::Fin => {
+                if !receiver.done() {
+                    return Err(bad("the end before all files had come"));
+                }
+                receiver.finished = true;
+                break;
+            }
+            PacketType::Err => {
+                let text = String::from_utf8_lossy(&packet.data).chars().take(1000).collect::<String>();
+                return Err(Error::new(Kind::Invalid, format!("error from sender: {text}")));
+            }
+            PacketType::Req => return Err(bad("a request, which is not the sender's to make")),
+        }
+        receiver.ask(requests)?;
+    }
+    if !receiver.finished && !receiver.done() {
+        return Err(Error::new(Kind::Unavailable, ENDED));
+    }
+    receiver.finish()?;
+    let index = Index { entries: receiver.now, digests: Mutex::new(receiver.digests) };
+    Ok((Held { path, index }, receiver.counts))
+}
+
+fn bad(what: impl std::fmt::Display) -> Error {
+    Error::new(Kind::Invalid, format!("the client sent {what}"))
+}
+
+struct Receiver {
+    root: Root,
+    /// What was here and has not been listed yet.
+    before: BTreeMap<Key, Entry>,
+    now: BTreeMap<Key, Entry>,
+    digests: HashMap<PathBuf, [u8; 32]>,
+    last: Option<Key>,
+    /// Number of the next listed entry.
+    number: u32,
+    /// Files to ask for.
+    waiting: VecDeque<(u32, Key)>,
+    /// Files that were asked for.
+    open: HashMap<u32, Open>,
+    /// Directories that get their times when everything in them is there.
+    directories: Vec<Key>,
+    counts: Counts,
+    listed: bool,
+    finished: bool,
+}
+
+struct Open {
+    key: Key,
+    file: File,
+    digest: Sha256,
+    size: u64,
+}
+
+impl Receiver {
+    /// An entry of the list.
+    fn listed(&mut self, stat: Stat) -> Result<()> {
+        if self.listed {
+            return Err(bad("an entry after the end of its list"));
+        }
+        if self.now.len() >= MAX_ENTRIES {
+            return Err(bad(format!("more than {MAX_ENTRIES} files")));
+        }
+        let number = self.number;
+        self.number += 1;
+        let key = check_path(&stat.path)?;
+        if self.last.as_ref().is_some_and(|last| *last >= key) {
+            return Err(bad(format!("\"{}\" out of order", shown(&stat.path))));
+        }
+        if key.0.len() > 1 {
+            let parent = Key(key.0[..key.0.len() - 1].to_vec());
+            let directory = self.now.get(&parent).is_some_and(|entry| entry.stat.mode & go::DIRECTORY != 0);
+            if !directory {
+                return Err(bad(format!("\"{}\" without the directory it is in", shown(&stat.path))));
+            }
+        }
+        self.last = Some(key.clone());
+        self.drop_before(&key)?;
+        let old = self.before.remove(&key);
+        let entry = Entry { stat };
+        match &old {
+            Some(old) if *old == entry && entry.stat.linkname.is_empty() | (entry.stat.mode & go::SYMLINK != 0) => {}
+            _ => self.make(number, &key, &entry.stat, old.as_ref())?,
+        }
+        if entry.stat.mode & go::DIRECTORY != 0 {
+            self.directories.push(key.clone());
+        }
+        self.now.insert(key, entry);
+        Ok(())
+    }
+
+    /// Removes what was here and lies before `key` in the order, or all of it.
+    fn drop_before(&mut self, key: &Key) -> Result<()> {
+        while let Some(first) = self.before.first_entry() {
+            if first.key() >= key {
+                return Ok(());
+            }
+            let (gone, _) = first.remove_entry();
+            self.remove(&gone)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &Key) -> Result<()> {
+        let path = key.path();
+        // What was in a directory goes with it, and comes next in the order.
+        while let Some(next) = self.before.first_entry() {
+            if !next.key().0.starts_with(&key.0) {
+                break;
+            }
+            let (inside, _) = next.remove_entry();
+            self.digests.remove(&inside.path());
+        }
+        self.digests.remove(&path);
+        match self.root.remove_tree(Path::new("/").join(&path)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn make(&mut self, number: u32, key: &Key, stat: &Stat, old: Option<&Entry>) -> Result<()> {
+        let path = key.path();
+        let fail = |e| failed(&path, e);
+        let both_directories = stat.mode & go::DIRECTORY != 0 && old.is_some_and(|old| old.stat.mode & go::DIRECTORY != 0);
+        if old.is_some() && !both_directories {
+            self.remove(key)?;
+        }
+        let (dir, name) = self.place(&path)?;
+        let mode = permissions(stat.mode);
+        match stat.mode & go::KIND {
+            go::DIRECTORY => {
+                if !both_directories {
+                    dir.mkdir(&name, Mode::RWXU).map_err(fail)?;
+                }
+            }
+            go::SYMLINK => dir.symlink(OsStr::new(&stat.linkname), &name).map_err(fail)?,
+            go::PIPE => dir.mknod(&name, FileType::Fifo, mode, 0).map_err(fail)?,
+            go::SOCKET => return Err(bad(format!("\"{}\", a socket", shown(&stat.path)))),
+            kind if kind & go::DEVICE != 0 => {
+                let kind = if stat.mode & go::CHARACTER != 0 { FileType::CharacterDevice } else { FileType::BlockDevice };
+                let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+                let device = rustix::fs::makedev(number(stat.devmajor), number(stat.devminor));
+                // Device 0:0 is how overlayfs says that a name is gone.
+                if device == 0 {
+                    return Err(bad(format!("\"{}\", a device without a number", shown(&stat.path))));
+                }
+                dir.mknod(&name, kind, mode, device).map_err(fail)?;
+            }
+            0 if !stat.linkname.is_empty() => {
+                let target = check_path(stat.linkname.trim_start_matches('/'))?;
+                if self.now.get(&target).is_none_or(|entry| entry.stat.mode & go::KIND != 0) {
+                    return Err(bad(format!("\"{}\", a link to what is no file before it", shown(&stat.path))));
+                }
+                let target = target.path();
+                let (from, existing) = self.place(&target)?;
+                dir.link_from(&from, &existing, &name).map_err(fail)?;
+                if let Some(digest) = self.digests.get(&target).copied() {
+                    self.digests.insert(path.clone(), digest);
+                }
+                return Ok(());
+            }
+            0 => {
+                self.waiting.push_back((number, key.clone()));
+                return Ok(());
+            }
+            _ => return Err(bad(format!("\"{}\", of a kind that is none", shown(&stat.path)))),
+        }
+        finish(&dir, &name, stat).map_err(fail)
+    }
+
+    fn place(&self, path: &Path) -> Result<(Dir, std::ffi::OsString)> {
+        self.root.parent(Path::new("/").join(path)).map_err(|e| failed(path, e))
+    }
+
+    /// Asks for files while there is room.
+    fn ask(&mut self, requests: &mpsc::Sender<Packet>) -> Result<()> {
+        let send = |packet| requests.blocking_send(packet).map_err(|_| Error::new(Kind::Unavailable, ENDED));
+        while self.open.len() < IN_FLIGHT {
+            let Some((id, key)) = self.waiting.pop_front() else { break };
+            let path = key.path();
+            let (dir, name) = self.place(&path)?;
+            let file = dir.create_file(&name, Mode::RUSR | Mode::WUSR).map_err(|e| failed(&path, e))?;
+            self.open.insert(id, Open { key, file: file.into(), digest: Sha256::new(), size: 0 });
+            send(Packet { r#type: PacketType::Req as i32, id, ..Packet::default() })?;
+        }
+        if self.done() && !self.finished {
+            self.finished = true;
+            send(Packet { r#type: PacketType::Fin as i32, ..Packet::default() })?;
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, id: u32, data: &[u8], moved: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
+        let open = self.open.get_mut(&id).ok_or_else(|| bad(format!("data for {id}, which was not asked for")))?;
+        if !data.is_empty() {
+            open.file.write_all(data).map_err(|e| failed(&open.key.path(), e))?;
+            open.digest.update(data);
+            open.size += data.len() as u64;
+            self.counts.bytes += data.len() as u64;
+            moved(data.len() as u64);
+            return Ok(());
+        }
+        let Some(Open { key, digest, size, .. }) = self.open.remove(&id) else { return Ok(()) };
+        let path = key.path();
+        let (dir, name) = self.place(&path)?;
+        let Some(entry) = self.now.get_mut(&key) else { return Ok(()) };
+        // A file that changed while it was sent is what came; next time it is sent again.
+        if u64::try_from(entry.stat.size).ok() != Some(size) {
+            entry.stat.mod_time = -1;
+        }
+        finish(&dir, &name, &entry.stat).map_err(|e| failed(&path, e))?;
+        self.digests.insert(path, digest.finalize().into());
+        self.counts.files += 1;
+        Ok(())
+    }
+
+    fn end_of_list(&mut self) -> Result<()> {
+        self.listed = true;
+        while let Some((key, _)) = self.before.pop_first() {
+            self.remove(&key)?;
+        }
+        Ok(())
+    }
+
+    fn done(&self) -> bool {
+        self.listed && self.waiting.is_empty() && self.open.is_empty()
+    }
+
+    /// Gives directories their times, the innermost first.
+    fn finish(&mut self) -> Result<()> {
+        for key in std::mem::take(&mut self.directories).iter().rev() {
+            let path = key.path();
+            let (dir, name) = self.place(&path)?;
+            if let Some(entry) = self.now.get(key) {
+                finish(&dir, &name, &entry.stat).map_err(|e| failed(&path, e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::io(format_args!("cannot store the client's file \"{}\"", path.display()), error)
+}
+
+fn shown(path: &str) -> String {
+    path.chars().take(200).collect()
+}
+
+fn check_path(path: &str) -> Result<Key> {
+    let clean = !path.is_empty()
+        && path.len() <= MAX_PATH
+        && path.split('/').all(|name| !matches!(name, "" | "." | "..") && !name.contains('\0'));
+    if clean { Ok(Key::of(path)) } else { Err(bad(format!("\"{}\", which is no clean relative path", shown(path)))) }
+}
+
+fn permissions(mode: u32) -> Mode {
+    let mut bits = mode & 0o777;
+    for (flag, bit) in [(go::SETUID, 0o4000), (go::SETGID, 0o2000), (go::STICKY, 0o1000)] {
+        if mode & flag != 0 {
+            bits |= bit;
+        }
+    }
+    Mode::from_raw_mode(bits)
+}
+
+/// Owner, permissions, attributes and time of what is there now.
+fn finish(dir: &Dir, name: &OsStr, stat: &Stat) -> std::io::Result<()> {
+    dir.chown(name, stat.uid, stat.gid)?;
+    if stat.mode & go::SYMLINK == 0 {
+        dir.chmod(name, permissions(stat.mode))?;
+    }
+    for (key, value) in &stat.xattrs {
+        // What overlayfs keeps for itself is not the sender's to set.
+        if key.starts_with("trusted.") || key.contains(".overlay.") {
+            continue;
+        }
+        dir.set_xattr(name, OsStr::new(key), value)?;
+    }
+    let time = Timespec {
+        tv_sec: stat.mod_time.div_euclid(1_000_000_000),
+        tv_nsec: stat.mod_time.rem_euclid(1_000_000_000),
+    };
+    dir.set_times(name, &Timestamps { last_access: time, last_modification: time })
+}
