@@ -9,6 +9,7 @@ mod body;
 mod call;
 mod connection;
 mod detach;
+mod early;
 mod gate;
 mod hijack;
 mod json;

@@ -5,7 +5,7 @@
 //! What no row matches is Docker's 404, whatever the method.
 
 use crate::call::{Answer, Call};
-use crate::routes::{commit, containers, exec, images, networks, stubs, system, volumes};
+use crate::routes::{build, commit, containers, exec, images, networks, stubs, system, volumes};
 use crate::status::ApiError;
 
 /// Answers an admitted request.
@@ -95,7 +95,9 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         }
 
         // Build
-        ("POST", ["build" | "session" | "grpc"]) | ("POST", ["build", "cancel"]) => stubs::build(),
+        ("POST", ["grpc"]) => build::grpc(call).await,
+        ("POST", ["session"]) => build::session(call).await,
+        ("POST", ["build"]) | ("POST", ["build", "cancel"]) => stubs::build(),
         ("POST", ["build", "prune"]) => stubs::build_prune(),
 
         // Networks

@@ -138,6 +138,16 @@ impl Builder {
         tokio::time::timeout(AROUND, wait).await.map_err(missing)
     }
 
+    /// User and password that a client has for a registry.
+    ///
+    /// # Errors
+    /// The client has left.
+    pub async fn credentials(&self, session: &str, registry: &str) -> Result<Option<(String, String)>> {
+        // What clients keep the credentials of Docker's registry under.
+        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+        self.shared.sessions.get(session).await?.credentials(host).await
+    }
+
     /// Blobs and layers that results need: the collector leaves them.
     #[must_use]
     pub fn referenced(&self) -> (HashSet<Digest>, HashSet<DiffId>) {

@@ -142,3 +142,9 @@ impl From<Status> for Error {
         Self::new(kind, status.message())
     }
 }
+
+impl From<crate::file::FileError> for Error {
+    fn from(error: crate::file::FileError) -> Self {
+        Self::new(Kind::Invalid, error.to_string())
+    }
+}

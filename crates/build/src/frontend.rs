@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use sys::path::Root;
 use types::{Kind, Platform};
 
-use crate::convert::{self, ContextSource, KnownBase, NoCache};
+use crate::convert::{self, ContextSource, KnownBase, LocalSource, NoCache};
 use crate::error::{Error, Result};
 use crate::export::{CONFIG, Step};
 use crate::graph;
@@ -254,14 +254,75 @@ async fn convert_for(
         }
     };
     let evaluation = Evaluation::new(&known, ignore).map_err(|failure| failed(&failure.error))?;
-    let options = converting(job, options, platform, ignore, several)?;
-    let input = convert::Input { plan: &known, evaluation: &evaluation, source, bases: &bases, options: &options };
+    let options = converting(job, options, ignore, several)?;
+    let images = BTreeMap::new();
+    let input =
+        convert::Input { plan: &known, evaluation: &evaluation, source, bases: &bases, images: &images, options: &options };
     let converted = convert::convert(&input).map_err(|error| {
         let lines = error.lines.map(|found| lines(source, found));
         Error::new(Kind::Invalid, error.to_string()).at(lines)
     })?;
     warn(job, source, &evaluation);
     Ok((converted.definition, converted.image))
+}
+
+/// What a conversion is told.
+fn converting(job: &Job, options: &Options, ignore: Option<&Ignore>, several: bool) -> Result<convert::Options> {
+    let attr = |key: &str| options.attrs.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    let invalid = |key: &str, value: &str, why: &str| Error::new(Kind::Invalid, format!("{key} \"{value}\": {why}"));
+    let number = |key: &str, value: &str| value.parse::<i64>().map_err(|e| invalid(key, value, &e.to_string()));
+    let network = match attr("force-network-mode") {
+        None | Some("sandbox" | "default") => llb::NetMode::Unset,
+        Some("none") => llb::NetMode::None,
+        Some("host") => llb::NetMode::Host,
+        Some(other) => return Err(invalid("force-network-mode", other, "it is default, none or host")),
+    };
+    let mut extra_hosts = Vec::new();
+    for entry in attr("add-hosts").unwrap_or_default().split(',').filter(|entry| !entry.is_empty()) {
+        let (host, ip) = entry
+            .split_once('=')
+            .or_else(|| entry.split_once(':'))
+            .ok_or_else(|| invalid("add-hosts", entry, "a name and an address are needed, as NAME=ADDRESS"))?;
+        extra_hosts.push(llb::HostIp { host: host.to_owned(), ip: ip.to_owned() });
+    }
+    let mut ulimits = Vec::new();
+    for entry in attr("ulimit").unwrap_or_default().split(',').filter(|entry| !entry.is_empty()) {
+        let (name, limits) =
+            entry.split_once('=').ok_or_else(|| invalid("ulimit", entry, "a name and limits are needed"))?;
+        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+        ulimits.push(llb::Ulimit { name: name.to_owned(), soft: number("ulimit", soft)?, hard: number("ulimit", hard)? });
+    }
+    let no_cache = match options.attrs.get("no-cache").map(String::as_str) {
+        None => NoCache::None,
+        Some("") => NoCache::All,
+        Some(stages) => NoCache::Stages(stages.split(',').map(str::to_owned).collect()),
+    };
+    let labels = options.attrs.iter().filter_map(|(key, value)| Some((key.strip_prefix("label:")?.to_owned(), value.clone())));
+    let context = LocalSource {
+        name: options.context.clone(),
+        exclude: ignore.map(|ignore| ignore.patterns().to_vec()).unwrap_or_default(),
+        session: job.build.session.clone().unwrap_or_default(),
+        shared_key_hint: options.context.clone(),
+        ..LocalSource::default()
+    };
+    let epoch = options.build_args.get("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty());
+    Ok(convert::Options {
+        labels: labels.collect(),
+        no_cache,
+        network,
+        extra_hosts,
+        ulimits,
+        hostname: attr("hostname").unwrap_or_default().to_owned(),
+        cgroup_parent: attr("cgroup-parent").unwrap_or_default().to_owned(),
+        shm_size: attr("shm-size").map(|value| number("shm-size", value)).transpose()?,
+        context: ContextSource::Local(context),
+        source_date_epoch: epoch.map(|value| number("SOURCE_DATE_EPOCH", value)).transpose()?,
+        multi_platform: several,
+        platform_requested: options.attrs.get("platform").is_some_and(|value| !value.is_empty()),
+        resolve_mode: if options.resolve_mode == "default" { String::new() } else { options.resolve_mode.clone() },
+        cache_namespace: options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").cloned().unwrap_or_default(),
+        ..convert::Options::default()
+    })
 }
 
 /// What is known of an image, as the language wants it.

@@ -131,6 +131,17 @@ pub struct Run {
     pub output: mpsc::Sender<Output>,
     /// Ends it.
     pub cancel: CancellationToken,
+    /// What it works on: to be dropped when it has ended and no sooner.
+    pub hold: Hold,
+}
+
+/// Something to hold on to.
+pub struct Hold(pub Box<dyn std::any::Any + Send + Sync>);
+
+impl std::fmt::Debug for Hold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hold")
+    }
 }
 
 /// A mount of a step.

@@ -1,2 +1,24 @@
 //! The builder: Dockerfiles and other definitions become graphs of steps, and a solver carries out what of a graph is needed
 //! and not known yet.
+//!
+//! A client speaks BuildKit's protocol to [`Builder::serve`] and answers questions on the session it gave to
+//! [`Builder::serve_session`]. What the builder needs of an engine (images, processes, names for what was built) is
+//! [`host::Host`]; nothing else here knows one.
+
+mod builder;
+pub mod convert;
+mod error;
+mod export;
+pub mod file;
+mod frontend;
+pub mod graph;
+pub mod host;
+mod job;
+pub mod progress;
+mod service;
+pub mod session;
+pub mod solve;
+pub mod tree;
+
+pub use builder::Builder;
+pub use error::{Error, Result};

@@ -44,6 +44,8 @@ pub struct Ignore {
     wildcards: usize,
     /// Paths of exceptions without wildcards.
     literal_exceptions: Vec<String>,
+    /// All of them, cleaned, exceptions with their `!`.
+    patterns: Vec<String>,
 }
 
 impl Ignore {
@@ -87,6 +89,7 @@ impl Ignore {
         let number = self.exceptions.len();
         self.exceptions.push(exception);
         let path = clean(pattern);
+        self.patterns.push(if exception { format!("!{path}") } else { path.clone() });
         if path.contains(['*', '?', '[', '\\']) {
             self.wildcards += path.len();
             if self.wildcards > limits::IGNORE_WILDCARDS {
@@ -101,6 +104,12 @@ impl Ignore {
             self.literals.insert(path, number);
         }
         Ok(())
+    }
+
+    /// The patterns in their order, as whoever sends a context is told them.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
     }
 
     /// Whether there is no pattern at all.

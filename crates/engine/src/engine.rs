@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cgroup::{Cgroup, Hierarchy, Support};
@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub shim: Program,
     pub boot_id: String,
     pub reserve: Reserve,
+    /// Set once, right after the engine is made.
+    builder: OnceLock<Arc<build::Builder>>,
     closing: AtomicBool,
     _lock: DataRootLock,
 }
@@ -74,10 +76,14 @@ impl Engine {
         let inner = tokio::task::spawn_blocking(move || Inner::open(config))
             .await
             .map_err(|e| Error::io("opening the engine was interrupted", e))??;
-        let engine = Self { inner: Arc::new(inner.0) };
+        let (inner, records, results) = inner;
+        let engine = Self { inner: Arc::new(inner) };
+        // Before anything is collected: the builder says what its results need.
+        let builder = crate::build_host::open(&engine.inner, &results)?;
+        let _ = engine.inner.builder.set(builder);
         // Before containers start on them.
         Images::restore(&engine.inner).await;
-        recover::recover(&engine.inner, inner.1).await;
+        recover::recover(&engine.inner, records).await;
         // Only now is it known which layers containers hold.
         let sweeping = Arc::clone(&engine.inner);
         tokio::spawn(async move { sweeping.images.sweep(&sweeping).await });
@@ -140,7 +146,7 @@ impl Engine {
 }
 
 impl Inner {
-    fn open(config: EngineConfig) -> Result<(Self, Vec<Record>)> {
+    fn open(config: EngineConfig) -> Result<(Self, Vec<Record>, Vec<(String, String)>)> {
         make_dir(&config.data_root, 0o711)?;
         make_dir(&config.exec_root, 0o711)?;
         make_dir(&config.data_root.join("containers"), 0o710)?;
@@ -200,13 +206,19 @@ impl Inner {
             shim,
             boot_id,
             reserve: Reserve::open(config.data_root.join("reserve")),
+            builder: OnceLock::new(),
             closing: AtomicBool::new(false),
             _lock: lock,
             cgroups,
             state,
             config,
         };
-        Ok((inner, records))
+        Ok((inner, records, contents.build_results))
+    }
+
+    /// The builder; none while the engine opens.
+    pub(crate) fn builder(&self) -> Option<&Arc<build::Builder>> {
+        self.builder.get()
     }
 
     /// The engine is being closed: nothing new is started.

@@ -8,6 +8,7 @@
 
 mod archive;
 mod boot;
+mod build_host;
 mod clock;
 mod config;
 mod container;

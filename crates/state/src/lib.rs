@@ -74,6 +74,14 @@ pub enum Op {
     DeleteNetwork {
         id: String,
     },
+    /// Insert or replace a result of a build, by its key.
+    PutBuildResult {
+        key: String,
+        doc: String,
+    },
+    DeleteBuildResult {
+        key: String,
+    },
     /// A small fact about the installation, for example the engine's id.
     PutMeta {
         key: String,
@@ -96,6 +104,8 @@ pub struct Contents {
     pub volumes: Vec<(String, String)>,
     /// Id, document.
     pub networks: Vec<(String, String)>,
+    /// Key, document.
+    pub build_results: Vec<(String, String)>,
     /// Key, value.
     pub meta: Vec<(String, String)>,
 }
@@ -178,6 +188,9 @@ mod tests {
                         Op::PutImage { name: "i".into(), doc: "1".into() },
                         Op::PutVolume { name: "v".into(), doc: "2".into() },
                         Op::PutNetwork { id: "n".into(), doc: "3".into() },
+                        Op::PutBuildResult { key: "r".into(), doc: "5".into() },
+                        Op::PutBuildResult { key: "s".into(), doc: "6".into() },
+                        Op::DeleteBuildResult { key: "s".into() },
                         Op::PutMeta { key: "k".into(), value: "4".into() },
                     ],
                     Durability::Process,
@@ -189,6 +202,7 @@ mod tests {
         assert_eq!(all.images, [("i".into(), "1".into())]);
         assert_eq!(all.volumes, [("v".into(), "2".into())]);
         assert_eq!(all.networks, [("n".into(), "3".into())]);
+        assert_eq!(all.build_results, [("r".into(), "5".into())]);
         assert_eq!(all.meta, [("k".into(), "4".into())]);
     }
 

@@ -23,6 +23,9 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE image_marks (id TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE build_results (key TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 pub(crate) fn open(path: &Path) -> Result<Connection, Error> {

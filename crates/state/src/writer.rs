@@ -137,6 +137,12 @@ fn one(tx: &rusqlite::Transaction<'_>, op: &Op) -> Result<(), rusqlite::Error> {
             tx.prepare_cached("INSERT OR REPLACE INTO networks(id, doc) VALUES(?1, ?2)")?.execute((id, doc))?
         }
         Op::DeleteNetwork { id } => tx.prepare_cached("DELETE FROM networks WHERE id = ?1")?.execute([id])?,
+        Op::PutBuildResult { key, doc } => {
+            tx.prepare_cached("INSERT OR REPLACE INTO build_results(key, doc) VALUES(?1, ?2)")?.execute((key, doc))?
+        }
+        Op::DeleteBuildResult { key } => {
+            tx.prepare_cached("DELETE FROM build_results WHERE key = ?1")?.execute([key])?
+        }
         Op::PutMeta { key, value } => {
             tx.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?.execute((key, value))?
         }
@@ -159,6 +165,7 @@ fn load(connection: &Connection) -> Result<Contents, rusqlite::Error> {
         image_marks: pairs("SELECT id, doc FROM image_marks ORDER BY id")?,
         volumes: pairs("SELECT name, doc FROM volumes ORDER BY name")?,
         networks: pairs("SELECT id, doc FROM networks ORDER BY id")?,
+        build_results: pairs("SELECT key, doc FROM build_results ORDER BY key")?,
         meta: pairs("SELECT key, value FROM meta ORDER BY key")?,
     })
 }

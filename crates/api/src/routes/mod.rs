@@ -1,5 +1,6 @@
 //! Routes, one file per resource: query and body into the engine's types, its answer into JSON.
 
+pub(crate) mod build;
 pub(crate) mod commit;
 pub(crate) mod containers;
 pub(crate) mod exec;

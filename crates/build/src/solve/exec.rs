@@ -14,7 +14,7 @@ use super::caches::Cache;
 use super::{Build, Input, input};
 use crate::error::{Error, Result};
 use crate::graph::Vertex;
-use crate::host::{MountSource, Mounted, Network, Run};
+use crate::host::{Hold, MountSource, Mounted, Network, Run};
 use crate::tree::{Change, Tree};
 
 /// What a step has in hand while it runs.
@@ -23,8 +23,16 @@ struct Hand {
     mounts: Vec<Mounted>,
     /// Changes by the output they become.
     outputs: Vec<(usize, Tree, Arc<Change>)>,
+    held: Held,
+}
+
+/// What has to stay until the process has ended.
+#[derive(Default)]
+struct Held {
     caches: Vec<Cache>,
     secrets: Vec<Secret>,
+    trees: Vec<Tree>,
+    changes: Vec<Arc<Change>>,
 }
 
 /// A secret's file, which goes with the step.
@@ -101,6 +109,8 @@ impl Build {
             let (shared, base, change) = (Arc::clone(&self.shared), base.clone(), Arc::clone(&change));
             blocking(move || base.mount(shared.host.store(), &change, shared.host.places())).await?
         };
+        hand.held.trees.push(base.clone());
+        hand.held.changes.push(Arc::clone(&change));
         let stubs = Stubs::before(&base, self.shared.host.store(), &hand.mounts)?;
         let (output, mut printed) = mpsc::channel(64);
         let run = Run {
@@ -118,6 +128,7 @@ impl Build {
             cgroup_parent: meta.cgroup_parent.clone(),
             output,
             cancel: self.cancel.child_token(),
+            hold: Hold(Box::new(std::mem::take(&mut hand.held))),
         };
         // Ends the process also when whoever waits for this step gives up.
         let _end = run.cancel.clone().drop_guard();
@@ -180,6 +191,7 @@ impl Build {
             }
             MountType::Bind => {
                 let base = if mount.input < 0 { Tree::default() } else { input(inputs, mount.input)?.clone() };
+                hand.held.trees.push(base.clone());
                 // What is written is an output, or lost.
                 let tree = if mount.readonly {
                     let (shared, tree) = (Arc::clone(&self.shared), base.clone());
@@ -188,6 +200,7 @@ impl Build {
                     let change = self.work.change(&base, store)?;
                     let (shared, tree, into) = (Arc::clone(&self.shared), base.clone(), Arc::clone(&change));
                     let mounted = blocking(move || tree.mount(shared.host.store(), &into, None)).await?;
+                    hand.held.changes.push(Arc::clone(&change));
                     if let Ok(output) = usize::try_from(mount.output) {
                         hand.outputs.push((output, base, change));
                     }
@@ -203,7 +216,7 @@ impl Build {
                 let fill = |path: &Path| fill(base.as_ref(), &mount.selector, store, path);
                 let cache = self.shared.caches.take(&options.id, sharing, fill).await?;
                 let root = Root::open(&cache.path).map_err(|e| Error::io("cannot open a cache", e))?;
-                hand.caches.push(cache);
+                hand.held.caches.push(cache);
                 part(&root, "")?
             }
             MountType::Secret => {
@@ -212,7 +225,7 @@ impl Build {
                     Some(value) => {
                         read_only = true;
                         let (secret, source) = self.secret_file(&value, (options.uid, options.gid), options.mode)?;
-                        hand.secrets.push(secret);
+                        hand.held.secrets.push(secret);
                         source
                     }
                     None if options.optional => return Ok(()),

@@ -74,7 +74,7 @@ impl Build {
                     let Ok(number) = usize::try_from(mount.input) else { continue };
                     if only_read(mount) {
                         by_content.push(number);
-                        taken.push(Taken { tree: input(inputs, mount.input)?.clone(), selection: Selection::all_of(&mount.selector) });
+                        taken.push(Taken { tree: input(inputs, mount.input)?.clone(), selection: Selection::default() });
                     } else {
                         by_key.push(number);
                     }

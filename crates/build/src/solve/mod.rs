@@ -220,9 +220,8 @@ impl Build {
             return self.load(vertex, source).await;
         }
         let keys = self.keys(vertex, inputs).await?;
-        if !vertex.ignore_cache
-            && let Some(outputs) = keys.all().find_map(|key| self.shared.records.find(key, &self.ingest))
-        {
+        let known = keys.all().find_map(|key| self.shared.records.find(key, &self.ingest));
+        if let Some(outputs) = known.filter(|_| !vertex.ignore_cache) {
             return Ok(Outcome { key: keys.canonical, stable: true, outputs, cached: true });
         }
         let outputs = match &vertex.op.op {

@@ -4,7 +4,7 @@
 //! No fsync and no second process of ours is on this path. Called by the facade, by restart
 //! policies and at engine start.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
@@ -73,9 +73,9 @@ pub(crate) async fn start_locked(
 }
 
 /// A start that failed, and the exit code it leaves.
-struct Failure {
-    error: Error,
-    code: i32,
+pub(crate) struct Failure {
+    pub error: Error,
+    pub code: i32,
 }
 
 impl From<Error> for Failure {
@@ -113,13 +113,13 @@ async fn failed(inner: &Arc<Inner>, container: &Arc<Container>, failure: Failure
 }
 
 /// What the blocking part hands to the launching part.
-struct Ready {
-    socket: FdSocket,
-    child: Child,
-    assembled: Assembled,
-    network: Option<Joined>,
-    cgroup: Cgroup,
-    warnings: Vec<String>,
+pub(crate) struct Ready {
+    pub socket: FdSocket,
+    pub child: Child,
+    pub assembled: Assembled,
+    pub network: Option<Joined>,
+    pub cgroup: Cgroup,
+    pub warnings: Vec<String>,
 }
 
 async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Result<(), Failure> {
@@ -130,7 +130,7 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
     let ready = {
         let (inner, record) = (Arc::clone(inner), Arc::clone(&record));
         let worker = Arc::clone(&inner);
-        worker.blocking("prepare a container", move || prepare(&inner, &record, sources)).await?
+        worker.blocking("prepare a container", move || prepare(&inner, &record, sources, None)).await?
     };
     let Ready { socket, child, assembled, network, cgroup, warnings } = ready;
     for warning in &warnings {
@@ -191,11 +191,12 @@ async fn run(inner: &Arc<Inner>, container: &Arc<Container>) -> std::result::Res
     Ok(())
 }
 
-/// Blocking: everything the plan refers to, and a shim waiting for it.
-fn prepare(inner: &Inner, record: &Record, sources: Sources) -> Result<Ready> {
+/// Blocking: everything the plan refers to, and a shim waiting for it. The root file system is that of the record's layers
+/// unless another one is given.
+pub(crate) fn prepare(inner: &Inner, record: &Record, sources: Sources, rootfs: Option<OwnedFd>) -> Result<Ready> {
     let run_dir = inner.run_dir(record);
     make_run_dir(&run_dir)?;
-    let ready = prepare_in(inner, record, sources);
+    let ready = prepare_in(inner, record, sources, rootfs);
     if ready.is_err() {
         plan::mount_sources::drop_shared(&run_dir);
         // Empty or half-filled: what cannot be removed now is swept at the next start of the engine.
@@ -204,12 +205,12 @@ fn prepare(inner: &Inner, record: &Record, sources: Sources) -> Result<Ready> {
     ready
 }
 
-fn prepare_in(inner: &Inner, record: &Record, sources: Sources) -> Result<Ready> {
+fn prepare_in(inner: &Inner, record: &Record, sources: Sources, rootfs: Option<OwnedFd>) -> Result<Ready> {
     // The shim starts up on the other processor while we prepare the rest.
     let (socket, theirs) = shim_link::socket_pair()?;
     let name = record.id.get(..12).unwrap_or(&record.id);
     let mut child = inner.shim.start(&[name], theirs).map_err(|e| Error::io("cannot start the container's shim", e))?;
-    match build(inner, record, sources) {
+    match build(inner, record, sources, rootfs) {
         Ok((assembled, network, cgroup, warnings)) => Ok(Ready { socket, child, assembled, network, cgroup, warnings }),
         Err(error) => {
             drop(socket);
@@ -224,20 +225,21 @@ fn prepare_in(inner: &Inner, record: &Record, sources: Sources) -> Result<Ready>
 
 /// What a container has on its networks.
 #[derive(Clone, Debug, Default)]
-struct Joined {
-    endpoints: Vec<Endpoint>,
-    netns: (u64, u64),
+pub(crate) struct Joined {
+    pub endpoints: Vec<Endpoint>,
+    pub netns: (u64, u64),
 }
 
 type Built = (Assembled, Option<Joined>, Cgroup, Vec<String>);
 
-fn build(inner: &Inner, record: &Record, sources: Sources) -> Result<Built> {
+fn build(inner: &Inner, record: &Record, sources: Sources, rootfs: Option<OwnedFd>) -> Result<Built> {
     let host = &record.host_config;
     let (device_nodes, device_rules) = plan::devices::resolve(host)?;
     let mut resources = plan::cgroup_resources(&host.resources(), Some(device_rules))?;
     let ignored = resources.discard_unsupported(&inner.support);
     let warnings = ignored.into_iter().map(str::to_owned).collect();
-    let rootfs = inner.images.rootfs(&record.layers, &inner.container_dir(&record.id))?;
+    let own = || inner.images.rootfs(&record.layers, &inner.container_dir(&record.id));
+    let rootfs = rootfs.map_or_else(own, Ok)?;
     let cgroup = Cgroup::create(&inner.cgroups, inner.cgroup_parent(record), &record.id)?;
     let mut joined = None;
     let result = (|| {
@@ -262,7 +264,7 @@ fn build(inner: &Inner, record: &Record, sources: Sources) -> Result<Built> {
 }
 
 /// Give back what a run held outside the process. Each part is tried; what fails is logged.
-fn release(inner: &Inner, record: &Record, joined: Option<&Joined>, cgroup: &Cgroup) {
+pub(crate) fn release(inner: &Inner, record: &Record, joined: Option<&Joined>, cgroup: &Cgroup) {
     if let Some(joined) = joined {
         release_network(inner, &record.id, &joined.endpoints);
     }
@@ -366,23 +368,33 @@ async fn launch(
     socket: FdSocket,
     assembled: Assembled,
 ) -> std::result::Result<Launched, Failure> {
+    let (link, events) = ShimLink::start(socket)?;
+    connect_pending(container, &link).await?;
+    let (pid, started) = execute(&link, container.id(), assembled).await?;
+    Ok((link, events, pid, started))
+}
+
+/// Have a shim carry a plan out; gives the process and when it began, in nanoseconds since 1970.
+pub(crate) async fn execute(
+    link: &ShimLink,
+    id: &str,
+    assembled: Assembled,
+) -> std::result::Result<(i32, i64), Failure> {
     let Assembled { plan, fds } = assembled;
     let program = plan.process.args.first().map(|a| String::from_utf8_lossy(a).into_owned()).unwrap_or_default();
     let bytes = plan.encode().map_err(|e| Error::io("cannot encode a launch plan", e))?;
     let memfd =
         sys::memfd::sealed("launch-plan", &bytes).map_err(|e| Error::io("cannot hand over a launch plan", e))?;
-    let (link, events) = ShimLink::start(socket)?;
-    connect_pending(container, &link).await?;
     let mut passed = vec![memfd.as_fd()];
     passed.extend(plan::borrow(&fds));
     let reply = link.request(Request::Launch { version: WIRE_VERSION }, &passed).await?;
     match reply.response {
         Response::Started { pid, started_at_ns, warnings } => {
             for warning in warnings {
-                tracing::warn!(container = container.id(), "{warning}");
+                tracing::warn!(container = id, "{warning}");
             }
             let started = if started_at_ns == 0 { clock::now_ns() } else { started_at_ns };
-            Ok((link, events, pid, started))
+            Ok((pid, started))
         }
         Response::Failed { stage, errno, detail } => Err(describe(stage, errno, &detail, &program)),
         other => Err(fail!(Internal, "the container's shim answered {other:?} to a launch").into()),
@@ -494,7 +506,7 @@ fn stage_name(stage: FailureStage) -> &'static str {
 }
 
 /// Wait for a shim in the background, so that it leaves no zombie.
-fn reap(mut child: Child) {
+pub(crate) fn reap(mut child: Child) {
     let watched = sys::process::pidfd_open(child.id().cast_signed())
         .map_err(std::io::Error::from)
         .and_then(|fd| watched::watch(fd, Interest::READABLE));

@@ -1,6 +1,7 @@
 //! The methods of [`crate::Engine`], by resource. Thin: they resolve names and hand over.
 
 mod archive;
+mod build;
 mod containers;
 mod exec;
 mod images;

@@ -54,6 +54,11 @@ impl Images {
         };
         held.iter().for_each(|image| image.references(&mut blobs, &mut layers));
         self.index().images().iter().for_each(|image| image.references(&mut blobs, &mut layers));
+        if let Some(builder) = inner.builder() {
+            let (more_blobs, more_layers) = builder.referenced();
+            blobs.extend(more_blobs);
+            layers.extend(more_layers);
+        }
         for container in inner.containers.all() {
             let record = container.record();
             let lists = std::iter::once(&record.layers).chain(record.mounts.iter().map(|mount| &mount.layers));
@@ -68,6 +73,13 @@ impl Images {
             }
         }
         (blobs, layers)
+    }
+
+    /// Layers of images.
+    pub(crate) fn layers(&self) -> HashSet<DiffId> {
+        let (mut blobs, mut layers) = (HashSet::new(), HashSet::new());
+        self.index().images().iter().for_each(|image| image.references(&mut blobs, &mut layers));
+        layers
     }
 
     fn manifest_references(&self, digest: Digest, blobs: &mut HashSet<Digest>) {

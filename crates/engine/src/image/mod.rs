@@ -184,6 +184,11 @@ impl Images {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What every root file system has below its layers.
+    pub(crate) fn places(&self) -> &Path {
+        &self.places
+    }
+
     /// The store of blobs and layers.
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.store
@@ -281,7 +286,7 @@ impl Images {
     ///
     /// # Errors
     /// When the disk or the database refuses; nothing has a new name then.
-    pub(super) async fn admit(
+    pub(crate) async fn admit(
         inner: &Arc<Inner>,
         ingest: Arc<Ingest>,
         target: Descriptor,
@@ -402,7 +407,7 @@ impl Images {
     }
 
     /// Tell listeners about an image.
-    fn publish(&self, inner: &Inner, action: &str, id: &str, name: &str, image: Option<&Image>) {
+    pub(crate) fn publish(&self, inner: &Inner, action: &str, id: &str, name: &str, image: Option<&Image>) {
         let mut attributes = image.and_then(Image::labels).cloned().unwrap_or_default();
         attributes.insert("name".to_owned(), name.to_owned());
         inner.events.publish("image", action, id, attributes);
@@ -419,7 +424,7 @@ fn record(image: &Image, created_ns: i64, updated_ns: i64, trust: Option<Recorde
 }
 
 /// What is known of an image that was made or loaded here.
-fn made_here() -> Recorded {
+pub(crate) fn made_here() -> Recorded {
     Recorded { local: true, ..Recorded::default() }
 }
 
