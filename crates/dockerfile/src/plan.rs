@@ -336,8 +336,23 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// What a `from` of a stage's instruction names.
-    pub(crate) fn origin(&self, current: usize, text: &str, numbers: bool) -> Result<Origin, Error> {
+    /// The file whose stages these are.
+    #[must_use]
+    pub fn file(&self) -> &'a Dockerfile {
+        self.file
+    }
+
+    /// What the build was told.
+    #[must_use]
+    pub fn options(&self) -> &'a Options {
+        self.options
+    }
+
+    /// What a `from` of a stage's instruction names; with `numbers`, stages also by their number, as COPY has it.
+    ///
+    /// # Errors
+    /// A number that no stage has, or a name that no image can have.
+    pub fn origin(&self, current: usize, text: &str, numbers: bool) -> Result<Origin, Error> {
         if self.options.contexts.contains(text) {
             return Ok(Origin::Context(text.to_owned()));
         }
