@@ -134,16 +134,17 @@ impl Converter<'_> {
         let link = files.link && files.chmod.is_none();
         let mut actions = Actions::on(stage.output.filter(|_| !link));
         let plain = self.plain(stage, step, files, actions.names());
+        let (part, command) = (short(&name), short(written(step)));
         for source in &files.sources {
             let FileSource::Path(word) = source else { continue };
             let kind = how.add.map_or(AddSource::Local, |_| AddSource::of(&word.text));
             match (kind, how.add) {
                 (AddSource::Git, Some(add)) => {
-                    let source = self.repository(&word.text, add, &name)?;
+                    let source = self.repository(&word.text, add, part)?;
                     actions.copy(Some(source), llb::FileActionCopy { src: "/".to_owned(), ..plain.clone() });
                 }
                 (AddSource::Http, Some(add)) => {
-                    let (source, file) = self.fetched(&word.text, add, &name, written(step))?;
+                    let (source, file) = self.fetched(&word.text, add, part, command)?;
                     actions.copy(
                         Some(source),
                         llb::FileActionCopy {
@@ -301,6 +302,11 @@ impl Converter<'_> {
         stage.output = Some(actions.add(&mut self.graph, about)?);
         Ok(())
     }
+}
+
+/// The beginning of a text. Each of thousands of addresses would have all of its instruction in its name otherwise.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(1024).map_or(text, |(end, _)| &text[..end])
 }
 
 /// A copy from a context or stage.

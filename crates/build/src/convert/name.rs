@@ -102,9 +102,11 @@ fn quote(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
-            c if c.is_ascii_control() => drop(write!(out, "\\x{:02x}", u32::from(c))),
+            c if c.is_ascii_control() => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
             c if c.is_control() || (c.is_whitespace() && c != ' ') || c == '\u{feff}' => {
-                drop(write!(out, "\\u{:04x}", u32::from(c)));
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             c => out.push(c),
         }
@@ -137,7 +139,9 @@ impl Counter {
         if let Some(platform) = &self.platform {
             let _ = write!(out, "{platform}");
             match target {
-                Some(target) if target.os != platform.os => drop(write!(out, "->{target}")),
+                Some(target) if target.os != platform.os => {
+                    let _ = write!(out, "->{target}");
+                }
                 Some(target) if target.arch != platform.arch => {
                     let variant =
                         if target.variant.is_empty() { String::new() } else { format!("/{}", target.variant) };

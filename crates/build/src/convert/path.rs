@@ -40,19 +40,6 @@ pub(super) fn base(path: &str) -> Option<&str> {
     path.trim_end_matches('/').rsplit('/').next().filter(|part| !part.is_empty() && *part != ".")
 }
 
-/// Whether a pattern is more than a path.
-pub(super) fn wildcards(pattern: &str) -> bool {
-    let mut bytes = pattern.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'*' | b'?' | b'[' => return true,
-            b'\\' => drop(bytes.next()),
-            _ => {}
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,11 +58,5 @@ mod tests {
         ] {
             assert_eq!(destination(directory, path), expected, "{directory} {path}");
         }
-    }
-
-    #[test]
-    fn escaped_wildcards_are_none() {
-        assert!(wildcards("a*") && wildcards("[a") && wildcards("?"));
-        assert!(!wildcards("a\\*") && !wildcards("a\\") && !wildcards("a"));
     }
 }
