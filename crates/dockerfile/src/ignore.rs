@@ -79,6 +79,27 @@ impl Ignore {
         Ok(ignore)
     }
 
+    /// Takes patterns one by one: those a copy includes or excludes. There are no comments among them.
+    ///
+    /// # Errors
+    /// See [`IgnoreError`]; lines are the places in the list.
+    pub fn patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, IgnoreError> {
+        let mut ignore = Self::default();
+        for (line, pattern) in (1..).zip(patterns) {
+            let pattern = pattern.trim();
+            let (exception, pattern) = match pattern.strip_prefix('!') {
+                Some(rest) => (true, rest),
+                None => (false, pattern),
+            };
+            match (pattern.is_empty(), exception) {
+                (false, _) => ignore.add(exception, pattern, line)?,
+                (true, true) => return Err(IgnoreError::Exception(line)),
+                (true, false) => {}
+            }
+        }
+        Ok(ignore)
+    }
+
     fn add(&mut self, exception: bool, pattern: &str, line: u32) -> Result<(), IgnoreError> {
         if pattern.len() > limits::IGNORE_PATTERN {
             return Err(IgnoreError::Long(line));

@@ -12,7 +12,7 @@ use sys::path::Dir;
 const OPEN: usize = 64;
 
 /// The directories from the top of a walk to where it is, each with what the walk keeps of it.
-pub(super) struct Descent<T> {
+pub struct Descent<T> {
     levels: Vec<Level<T>>,
 }
 
@@ -28,7 +28,7 @@ impl<T> Descent<T> {
     ///
     /// # Errors
     /// Those of fstat(2).
-    pub(super) fn new(dir: Dir, kept: T) -> io::Result<Self> {
+    pub fn new(dir: Dir, kept: T) -> io::Result<Self> {
         let mut descent = Self { levels: Vec::new() };
         descent.push(dir, kept)?;
         Ok(descent)
@@ -38,7 +38,7 @@ impl<T> Descent<T> {
     ///
     /// # Errors
     /// Those of fstat(2).
-    pub(super) fn push(&mut self, dir: Dir, kept: T) -> io::Result<()> {
+    pub fn push(&mut self, dir: Dir, kept: T) -> io::Result<()> {
         let stat = rustix::fs::fstat(&dir)?;
         self.levels.push(Level { dir: Some(dir), device: stat.st_dev, inode: stat.st_ino, kept });
         if let Some(far) = self.levels.len().checked_sub(OPEN + 1) {
@@ -48,7 +48,7 @@ impl<T> Descent<T> {
     }
 
     /// The directory the walk is in; `None` when it is over.
-    pub(super) fn top(&mut self) -> Option<(&Dir, &mut T)> {
+    pub fn top(&mut self) -> Option<(&Dir, &mut T)> {
         let level = self.levels.last_mut()?;
         Some((level.dir.as_ref()?, &mut level.kept))
     }
@@ -57,7 +57,7 @@ impl<T> Descent<T> {
     ///
     /// # Errors
     /// `ESTALE` when the directory was moved elsewhere meanwhile; the walk is over then.
-    pub(super) fn pop(&mut self) -> io::Result<()> {
+    pub fn pop(&mut self) -> io::Result<()> {
         let left = self.levels.pop().and_then(|level| level.dir);
         if let (Some(left), Some(top)) = (left, self.levels.last_mut())
             && top.dir.is_none()

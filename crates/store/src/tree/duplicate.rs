@@ -5,18 +5,18 @@
 //! for is copied, nothing is followed. The copy is the caller's alone. Walks any depth.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, Gid, Mode, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{FileType, Mode, Stat};
 use rustix::io::Errno;
 use sys::path::{Dir, Listed, Root};
 
+use super::PATH_MAX;
+use super::data::{Attributes, Data, settle, settle_name};
 use super::descent::Descent;
-use super::{OVERLAY_XATTRS, PATH_MAX};
 use crate::error::{Error, Result};
 
 /// What was copied.
@@ -30,8 +30,6 @@ pub struct Duplicated {
     pub bytes: u64,
 }
 
-type Attributes = Vec<(OsString, Vec<u8>)>;
-
 /// Copies everything in `from` into the directory `to`, which gets the metadata of `from`. What is mounted
 /// inside is left out.
 ///
@@ -41,17 +39,9 @@ pub fn duplicate(from: &Root, to: &Root) -> Result<Duplicated> {
     let fail = || Error::io("cannot open the tree");
     let (source, target) = (from.dir().map_err(fail())?, to.dir().map_err(fail())?);
     let stat = rustix::fs::fstat(&source).map_err(|e| fail()(e.into()))?;
-    let mut copier = Copier {
-        to,
-        device: stat.st_dev,
-        links: HashMap::new(),
-        clone: true,
-        range: true,
-        buffer: vec![0; 128 * 1024].into_boxed_slice(),
-        done: Duplicated::default(),
-    };
+    let mut copier = Copier { to, device: stat.st_dev, links: HashMap::new(), data: Data::default(), entries: 0 };
     copier.walk(source, target)?;
-    Ok(copier.done)
+    Ok(Duplicated { entries: copier.entries, shared: copier.data.shared, bytes: copier.data.bytes })
 }
 
 struct Copier<'a> {
@@ -59,11 +49,8 @@ struct Copier<'a> {
     device: u64,
     /// First path in the copy of each file with several links.
     links: HashMap<(u64, u64), Vec<u8>>,
-    /// Data can be shared, as far as is known; and copied by the kernel.
-    clone: bool,
-    range: bool,
-    buffer: Box<[u8]>,
-    done: Duplicated,
+    data: Data,
+    entries: u64,
 }
 
 struct Level {
@@ -91,7 +78,7 @@ impl Copier<'_> {
         while let (Some((dir, level)), Some((into, ()))) = (sources.top(), targets.top()) {
             let Some(next) = level.pending.pop() else {
                 // Last of all: members change a directory's time, and inherit what it hands down.
-                finish(into, &level.stat, &level.attributes).map_err(named(&level.prefix))?;
+                settle(into, &level.stat, &level.attributes).map_err(named(&level.prefix))?;
                 sources.pop().map_err(fail())?;
                 targets.pop().map_err(fail())?;
                 continue;
@@ -120,7 +107,7 @@ impl Copier<'_> {
         };
         let stat = rustix::fs::fstat(&handle)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        self.done.entries += 1;
+        self.entries += 1;
         if kind == FileType::Directory {
             let child = Dir::from_handle(&handle)?;
             into.mkdir(name, Mode::RWXU)?;
@@ -138,16 +125,16 @@ impl Copier<'_> {
         match kind {
             FileType::RegularFile => {
                 let file = into.create_file(name, Mode::RUSR | Mode::WUSR)?;
-                self.data(sys::path::reopen_file(&handle)?, &file, &stat)?;
-                finish(&file, &stat, &attributes)?;
+                self.data.copy(&sys::path::reopen_file(&handle)?, &file, stat.st_size)?;
+                settle(&file, &stat, &attributes)?;
             }
             FileType::Symlink => {
                 into.symlink(&sys::path::read_link(&handle)?, name)?;
-                by_name(into, name, &stat, &attributes)?;
+                settle_name(into, name, &stat, &attributes)?;
             }
             special => {
                 into.mknod(name, special, Mode::RUSR | Mode::WUSR, stat.st_rdev)?;
-                by_name(into, name, &stat, &attributes)?;
+                settle_name(into, name, &stat, &attributes)?;
             }
         }
         Ok(None)
@@ -164,78 +151,6 @@ impl Copier<'_> {
             Err(e) => Err(e),
         }
     }
-
-    fn data(&mut self, from: OwnedFd, to: &OwnedFd, stat: &Stat) -> io::Result<()> {
-        if self.clone && stat.st_size > 0 {
-            match rustix::fs::ioctl_ficlone(to, &from) {
-                Ok(()) => {
-                    self.done.shared += 1;
-                    return Ok(());
-                }
-                Err(Errno::NOSPC | Errno::DQUOT) => return Err(Errno::NOSPC.into()),
-                // A file system that cannot, or two of them. Some refuse single files, which others accept.
-                Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => self.clone = false,
-                Err(_) => {}
-            }
-        }
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut at = 0;
-        while at < size {
-            let (begin, end) = match rustix::fs::seek(&from, SeekFrom::Data(at)) {
-                Ok(begin) => (begin, rustix::fs::seek(&from, SeekFrom::Hole(begin)).unwrap_or(size)),
-                // Nothing but a hole.
-                Err(Errno::NXIO) => break,
-                // A file system that does not know its holes.
-                Err(_) => (at, size),
-            };
-            let end = end.min(size);
-            if begin >= end || !self.region(&from, to, begin, end)? {
-                break;
-            }
-            at = end;
-        }
-        Ok(rustix::fs::ftruncate(to, size)?)
-    }
-
-    /// Copies the bytes from `begin` to `end`; `false` when the file has become shorter.
-    fn region(&mut self, from: &OwnedFd, to: &OwnedFd, begin: u64, end: u64) -> io::Result<bool> {
-        let mut at = begin;
-        while self.range && at < end {
-            let (mut read, mut write) = (at, at);
-            let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(1 << 30);
-            match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut write), length) {
-                // The end, or one of the file systems that have nothing to say here.
-                Ok(0) => break,
-                Ok(copied) => {
-                    at += copied as u64;
-                    self.done.bytes += copied as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::STALE)) => return Err(error.into()),
-                Err(_) => self.range = false,
-            }
-        }
-        let mut reader = std::fs::File::from(from.try_clone()?);
-        let mut writer = std::fs::File::from(to.try_clone()?);
-        if at < end {
-            io::Seek::seek(&mut reader, io::SeekFrom::Start(at))?;
-            io::Seek::seek(&mut writer, io::SeekFrom::Start(at))?;
-        }
-        while at < end {
-            let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(self.buffer.len());
-            match reader.read(&mut self.buffer[..want]) {
-                Ok(0) => return Ok(false),
-                Ok(read) => {
-                    writer.write_all(&self.buffer[..read])?;
-                    at += read as u64;
-                    self.done.bytes += read as u64;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(true)
-    }
 }
 
 fn named(path: &[u8]) -> impl FnOnce(io::Error) -> Error {
@@ -243,49 +158,11 @@ fn named(path: &[u8]) -> impl FnOnce(io::Error) -> Error {
     Error::io(format!("cannot copy {shown:?}"))
 }
 
-/// Owner, mode, attributes and times of an open file or directory, in the order that keeps them.
-fn finish(file: impl AsFd, stat: &Stat, attributes: &Attributes) -> io::Result<()> {
-    rustix::fs::fchown(&file, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    for (key, value) in kept(attributes) {
-        match rustix::fs::fsetxattr(&file, key.as_os_str(), value, XattrFlags::empty()) {
-            Ok(()) | Err(Errno::OPNOTSUPP) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(rustix::fs::futimens(&file, &times(stat))?)
-}
-
-fn by_name(into: &Dir, name: &OsStr, stat: &Stat, attributes: &Attributes) -> io::Result<()> {
-    into.chown(name, stat.st_uid, stat.st_gid)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        into.chmod(name, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    }
-    for (key, value) in kept(attributes) {
-        match into.set_xattr(name, key, value) {
-            Err(e) if !matches!(Errno::from_io_error(&e), Some(Errno::OPNOTSUPP | Errno::PERM)) => return Err(e),
-            _ => {}
-        }
-    }
-    into.set_times(name, &times(stat))
-}
-
-/// The overlay's own marks mean nothing outside it.
-fn kept(attributes: &Attributes) -> impl Iterator<Item = &(OsString, Vec<u8>)> {
-    let marks = |key: &OsString| OVERLAY_XATTRS.iter().any(|prefix| key.as_bytes().starts_with(prefix));
-    attributes.iter().filter(move |(key, _)| !marks(key))
-}
-
-fn times(stat: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec.cast_signed() },
-        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+
+    use rustix::fs::XattrFlags;
 
     use super::*;
 
