@@ -300,7 +300,7 @@ fn converting(job: &Job, options: &Options, ignore: Option<&Ignore>, several: bo
     let labels = options.attrs.iter().filter_map(|(key, value)| Some((key.strip_prefix("label:")?.to_owned(), value.clone())));
     let context = LocalSource {
         name: options.context.clone(),
-        exclude: ignore.map(|ignore| ignore.patterns().to_vec()).unwrap_or_default(),
+        exclude: ignore.map(|ignore| ignore.texts().to_vec()).unwrap_or_default(),
         session: job.build.session.clone().unwrap_or_default(),
         shared_key_hint: options.context.clone(),
         ..LocalSource::default()

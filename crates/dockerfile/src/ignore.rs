@@ -129,7 +129,7 @@ impl Ignore {
 
     /// The patterns in their order, as whoever sends a context is told them.
     #[must_use]
-    pub fn patterns(&self) -> &[String] {
+    pub fn texts(&self) -> &[String] {
         &self.patterns
     }
 

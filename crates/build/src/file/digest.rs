@@ -38,6 +38,16 @@ impl ContentDigests for () {
     fn learnt(&self, _: &Path, _: &Stat, _: [u8; 32]) {}
 }
 
+impl<T: ContentDigests + ?Sized> ContentDigests for &T {
+    fn known(&self, path: &Path, stat: &Stat) -> Option<[u8; 32]> {
+        (**self).known(path, stat)
+    }
+
+    fn learnt(&self, path: &Path, stat: &Stat, digest: [u8; 32]) {
+        (**self).learnt(path, stat, digest);
+    }
+}
+
 /// Digest of what a copy with this selection takes.
 ///
 /// # Errors

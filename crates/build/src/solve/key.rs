@@ -74,7 +74,7 @@ impl Build {
                     let Ok(number) = usize::try_from(mount.input) else { continue };
                     if only_read(mount) {
                         by_content.push(number);
-                        taken.push(Taken { tree: input(inputs, mount.input)?.clone(), selection: Selection::default() });
+                        taken.push(Taken { tree: input(inputs, mount.input)?.clone(), selection: whole(&mount.selector) });
                     } else {
                         by_key.push(number);
                     }
@@ -142,11 +142,16 @@ impl Build {
     }
 }
 
+/// All of a path, as a mount shows it.
+fn whole(path: &str) -> Selection {
+    Selection { src: format!("/{}", path.trim_start_matches('/')), follow_symlink: true, ..Selection::default() }
+}
+
 /// Digest of what is selected in a tree.
 fn content(tree: &Tree, selection: &Selection, store: &store::Store) -> Result<[u8; 32]> {
     let root = tree.read(store)?;
     let digest = match tree.parts() {
-        [Part::Files(files)] => file::digest(&root, selection, files.digests()),
+        [Part::Files(files)] => file::digest(&root, selection, &files.digests()),
         _ => file::digest(&root, selection, &()),
     };
     digest.map_err(|e| Error::from(e).context("failed to calculate checksum of ref"))
