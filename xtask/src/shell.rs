@@ -39,7 +39,26 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Run `cargo test` to its end with our own output, and return what its failed tests said: in a long log they are far
 /// from the end, where a reader begins.
 pub fn run_tests(command: &mut Command) -> Result<Verdict> {
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {command:?}"))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let stderr = child.stderr.take().expect("piped");
+    // A test program that was killed names no test: what cargo says of it is all there is.
+    let complaints = std::thread::spawn(move || {
+        let mut kept = String::new();
+        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            let text = String::from_utf8_lossy(&line);
+            eprintln!("{text}");
+            let telling = ["error", "Caused by", "    `-p"].iter().any(|words| text.starts_with(words));
+            if telling || text.contains("process didn't exit") {
+                kept.push_str(&text);
+                kept.push('\n');
+            }
+        }
+        kept
+    });
     let mut failures = String::new();
     let mut failing = false;
     for line in BufReader::new(child.stdout.take().expect("piped")).split(b'\n') {
@@ -53,6 +72,7 @@ pub fn run_tests(command: &mut Command) -> Result<Verdict> {
         }
     }
     let status = child.wait()?;
+    failures.push_str(&complaints.join().unwrap_or_default());
     let verdict = if status.success() { Ok(()) } else { Err(anyhow!("{command:?} failed: {status}")) };
     Ok(Verdict { verdict, failures })
 }

@@ -189,4 +189,3 @@ fn prepare(path: &Path) -> Result<()> {
         .create(path)
         .map_err(|e| Error::io(format_args!("cannot make {}", path.display()), e))
 }
-

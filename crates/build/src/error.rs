@@ -116,7 +116,8 @@ fn lines(source: &errdefs::Source) -> serde_json::Value {
         let position = position.clone().unwrap_or_default();
         serde_json::json!({ "line": position.line, "character": position.character })
     };
-    let range = |range: &llb::Range| serde_json::json!({ "start": position(&range.start), "end": position(&range.end) });
+    let range =
+        |range: &llb::Range| serde_json::json!({ "start": position(&range.start), "end": position(&range.end) });
     let info = source.info.as_ref().map(|info| {
         let data = base64::engine::general_purpose::STANDARD.encode(&info.data);
         serde_json::json!({ "filename": info.filename, "data": data, "language": info.language })

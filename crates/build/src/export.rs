@@ -58,7 +58,10 @@ const OPTIONS: [&str; 10] = [
 
 async fn image(job: &Job, solved: &Solved, attrs: &HashMap<String, String>) -> Result<HashMap<String, String>> {
     if attrs.get("push").is_some_and(|value| value == "true") {
-        return Err(Error::new(Kind::Unsupported, "pushing at the end of a build is not supported yet: use docker push"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "pushing at the end of a build is not supported yet: use docker push",
+        ));
     }
     if let Some(option) = attrs.keys().find(|key| !OPTIONS.contains(&key.as_str())) {
         return Err(Error::new(Kind::Unsupported, format!("the option {option} of images is not supported yet")));
@@ -181,12 +184,8 @@ fn manifest(ingest: &Ingest, mut image: Image, layers: &[Stored]) -> Result<Desc
 
 /// An image of several platforms.
 fn index(ingest: &Ingest, manifests: Vec<Descriptor>) -> Result<Descriptor> {
-    let index = Index {
-        schema_version: 2,
-        media_type: Some(media_type::OCI_INDEX.to_owned()),
-        manifests,
-        annotations: None,
-    };
+    let index =
+        Index { schema_version: 2, media_type: Some(media_type::OCI_INDEX.to_owned()), manifests, annotations: None };
     let bytes = serde_json::to_vec(&index).map_err(|e| Error::io("cannot encode an index", e))?;
     let digest = ingest.document(&bytes, None)?;
     Ok(Descriptor::new(media_type::OCI_INDEX, digest, bytes.len() as u64))

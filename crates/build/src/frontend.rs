@@ -62,12 +62,14 @@ pub async fn solve(
     let options = Options::read(attrs)?;
     let text = read_dockerfile(job, &options).await?;
     let ignore = read_ignore(job, &options, &text).await?;
-    let source = Source::new(&options.filename, &text.content).map_err(|e| dockerfile_error(&e, None, &options.filename))?;
+    let source =
+        Source::new(&options.filename, &text.content).map_err(|e| dockerfile_error(&e, None, &options.filename))?;
     let file = Dockerfile::parse(&source).map_err(|failure| dockerfile_error(&failure.error, Some(&source), ""))?;
     let mut solved = Solved::default();
     let several = options.platforms.len() > 1;
     for platform in &options.platforms {
-        let (definition, image) = convert_for(job, &options, &source, &file, platform, ignore.as_ref(), several).await?;
+        let (definition, image) =
+            convert_for(job, &options, &source, &file, platform, ignore.as_ref(), several).await?;
         let reference = Reference::read(definition)?;
         let config = image.to_bytes().map_err(Error::from)?;
         if several {
@@ -121,7 +123,10 @@ impl Options {
             return Err(Error::new(Kind::Invalid, format!("more than {MAX_PLATFORMS} platforms")));
         }
         let prefixed = |prefix: &str| {
-            attrs.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone()))).collect()
+            attrs
+                .iter()
+                .filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())))
+                .collect()
         };
         Ok(Self {
             filename: text("filename").unwrap_or_else(|| "Dockerfile".to_owned()),
@@ -242,7 +247,8 @@ async fn convert_for(
                 let reference = reference.with_default_tag();
                 let wanted = own.unwrap_or_else(|| platform.clone());
                 let step = Step::begin(job, &format!("[internal] load metadata for {reference}"));
-                let found = job.build.base_image(&reference.to_string(), Some(wanted), Some(&options.resolve_mode)).await;
+                let found =
+                    job.build.base_image(&reference.to_string(), Some(wanted), Some(&options.resolve_mode)).await;
                 step.end(found.as_ref().err());
                 let found = found.map_err(|error| {
                     let lines = file.stages.get(index).map(|stage| lines(source, stage.lines));
@@ -256,8 +262,14 @@ async fn convert_for(
     let evaluation = Evaluation::new(&known, ignore).map_err(|failure| failed(&failure.error))?;
     let options = converting(job, options, ignore, several)?;
     let images = BTreeMap::new();
-    let input =
-        convert::Input { plan: &known, evaluation: &evaluation, source, bases: &bases, images: &images, options: &options };
+    let input = convert::Input {
+        plan: &known,
+        evaluation: &evaluation,
+        source,
+        bases: &bases,
+        images: &images,
+        options: &options,
+    };
     let converted = convert::convert(&input).map_err(|error| {
         let lines = error.lines.map(|found| lines(source, found));
         Error::new(Kind::Invalid, error.to_string()).at(lines)
@@ -290,14 +302,19 @@ fn converting(job: &Job, options: &Options, ignore: Option<&Ignore>, several: bo
         let (name, limits) =
             entry.split_once('=').ok_or_else(|| invalid("ulimit", entry, "a name and limits are needed"))?;
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-        ulimits.push(llb::Ulimit { name: name.to_owned(), soft: number("ulimit", soft)?, hard: number("ulimit", hard)? });
+        ulimits.push(llb::Ulimit {
+            name: name.to_owned(),
+            soft: number("ulimit", soft)?,
+            hard: number("ulimit", hard)?,
+        });
     }
     let no_cache = match options.attrs.get("no-cache").map(String::as_str) {
         None => NoCache::None,
         Some("") => NoCache::All,
         Some(stages) => NoCache::Stages(stages.split(',').map(str::to_owned).collect()),
     };
-    let labels = options.attrs.iter().filter_map(|(key, value)| Some((key.strip_prefix("label:")?.to_owned(), value.clone())));
+    let labels =
+        options.attrs.iter().filter_map(|(key, value)| Some((key.strip_prefix("label:")?.to_owned(), value.clone())));
     let context = LocalSource {
         name: options.context.clone(),
         exclude: ignore.map(|ignore| ignore.texts().to_vec()).unwrap_or_default(),

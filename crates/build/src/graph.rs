@@ -106,7 +106,8 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 fn output(input: &llb::Input) -> Result<usize> {
-    usize::try_from(input.index).map_err(|_| invalid(format!("output {} of step {}: there is none", input.index, input.digest)))
+    usize::try_from(input.index)
+        .map_err(|_| invalid(format!("output {} of step {}: there is none", input.index, input.digest)))
 }
 
 struct Reader<'a> {

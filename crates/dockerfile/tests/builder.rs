@@ -112,6 +112,15 @@ fn asked(daemon: &str, case: &Case) -> BTreeSet<String> {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("Dockerfile"), &case.text).unwrap();
     let mut docker = Command::new("docker");
+    // The plugin is the one that came with the daemon, whatever the machine has.
+    if let Ok(peers) = std::env::var("DHOW_TEST_PEERS") {
+        let plugins = directory.join("config/cli-plugins");
+        std::fs::create_dir_all(&plugins).unwrap();
+        let _ = std::fs::remove_file(plugins.join("docker-buildx"));
+        let program = Path::new(&peers).join("sid/usr/libexec/docker/cli-plugins/docker-buildx");
+        std::os::unix::fs::symlink(program, plugins.join("docker-buildx")).unwrap();
+        docker.env("DOCKER_CONFIG", directory.join("config"));
+    }
     docker.args(["-H", daemon, "buildx", "build", "--call", "check,format=json"]).args(&case.arguments).arg(&directory);
     let output = docker.output().expect("docker is installed");
     let answer: Value = serde_json::from_slice(&output.stdout)

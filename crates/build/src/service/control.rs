@@ -8,8 +8,8 @@ use buildkit::wire::control::{
     DiskUsageRequest, DiskUsageResponse, Exporter, InfoRequest, InfoResponse, ListWorkersRequest, ListWorkersResponse,
     PruneRequest, SolveRequest, SolveResponse, StatusRequest, StatusResponse, UsageRecord,
 };
-use buildkit::wire::worker::{BuildkitVersion, WorkerRecord};
 use buildkit::wire::llb;
+use buildkit::wire::worker::{BuildkitVersion, WorkerRecord};
 use tonic::Request;
 use types::{Kind, Platform};
 
@@ -168,4 +168,3 @@ async fn prune(builder: Arc<Builder>, request: Request<PruneRequest>) -> Result<
     let told = removed.into_iter().map(|usage| Ok(usage_record(usage)));
     Ok(Box::pin(futures_util::stream::iter(told.collect::<Vec<_>>())))
 }
-

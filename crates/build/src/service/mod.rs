@@ -18,14 +18,20 @@ use crate::error::Result;
 #[must_use]
 pub fn methods(builder: &Arc<Builder>) -> Methods {
     let methods = control::methods(Methods::default(), builder);
-    bridge::methods(methods, builder).unary("/grpc.health.v1.Health/Check", |_: Request<health::HealthCheckRequest>| async {
-        let serving = health::HealthCheckResponseServingStatus::Serving as i32;
-        Ok(Response::new(health::HealthCheckResponse { status: serving }))
-    })
+    bridge::methods(methods, builder).unary(
+        "/grpc.health.v1.Health/Check",
+        |_: Request<health::HealthCheckRequest>| async {
+            let serving = health::HealthCheckResponseServingStatus::Serving as i32;
+            Ok(Response::new(health::HealthCheckResponse { status: serving }))
+        },
+    )
 }
 
 /// A method of the builder: its own errors become statuses.
-fn called<Q, A, F, R>(builder: &Arc<Builder>, method: F) -> impl Fn(Request<Q>) -> Answer<A> + Clone + Send + Sync + 'static
+fn called<Q, A, F, R>(
+    builder: &Arc<Builder>,
+    method: F,
+) -> impl Fn(Request<Q>) -> Answer<A> + Clone + Send + Sync + 'static
 where
     Q: Send + 'static,
     A: Send + 'static,

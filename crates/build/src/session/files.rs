@@ -10,9 +10,9 @@ use tonic::Request;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use types::Kind;
 
+use super::Client;
 use super::pool::{self, Held, Pool};
 use super::receive::{self, Counts};
-use super::Client;
 use crate::error::{Error, Result};
 use crate::file::ContentDigests;
 use crate::tree::Files;
@@ -86,12 +86,7 @@ impl Client {
         }
     }
 
-    async fn bring(
-        &self,
-        held: Held,
-        wanted: &Wanted,
-        moved: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<Held> {
+    async fn bring(&self, held: Held, wanted: &Wanted, moved: impl Fn(u64) + Send + Sync + 'static) -> Result<Held> {
         let (requests, outgoing) = mpsc::channel::<Packet>(256);
         let (incoming, packets) = mpsc::channel::<Packet>(256);
         let stream = futures_util::stream::unfold(outgoing, |mut outgoing| async move {

@@ -156,7 +156,8 @@ impl Client {
         match self.session.call::<_, auth::CredentialsResponse>(METHOD, Request::new(request)).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
-                Ok(Some((answer.username, answer.secret)).filter(|(name, secret)| !name.is_empty() || !secret.is_empty()))
+                Ok(Some((answer.username, answer.secret))
+                    .filter(|(name, secret)| !name.is_empty() || !secret.is_empty()))
             }
             Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
             Err(status) => Err(Error::from(status).context(format_args!("cannot get credentials for {host}"))),

@@ -260,7 +260,8 @@ impl Receiver {
     fn make(&mut self, number: u32, key: &Key, stat: &Stat, old: Option<&Entry>) -> Result<()> {
         let path = key.path();
         let fail = |e| failed(&path, e);
-        let both_directories = stat.mode & go::DIRECTORY != 0 && old.is_some_and(|old| old.stat.mode & go::DIRECTORY != 0);
+        let both_directories =
+            stat.mode & go::DIRECTORY != 0 && old.is_some_and(|old| old.stat.mode & go::DIRECTORY != 0);
         if old.is_some() && !both_directories {
             self.remove(key)?;
         }
@@ -276,7 +277,8 @@ impl Receiver {
             go::PIPE => dir.mknod(&name, FileType::Fifo, mode, 0).map_err(fail)?,
             go::SOCKET => return Err(bad(format!("\"{}\", a socket", shown(&stat.path)))),
             kind if kind & go::DEVICE != 0 => {
-                let kind = if stat.mode & go::CHARACTER != 0 { FileType::CharacterDevice } else { FileType::BlockDevice };
+                let kind =
+                    if stat.mode & go::CHARACTER != 0 { FileType::CharacterDevice } else { FileType::BlockDevice };
                 let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
                 let device = rustix::fs::makedev(number(stat.devmajor), number(stat.devminor));
                 // Device 0:0 is how overlayfs says that a name is gone.
@@ -416,9 +418,7 @@ fn finish(dir: &Dir, name: &OsStr, stat: &Stat) -> std::io::Result<()> {
         }
         dir.set_xattr(name, OsStr::new(key), value)?;
     }
-    let time = Timespec {
-        tv_sec: stat.mod_time.div_euclid(1_000_000_000),
-        tv_nsec: stat.mod_time.rem_euclid(1_000_000_000),
-    };
+    let time =
+        Timespec { tv_sec: stat.mod_time.div_euclid(1_000_000_000), tv_nsec: stat.mod_time.rem_euclid(1_000_000_000) };
     dir.set_times(name, &Timestamps { last_access: time, last_modification: time })
 }

@@ -339,4 +339,3 @@ impl Stubs {
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::io("a step was interrupted", e))?
 }
-

@@ -59,7 +59,11 @@ impl Build {
 enum State {
     Given(Tree),
     /// Being changed, and of what it began.
-    Changed { base: Tree, change: Arc<Change>, mounted: Arc<Root> },
+    Changed {
+        base: Tree,
+        change: Arc<Change>,
+        mounted: Arc<Root>,
+    },
     /// A later action goes on with it.
     Passed,
 }

@@ -62,7 +62,8 @@ struct Taken {
 impl Build {
     pub(super) async fn keys(&self, vertex: &Vertex, inputs: &[Input]) -> Result<Keys> {
         let platform = vertex.op.platform.as_ref().map(Message::encode_to_vec).unwrap_or_default();
-        let key = |number: usize| inputs.get(number).map_or_else(String::new, |(outcome, output)| outcome.key_of(*output));
+        let key =
+            |number: usize| inputs.get(number).map_or_else(String::new, |(outcome, output)| outcome.key_of(*output));
         let mut taken = Vec::new();
         // What is known by its key, and what by its content, in the order of the operation.
         let (mut by_key, mut by_content) = (Vec::new(), Vec::new());
@@ -74,7 +75,10 @@ impl Build {
                     let Ok(number) = usize::try_from(mount.input) else { continue };
                     if only_read(mount) {
                         by_content.push(number);
-                        taken.push(Taken { tree: input(inputs, mount.input)?.clone(), selection: whole(&mount.selector) });
+                        taken.push(Taken {
+                            tree: input(inputs, mount.input)?.clone(),
+                            selection: whole(&mount.selector),
+                        });
                     } else {
                         by_key.push(number);
                     }

@@ -277,7 +277,8 @@ impl Build {
         }
         let ingest = Arc::clone(&self.ingest);
         let kept = tokio::task::spawn_blocking(move || {
-            let records = made.into_iter().map(|made| records::record(&made.keys, &made.outcome, &made.name, made.kind, &ingest));
+            let records =
+                made.into_iter().map(|made| records::record(&made.keys, &made.outcome, &made.name, made.kind, &ingest));
             let records = records.collect::<Result<Vec<_>>>()?;
             ingest.commit()?;
             Ok::<_, Error>(records)

@@ -166,9 +166,8 @@ impl Records {
 
     /// Adds results, here and in the database.
     pub(super) async fn put(&self, host: &dyn Host, records: Vec<(String, Record)>) -> Result<()> {
-        let document = |record: &Record| {
-            serde_json::to_string(record).map_err(|e| Error::io("cannot encode a result", e))
-        };
+        let document =
+            |record: &Record| serde_json::to_string(record).map_err(|e| Error::io("cannot encode a result", e));
         let put = records.iter().map(|(key, record)| Ok((key.clone(), document(record)?))).collect::<Result<_>>()?;
         {
             // Before the database has them: the collector asks here what is needed.

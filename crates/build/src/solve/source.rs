@@ -29,7 +29,10 @@ impl Build {
                 Kind::Unsupported,
                 format!("sources of the kind {scheme}:// are not supported yet: fetch it and send it with the context"),
             )),
-            _ => Err(Error::new(Kind::Invalid, format!("unsupported source {}: the kind is not known", source.identifier))),
+            _ => Err(Error::new(
+                Kind::Invalid,
+                format!("unsupported source {}: the kind is not known", source.identifier),
+            )),
         }
     }
 
@@ -41,8 +44,7 @@ impl Build {
         let reference = Reference::parse(name)
             .map_err(|e| Error::new(Kind::Invalid, format!("invalid image reference \"{name}\": {e}")))?
             .with_default_tag();
-        let wanted =
-            WantedImage { reference, platform, fresh: mode == Some("pull"), session: self.session.clone() };
+        let wanted = WantedImage { reference, platform, fresh: mode == Some("pull"), session: self.session.clone() };
         self.shared.host.image(&wanted).await
     }
 

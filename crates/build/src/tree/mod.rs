@@ -6,14 +6,14 @@ mod work;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use store::model::Descriptor;
 use store::overlay::{Lower, Overlay, Upper};
 use store::{Ingest, Store};
-use store::model::Descriptor;
 use sys::path::Root;
 use types::DiffId;
 
-pub(crate) use work::{now_ns, remove};
 pub use work::{Change, Work};
+pub(crate) use work::{now_ns, remove};
 
 use crate::error::{Error, Result};
 

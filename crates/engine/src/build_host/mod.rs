@@ -118,7 +118,8 @@ impl Host for EngineHost {
             let inner = self.inner()?;
             // A step is carried to its end, or undone, also when nobody waits for it any more.
             let task = tokio::spawn(async move { step::run(&inner, run).await });
-            let ended = task.await.map_err(|e| BuildError::new(Kind::Internal, format!("a step was interrupted: {e}")))?;
+            let ended =
+                task.await.map_err(|e| BuildError::new(Kind::Internal, format!("a step was interrupted: {e}")))?;
             Ok(ended?)
         })
     }
@@ -193,4 +194,3 @@ async fn pull(inner: &Arc<Inner>, wanted: &WantedImage) -> build::Result<()> {
     }
     Ok(())
 }
-
