@@ -56,6 +56,24 @@ fn a_digest_changes_with_what_is_copied_and_nothing_else() {
 }
 
 #[test]
+fn a_digest_says_which_file_has_another_name() {
+    let trees = Trees::new();
+    trees.files(&["d/a", "d/b"]);
+    let selection = plain("d", "").selection;
+    let with_link_to = |name: &str| {
+        fs::remove_file(trees.src("d/c")).ok();
+        fs::hard_link(trees.src(name), trees.src("d/c")).unwrap();
+        trees.digest(&selection)
+    };
+    assert_ne!(with_link_to("d/a"), with_link_to("d/b"));
+    // A name that is not copied does not count.
+    fs::remove_file(trees.src("d/c")).unwrap();
+    let before = trees.digest(&selection);
+    fs::hard_link(trees.src("d/a"), trees.src("beside")).unwrap();
+    assert_eq!(trees.digest(&selection), before);
+}
+
+#[test]
 fn a_digest_names_what_is_missing() {
     let trees = Trees::new();
     trees.files(&["a1", "a2", "file"]);
