@@ -108,23 +108,26 @@ fn one(
     let found = source::locate(from, path, action.selection.follow_symlink)?;
     let clean = source::clean(dest);
     let whole = dest.ends_with('/') || dest.ends_with("/.");
-    let ensured = if whole { &clean } else { clean.parent().unwrap_or(&clean) };
-    let (ensured, first) = destination::directories(to, &destination::resolve(to, ensured)?, action.making())?;
+    let ensured = destination::resolve(to, if whole { &clean } else { clean.parent().unwrap_or(&clean) })?;
+    let (_, first) = destination::directories(to, &ensured, action.making())?;
     let mut target = destination::resolve(to, dest)?;
     let present = destination::status(to, &target)?;
     let contents = action.selection.dir_copy_contents && found.is_directory();
     let directory = present.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+    if contents && present.is_none() {
+        // What holds the contents is no copy of the directory that held them.
+        destination::directories(to, &target, action.making())?;
+    }
     if (found.is_directory() && !contents && present.is_some()) || (!found.is_directory() && directory) {
         target.extend(&found.name);
     }
     let place = match (target.parent(), target.file_name()) {
         (Some(above), Some(name)) => {
             let (dir, second) = destination::directories(to, above, action.making())?;
-            Place::In { dir, name: name.to_owned(), made: first || second }
+            Place::In { dir, name: name.to_owned(), made: second || (first && above == ensured) }
         }
         _ => Place::Tree(to.dir().map_err(FileError::io("open", &target))?),
     };
-    drop(ensured);
     let mut copier = Copier { action, data, place, target, dirs: None, top: None, links: HashMap::new() };
     walk::walk(&found, patterns, &mut copier)?;
     copier.finish(&found)
