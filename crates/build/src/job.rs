@@ -65,9 +65,7 @@ impl Job {
 
     /// Remembers something solved; gives what messages say of it.
     pub fn refer(&self, reference: &Reference) -> Result<gateway::Ref> {
-        let mut random = [0u8; 16];
-        getrandom::fill(&mut random).map_err(|e| Error::io("cannot make up a name", e))?;
-        let id = faster_hex::hex_string(&random);
+        let id = crate::random::name()?;
         let mut references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
         if references.len() >= 10_000 {
             return Err(Error::new(Kind::Exhausted, "more than 10000 results in one build"));

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod host;
 mod job;
 pub mod progress;
+mod random;
 mod service;
 pub mod session;
 pub mod solve;

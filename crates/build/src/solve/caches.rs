@@ -72,9 +72,7 @@ impl Caches {
 
     fn make(&self, path: &Path, filled: &impl Fn(&Path) -> Result<()>) -> Result<()> {
         let fail = |e: std::io::Error| Error::io(format_args!("cannot make the cache {}", path.display()), e);
-        let mut random = [0u8; 8];
-        getrandom::fill(&mut random).map_err(|e| Error::io("cannot make up a name", e))?;
-        let new = self.path.join(format!(".new-{}", faster_hex::hex_string(&random)));
+        let new = self.path.join(format!(".new-{}", crate::random::name()?));
         std::fs::DirBuilder::new().mode(0o755).create(&new).map_err(fail)?;
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).map_err(fail)?;
         filled(&new)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use buildkit::wire::llb::{CacheSharingOpt, ExecOp, Mount, MountType, NetMode, SecurityMode};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use sys::path::Root;
 use tokio::sync::mpsc;
 use types::Kind;
@@ -206,7 +207,7 @@ impl Build {
                     }
                     mounted
                 };
-                part(&Root::from_fd(tree), &mount.selector)?
+                part(&Root::from_fd(tree), &mount.selector, self.shared.host.secrets())?
             }
             MountType::Cache => {
                 let options = mount.cache_opt.clone().unwrap_or_default();
@@ -217,7 +218,7 @@ impl Build {
                 let cache = self.shared.caches.take(&options.id, sharing, fill).await?;
                 let root = Root::open(&cache.path).map_err(|e| Error::io("cannot open a cache", e))?;
                 hand.held.caches.push(cache);
-                part(&root, "")?
+                part(&root, "", self.shared.host.secrets())?
             }
             MountType::Secret => {
                 let options = mount.secret_opt.clone().unwrap_or_default();
@@ -249,9 +250,7 @@ impl Build {
         use std::io::Write;
         use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
         let fail = |e: std::io::Error| Error::io("cannot keep a secret in memory", e);
-        let mut random = [0u8; 8];
-        getrandom::fill(&mut random).map_err(|e| Error::io("cannot make up a name", e))?;
-        let path = self.shared.host.secrets().join(faster_hex::hex_string(&random));
+        let path = self.shared.host.secrets().join(crate::random::name()?);
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(fail)?;
         let secret = Secret(path.clone());
@@ -260,13 +259,14 @@ impl Build {
         let mode = if mode == 0 { 0o400 } else { mode & 0o777 };
         file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail)?;
         let root = Root::open(self.shared.host.secrets()).map_err(fail)?;
-        let source = part(&root, &path.file_name().unwrap_or_default().to_string_lossy())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let source = part(&root, &name, self.shared.host.secrets())?;
         Ok((secret, source))
     }
 }
 
-/// A path of a tree as a mount of its own.
-fn part(root: &Root, path: &str) -> Result<MountSource> {
+/// A path of a tree as a mount of its own. `places` is a directory of ours for what has to be somewhere for a moment.
+fn part(root: &Root, path: &str, places: &Path) -> Result<MountSource> {
     let fail = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => Error::new(Kind::NotFound, format!("failed to mount: \"{path}\": not found")),
         _ => Error::io(format_args!("cannot mount \"{path}\""), e),
@@ -275,12 +275,48 @@ fn part(root: &Root, path: &str) -> Result<MountSource> {
     let handle = root.open_at(&at, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
     let stat = rustix::fs::fstat(&handle).map_err(|e| fail(e.into()))?;
     let file = rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory;
-    if at == Path::new("/") {
-        let fd = root.try_clone().map_err(fail)?.into();
-        return Ok(MountSource::Tree { fd, file });
-    }
-    let fd = sys::mount::clone_tree(handle.as_fd(), Path::new(""), false).map_err(|e| fail(e.into()))?;
+    let copy = || sys::mount::clone_tree(handle.as_fd(), Path::new(""), false);
+    let fd = match copy() {
+        // Before Linux 6.15 only what is attached somewhere can be copied. The whole of a mount is as good itself,
+        Err(Errno::INVAL) if at == Path::new("/") => root.try_clone().map_err(fail)?.into(),
+        // a part of it has to be somewhere for a moment, where nobody else looks.
+        Err(Errno::INVAL) => {
+            let place = Attached::new(root, places).map_err(fail)?;
+            let fd = copy();
+            drop(place);
+            fd.map_err(|e| fail(e.into()))?
+        }
+        other => other.map_err(|e| fail(e.into()))?,
+    };
     Ok(MountSource::Tree { fd, file })
+}
+
+/// A mount that is attached to a directory of its own for as long as this lives.
+struct Attached(std::path::PathBuf);
+
+impl Attached {
+    fn new(mount: &Root, places: &Path) -> std::io::Result<Self> {
+        let place = places.join(crate::random::name().map_err(std::io::Error::other)?);
+        std::fs::create_dir(&place)?;
+        let attached = Self(place);
+        let target = rustix::fs::open(&attached.0, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let mount = std::os::fd::OwnedFd::from(mount.try_clone()?);
+        sys::mount::attach(mount.as_fd(), target.as_fd())?;
+        Ok(attached)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        use std::os::unix::ffi::OsStrExt;
+        if let Ok(path) = std::ffi::CString::new(self.0.as_os_str().as_bytes()) {
+            // Not attached after all: there is nothing to take off.
+            let _ = sys::mount::unmount_detached(&path);
+        }
+        if let Err(error) = std::fs::remove_dir(&self.0) {
+            tracing::warn!(%error, "a place for a mount stays until the next start");
+        }
+    }
 }
 
 /// What a new cache begins with.

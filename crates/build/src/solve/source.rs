@@ -78,10 +78,8 @@ impl Build {
         let moved = Arc::clone(&told);
         let files = client.files(&self.shared.pool, &wanted, move |bytes| moved.add(bytes)).await?;
         told.end();
-        let mut random = [0u8; 16];
-        getrandom::fill(&mut random).map_err(|e| Error::io("cannot make up a key", e))?;
         Ok(Outcome {
-            key: format!("files {}", faster_hex::hex_string(&random)),
+            key: format!("files {}", crate::random::name()?),
             stable: false,
             outputs: vec![Some(Tree::files(Arc::new(files)))],
             cached: false,

@@ -25,9 +25,7 @@ impl Work {
     /// # Errors
     /// That of the file system.
     pub fn new(parent: &Path) -> Result<Arc<Self>> {
-        let mut random = [0u8; 8];
-        getrandom::fill(&mut random).map_err(|e| Error::io("cannot make up a name", e))?;
-        let path = parent.join(faster_hex::hex_string(&random));
+        let path = parent.join(crate::random::name()?);
         make(&path, 0o700)?;
         Ok(Arc::new(Self { path, next: AtomicUsize::new(0) }))
     }
