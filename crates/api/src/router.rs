@@ -98,7 +98,7 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         ("POST", ["grpc"]) => build::grpc(call).await,
         ("POST", ["session"]) => build::session(call).await,
         ("POST", ["build"]) | ("POST", ["build", "cancel"]) => stubs::build(),
-        ("POST", ["build", "prune"]) => stubs::build_prune(),
+        ("POST", ["build", "prune"]) => build::prune(call).await,
 
         // Networks
         ("GET", ["networks"]) => networks::list(call).await,

@@ -30,7 +30,16 @@ pub struct Peers {
 impl Peers {
     /// The unmodified Docker Compose, a plugin of the docker client.
     pub fn compose(&self) -> PathBuf {
-        self.home.join("sid/usr/libexec/docker/cli-plugins/docker-compose")
+        self.plugin("docker-compose")
+    }
+
+    /// The unmodified buildx, another one.
+    pub fn buildx(&self) -> PathBuf {
+        self.plugin("docker-buildx")
+    }
+
+    fn plugin(&self, name: &str) -> PathBuf {
+        self.home.join("sid/usr/libexec/docker/cli-plugins").join(name)
     }
 }
 

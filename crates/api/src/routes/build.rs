@@ -5,11 +5,12 @@
 use std::collections::HashSet;
 
 use build::session::Greeting;
+use docker_types::build::BuildPruneReport;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
 
 use crate::body::{self, Response};
-use crate::call::{Answer, Call};
+use crate::call::{Answer, Call, ok};
 use crate::connection::{Connection, Held};
 use crate::early::Early;
 use crate::status::ApiError;
@@ -33,6 +34,28 @@ pub(crate) async fn session(call: Call) -> Answer {
         if let Err(error) = builder.serve_session(io, greeting).await {
             tracing::debug!(%error, "a builder's session ended");
         }
+    })
+}
+
+/// `POST /build/prune`. Results are removed whether or not `all` is asked for: each can be made again.
+pub(crate) async fn prune(call: Call) -> Answer {
+    let filters = call.filters()?;
+    if let Some(key) = filters.unknown_key(&["until", "unused-for"]) {
+        return Err(ApiError::unsupported(&format!(
+            "the filter {key} of the build cache is not supported yet; until is"
+        )));
+    }
+    let mut keep = 0;
+    for value in filters.get("until").chain(filters.get("unused-for")) {
+        let duration: types::GoDuration =
+            value.parse().map_err(|e| ApiError::invalid(format!("invalid filter 'until={value}': {e}")))?;
+        keep = keep.max(u64::try_from(duration.0).unwrap_or(0));
+    }
+    let removed = call.engine.builder()?.prune(keep).await.map_err(engine::Error::from)?;
+    ok(&BuildPruneReport {
+        caches_deleted: Some(removed.iter().map(|usage| usage.id.clone()).collect()),
+        space_reclaimed: removed.iter().map(|usage| usage.size).sum(),
+        ..BuildPruneReport::default()
     })
 }
 

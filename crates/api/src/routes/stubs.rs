@@ -1,7 +1,6 @@
 //! Endpoints this engine answers by name without doing anything: no swarm, no plugins, no builder
-//! yet. Clients cope with each of these answers; a 404 would make them guess.
+//! of before BuildKit. Clients cope with each of these answers; a 404 would make them guess.
 
-use docker_types::build::BuildPruneReport;
 use http::StatusCode;
 
 use crate::call::{Answer, ok};
@@ -35,16 +34,11 @@ pub(crate) fn plugins() -> Answer {
     Err(ApiError::unsupported("managed plugins are not supported"))
 }
 
-/// `/build`, and the sessions BuildKit clients open for it.
+/// `POST /build`, the builder before BuildKit.
 pub(crate) fn build() -> Answer {
     Err(ApiError::unsupported(
-        "building images is not supported yet: build elsewhere and use docker load, docker import or docker pull, or commit a container",
+        "POST /build is not supported yet: build with BuildKit, which docker build does when its plugin buildx is installed and DOCKER_BUILDKIT is not 0",
     ))
-}
-
-/// There is no build cache, so pruning it succeeds; `docker system prune` counts on that.
-pub(crate) fn build_prune() -> Answer {
-    ok(&BuildPruneReport::default())
 }
 
 pub(crate) fn attach_websocket() -> Answer {

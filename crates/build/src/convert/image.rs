@@ -153,7 +153,9 @@ impl Converter<'_> {
                 text
             }
             Instruction::Expose(_) => {
-                let ports: Vec<_> = step.ports.iter().map(ToString::to_string).collect();
+                let mut ports: Vec<_> = step.ports.iter().map(ToString::to_string).collect();
+                // As words, not by number.
+                ports.sort_unstable();
                 let text = format!("EXPOSE [{}]", ports.join(" "));
                 self.graph.charge(text.len())?;
                 stage

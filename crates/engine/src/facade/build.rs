@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use build::Builder;
+use docker_types::build::BuildCacheRecord;
 
 use crate::Engine;
+use crate::clock;
 use crate::error::{Result, fail};
 
 impl Engine {
@@ -14,5 +16,25 @@ impl Engine {
     /// Unavailable while the engine opens.
     pub fn builder(&self) -> Result<&Arc<Builder>> {
         self.inner.builder().ok_or_else(|| fail!(Unavailable, "the engine is starting up"))
+    }
+
+    /// What results of builds take up beside images.
+    ///
+    /// # Errors
+    /// Unavailable while the engine opens.
+    pub(super) async fn build_cache(&self) -> Result<Vec<BuildCacheRecord>> {
+        let usage = self.builder()?.usage().await?;
+        let record = |usage: build::solve::Usage| BuildCacheRecord {
+            id: usage.id,
+            kind: usage.record.kind,
+            description: usage.record.name,
+            shared: usage.shared,
+            size: i64::try_from(usage.size).unwrap_or(i64::MAX),
+            created_at: clock::rfc3339(usage.record.created_ns),
+            last_used_at: Some(clock::rfc3339(usage.record.used_ns)),
+            usage_count: i64::try_from(usage.record.uses).unwrap_or(i64::MAX),
+            ..BuildCacheRecord::default()
+        };
+        Ok(usage.into_iter().map(record).collect())
     }
 }

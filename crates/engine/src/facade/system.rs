@@ -82,8 +82,16 @@ impl Engine {
             usage.volumes = Some(volumes);
         }
         if wanted("build-cache") {
-            usage.build_cache = Some(Vec::new());
-            usage.build_cache_usage = Some(UsageSummary::default());
+            let records = self.build_cache().await?;
+            let total = records.iter().map(|record| record.size).sum();
+            usage.build_cache_usage = Some(UsageSummary {
+                active_count: 0,
+                total_count: records.len() as i64,
+                total_size: total,
+                reclaimable: total,
+                items: records.clone(),
+            });
+            usage.build_cache = Some(records);
         }
         Ok(usage)
     }

@@ -5,6 +5,7 @@
 
 mod archives;
 mod bad_input;
+mod build;
 mod compose;
 mod copy;
 mod crash;
