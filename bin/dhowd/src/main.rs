@@ -19,7 +19,9 @@ use anyhow::Context;
 use api::listen::{Host, ListenError, Listener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Level;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -83,7 +85,9 @@ fn start_log(log_level: &str, colours: bool) -> LevelHandle {
     let (filter, handle) = reload::Layer::new(level_of(log_level));
     let colours = colours && std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false);
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    // Every frame of every build would drown what the daemon itself has to say.
+    let own = FilterFn::new(|event| *event.level() <= Level::INFO || !event.target().starts_with("h2"));
+    tracing_subscriber::registry().with(filter).with(lines.with_filter(own)).init();
     handle
 }
 

@@ -164,14 +164,15 @@ impl Builder {
         tokio::task::spawn_blocking(read).await.map_err(|e| Error::io("reading what results take up", e))
     }
 
-    /// Forgets results that were not used in the last `keep_ns` nanoseconds, and removes what only they needed. Gives what
-    /// is gone.
+    /// Forgets results that were not used in the last `keep_ns` nanoseconds and that `chosen` says, and removes what only
+    /// they needed. Gives what is gone.
     ///
     /// # Errors
     /// That of the database or the disk.
-    pub async fn prune(&self, keep_ns: u64) -> Result<Vec<Usage>> {
+    pub async fn prune(&self, keep_ns: u64, chosen: impl Fn(&Usage) -> bool) -> Result<Vec<Usage>> {
         let before = crate::tree::now_ns().saturating_sub(i64::try_from(keep_ns).unwrap_or(i64::MAX));
-        let gone: Vec<Usage> = self.usage().await?.into_iter().filter(|usage| usage.record.used_ns <= before).collect();
+        let mut gone = self.usage().await?;
+        gone.retain(|usage| usage.record.used_ns <= before && chosen(usage));
         self.shared.records.forget(&*self.shared.host, gone.iter().map(|usage| usage.id.clone()).collect()).await?;
         if keep_ns == 0 {
             self.shared.pool.clear();

@@ -51,7 +51,7 @@ pub(crate) async fn prune(call: Call) -> Answer {
             value.parse().map_err(|e| ApiError::invalid(format!("invalid filter 'until={value}': {e}")))?;
         keep = keep.max(u64::try_from(duration.0).unwrap_or(0));
     }
-    let removed = call.engine.builder()?.prune(keep).await.map_err(engine::Error::from)?;
+    let removed = call.engine.builder()?.prune(keep, |_| true).await.map_err(engine::Error::from)?;
     ok(&BuildPruneReport {
         caches_deleted: Some(removed.iter().map(|usage| usage.id.clone()).collect()),
         space_reclaimed: removed.iter().map(|usage| usage.size).sum(),

@@ -14,6 +14,7 @@ use tonic::Request;
 use types::{Kind, Platform};
 
 use super::called;
+use super::filter::Filters;
 use crate::builder::Builder;
 use crate::error::{Error, Result};
 use crate::export;
@@ -134,9 +135,10 @@ async fn status(builder: Arc<Builder>, request: Request<StatusRequest>) -> Resul
     Ok(job.progress.follow())
 }
 
-async fn disk_usage(builder: Arc<Builder>, _: Request<DiskUsageRequest>) -> Result<DiskUsageResponse> {
-    let record = builder.usage().await?.into_iter().map(usage_record).collect();
-    Ok(DiskUsageResponse { record })
+async fn disk_usage(builder: Arc<Builder>, request: Request<DiskUsageRequest>) -> Result<DiskUsageResponse> {
+    let filters = Filters::read(&request.into_inner().filter)?;
+    let found = builder.usage().await?.into_iter().filter(|usage| filters.pass(usage));
+    Ok(DiskUsageResponse { record: found.map(usage_record).collect() })
 }
 
 fn usage_record(usage: crate::solve::Usage) -> UsageRecord {
@@ -161,10 +163,12 @@ fn usage_record(usage: crate::solve::Usage) -> UsageRecord {
 
 async fn prune(builder: Arc<Builder>, request: Request<PruneRequest>) -> Result<Messages<UsageRecord>> {
     let request = request.into_inner();
-    if !request.filter.is_empty() {
-        return Err(Error::new(Kind::Unsupported, "filters of what is pruned are not supported yet"));
+    if request.reserved_space > 0 || request.max_used_space > 0 || request.min_free_space > 0 {
+        return Err(Error::new(Kind::Unsupported, "pruning down to a size is not supported yet: prune by age or all"));
     }
-    let removed = builder.prune(u64::try_from(request.keep_duration).unwrap_or(0)).await?;
+    let filters = Filters::read(&request.filter)?;
+    let keep = u64::try_from(request.keep_duration).unwrap_or(0);
+    let removed = builder.prune(keep, move |usage| filters.pass(usage)).await?;
     let told = removed.into_iter().map(|usage| Ok(usage_record(usage)));
     Ok(Box::pin(futures_util::stream::iter(told.collect::<Vec<_>>())))
 }

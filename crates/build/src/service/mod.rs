@@ -3,6 +3,7 @@
 
 mod bridge;
 mod control;
+mod filter;
 
 use std::future::Future;
 use std::sync::Arc;
