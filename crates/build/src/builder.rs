@@ -26,6 +26,8 @@ const AROUND: Duration = Duration::from_secs(5);
 pub struct Builder {
     shared: Arc<Shared>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
+    /// What builds tell, also for a while after their ends.
+    stories: Mutex<HashMap<String, Arc<Progress>>>,
     begun: watch::Sender<u64>,
 }
 
@@ -51,7 +53,12 @@ impl Builder {
             work,
             host,
         };
-        Ok(Arc::new(Self { shared: Arc::new(shared), jobs: Mutex::default(), begun: watch::Sender::new(0) }))
+        Ok(Arc::new(Self {
+            shared: Arc::new(shared),
+            jobs: Mutex::default(),
+            stories: Mutex::default(),
+            begun: watch::Sender::new(0),
+        }))
     }
 
     /// What builds share.
@@ -92,11 +99,12 @@ impl Builder {
         let build = Build::new(Arc::clone(&self.shared), Arc::clone(&progress), session, entitlements)?;
         let job = Arc::new(Job::new(build, progress));
         {
-            let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            if name.is_empty() || jobs.contains_key(name) {
+            let mut stories = self.stories.lock().unwrap_or_else(PoisonError::into_inner);
+            if name.is_empty() || stories.contains_key(name) {
                 return Err(Error::new(Kind::Conflict, format!("there is a build {name:?} already")));
             }
-            jobs.insert(name.to_owned(), Arc::clone(&job));
+            stories.insert(name.to_owned(), Arc::clone(&job.progress));
+            self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&job));
         }
         self.begun.send_modify(|count| *count += 1);
         Ok(job)
@@ -104,7 +112,8 @@ impl Builder {
 
     /// Ends a build; its story is told for a while.
     pub fn end(self: &Arc<Self>, name: &str) {
-        let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        // With the job goes what it protects from collection, and its directory.
+        let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let Some(job) = job else { return };
         job.build.cancel.cancel();
         job.build.clear();
@@ -112,22 +121,34 @@ impl Builder {
         let (builder, name) = (Arc::clone(self), name.to_owned());
         tokio::spawn(async move {
             tokio::time::sleep(AROUND).await;
-            builder.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            builder.stories.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         });
     }
 
     /// A build by its name; it may be about to begin.
     ///
     /// # Errors
-    /// Not found when it does not.
+    /// Not found when it does not, or has ended.
     pub async fn job(&self, name: &str) -> Result<Arc<Job>> {
+        self.wait(name, &self.jobs).await
+    }
+
+    /// What a build tells; it may be about to begin, and may just have ended.
+    ///
+    /// # Errors
+    /// Not found when it does not begin, or has ended a while ago.
+    pub async fn story(&self, name: &str) -> Result<Arc<Progress>> {
+        self.wait(name, &self.stories).await
+    }
+
+    async fn wait<T>(&self, name: &str, map: &Mutex<HashMap<String, Arc<T>>>) -> Result<Arc<T>> {
         let mut begun = self.begun.subscribe();
         let wait = async {
             loop {
                 begun.borrow_and_update();
-                let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-                if let Some(job) = job {
-                    return job;
+                let found = map.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+                if let Some(found) = found {
+                    return found;
                 }
                 if begun.changed().await.is_err() {
                     std::future::pending::<()>().await;

@@ -131,8 +131,7 @@ async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, 
 }
 
 async fn status(builder: Arc<Builder>, request: Request<StatusRequest>) -> Result<Messages<StatusResponse>> {
-    let job = builder.job(&request.into_inner().r#ref).await?;
-    Ok(job.progress.follow())
+    Ok(builder.story(&request.into_inner().r#ref).await?.follow())
 }
 
 async fn disk_usage(builder: Arc<Builder>, request: Request<DiskUsageRequest>) -> Result<DiskUsageResponse> {
