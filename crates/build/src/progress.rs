@@ -85,13 +85,8 @@ impl Progress {
                 *printed = LOG_LIMIT + 1;
             }
         }
-        let log = VertexLog {
-            vertex: vertex.to_owned(),
-            timestamp: Some(now()),
-            stream: i64::from(stream),
-            msg: shown,
-            ..VertexLog::default()
-        };
+        let log =
+            VertexLog { vertex: vertex.to_owned(), timestamp: Some(now()), stream: i64::from(stream), msg: shown };
         self.tell(StatusResponse { logs: vec![log], ..StatusResponse::default() });
     }
 

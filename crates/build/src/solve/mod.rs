@@ -258,8 +258,8 @@ impl Build {
 
     /// Makes layers of what is new while the build goes on.
     fn store_beside(&self, outcome: &Outcome) {
-        for tree in outcome.outputs.iter().flatten().cloned() {
-            let ingest = Arc::clone(&self.ingest);
+        for tree in outcome.outputs.iter().flatten() {
+            let (tree, ingest) = (tree.clone(), Arc::clone(&self.ingest));
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = tree.store(&ingest) {
                     // Whoever needs the layer tries again, and says it.

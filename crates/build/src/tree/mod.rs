@@ -170,13 +170,12 @@ impl Tree {
     /// As [`Tree::read`].
     pub fn mount_read_only(&self, store: &Store) -> Result<OwnedFd> {
         let mut lowers = self.lowers(store)?;
-        while lowers.len() < 2 {
-            // overlayfs wants two layers when nothing is written; the same one twice it does not take.
-            let empty = Lower::Dir(store.layers().empty());
-            match lowers.is_empty() {
-                true => return Ok(open_tree(&store.layers().empty())?),
-                false => lowers.push(empty),
-            }
+        if lowers.is_empty() {
+            return open_tree(&store.layers().empty());
+        }
+        if lowers.len() == 1 {
+            // overlayfs wants two layers when nothing is written.
+            lowers.push(Lower::Dir(store.layers().empty()));
         }
         Ok(store.mount(&Overlay { lowers, upper: None, volatile: false })?)
     }
