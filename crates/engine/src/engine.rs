@@ -73,10 +73,9 @@ impl Engine {
     /// # Errors
     /// Conflict when another engine uses the data root, Internal when the host lacks what is needed.
     pub async fn open(config: EngineConfig) -> Result<Self> {
-        let inner = tokio::task::spawn_blocking(move || Inner::open(config))
-            .await
-            .map_err(|e| Error::io("opening the engine was interrupted", e))??;
-        let (inner, records, results) = inner;
+        let opened = tokio::task::spawn_blocking(move || Inner::open(config));
+        let Opened { inner, records, results } =
+            opened.await.map_err(|e| Error::io("opening the engine was interrupted", e))??;
         let engine = Self { inner: Arc::new(inner) };
         // Before anything is collected: the builder says what its results need.
         let builder = crate::build_host::open(&engine.inner, &results)?;
@@ -145,8 +144,16 @@ impl Engine {
     }
 }
 
+/// An engine whose parts do not know it yet, with what the database has for them.
+struct Opened {
+    inner: Inner,
+    records: Vec<Record>,
+    /// Results of builds: key, document.
+    results: Vec<(String, String)>,
+}
+
 impl Inner {
-    fn open(config: EngineConfig) -> Result<(Self, Vec<Record>, Vec<(String, String)>)> {
+    fn open(config: EngineConfig) -> Result<Opened> {
         make_dir(&config.data_root, 0o711)?;
         make_dir(&config.exec_root, 0o711)?;
         make_dir(&config.data_root.join("containers"), 0o710)?;
@@ -213,7 +220,7 @@ impl Inner {
             state,
             config,
         };
-        Ok((inner, records, contents.build_results))
+        Ok(Opened { inner, records, results: contents.build_results })
     }
 
     /// The builder; none while the engine opens.

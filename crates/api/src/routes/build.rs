@@ -41,7 +41,7 @@ pub(crate) async fn session(call: Call) -> Answer {
 pub(crate) async fn prune(call: Call) -> Answer {
     let filters = call.filters()?;
     if let Some(key) = filters.unknown_key(&["until", "unused-for"]) {
-        return Err(ApiError::unsupported(&format!(
+        return Err(ApiError::unsupported(format!(
             "the filter {key} of the build cache is not supported yet; until is"
         )));
     }
@@ -55,7 +55,6 @@ pub(crate) async fn prune(call: Call) -> Answer {
     ok(&BuildPruneReport {
         caches_deleted: Some(removed.iter().map(|usage| usage.id.clone()).collect()),
         space_reclaimed: removed.iter().map(|usage| usage.size).sum(),
-        ..BuildPruneReport::default()
     })
 }
 

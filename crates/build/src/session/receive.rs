@@ -422,3 +422,140 @@ fn finish(dir: &Dir, name: &OsStr, stat: &Stat) -> std::io::Result<()> {
         Timespec { tv_sec: stat.mod_time.div_euclid(1_000_000_000), tv_nsec: stat.mod_time.rem_euclid(1_000_000_000) };
     dir.set_times(name, &Timestamps { last_access: time, last_modification: time })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(path: &str, mode: u32, size: i64) -> Packet {
+        let stat = Stat { path: path.into(), mode, size, mod_time: 1_000_000_000, ..Stat::default() };
+        Packet { r#type: PacketType::Stat as i32, stat: Some(stat), ..Packet::default() }
+    }
+
+    fn data(id: u32, text: &str) -> Packet {
+        Packet { r#type: PacketType::Data as i32, id, data: text.into(), ..Packet::default() }
+    }
+
+    fn end_of_list() -> Packet {
+        Packet { r#type: PacketType::Stat as i32, ..Packet::default() }
+    }
+
+    fn fin() -> Packet {
+        Packet { r#type: PacketType::Fin as i32, ..Packet::default() }
+    }
+
+    /// What a sender of these packets brings about, and what it is asked for.
+    fn exchange(held: Held, packets: Vec<Packet>) -> (Result<(Held, Counts)>, Vec<u32>) {
+        let (to, from) = mpsc::channel(packets.len().max(1));
+        let (asked, mut questions) = mpsc::channel(1000);
+        for packet in packets {
+            to.try_send(packet).unwrap();
+        }
+        drop(to);
+        let received = receive(held, from, &asked, &|_| {});
+        let mut ids = Vec::new();
+        while let Ok(packet) = questions.try_recv() {
+            if packet.r#type == PacketType::Req as i32 {
+                ids.push(packet.id);
+            }
+        }
+        (received, ids)
+    }
+
+    fn empty(path: &Path) -> Held {
+        Held { path: path.to_owned(), index: Index::default() }
+    }
+
+    #[test]
+    fn only_what_changed_is_asked_for_and_what_is_gone_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = vec![
+            stat("d", go::DIRECTORY | 0o755, 0),
+            stat("d/a", 0o644, 1),
+            stat("d/b", 0o644, 1),
+            stat("e", 0o600, 1),
+            end_of_list(),
+            data(1, "a"),
+            data(1, ""),
+            data(2, "b"),
+            data(2, ""),
+            data(3, "e"),
+            data(3, ""),
+            fin(),
+        ];
+        let (held, asked) = exchange(empty(dir.path()), first);
+        let (held, counts) = held.unwrap();
+        assert_eq!((asked, counts.files, counts.bytes), (vec![1, 2, 3], 3, 3));
+        assert_eq!(std::fs::read(dir.path().join("d/b")).unwrap(), b"b");
+        let second = vec![
+            stat("d", go::DIRECTORY | 0o755, 0),
+            stat("d/a", 0o644, 1),
+            stat("e", 0o640, 2),
+            end_of_list(),
+            data(2, "ee"),
+            data(2, ""),
+            fin(),
+        ];
+        let (held, asked) = exchange(held, second);
+        let (held, _) = held.unwrap();
+        assert_eq!(asked, [2]);
+        assert!(!dir.path().join("d/b").exists());
+        assert_eq!(std::fs::read(dir.path().join("e")).unwrap(), b"ee");
+        let known = |path: &str| {
+            let stat = rustix::fs::stat(dir.path().join(path)).unwrap();
+            held.index.known(Path::new(path), &stat)
+        };
+        assert_eq!(known("e"), Some(Sha256::digest(b"ee").into()));
+        assert_eq!(known("d/b"), None);
+    }
+
+    #[test]
+    fn a_directory_that_becomes_a_file_loses_what_was_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first =
+            vec![stat("x", go::DIRECTORY | 0o755, 0), stat("x/y", go::DIRECTORY | 0o755, 0), end_of_list(), fin()];
+        let held = exchange(empty(dir.path()), first).0.unwrap().0;
+        let second = vec![stat("x", 0o644, 1), end_of_list(), data(0, "f"), data(0, ""), fin()];
+        exchange(held, second).0.unwrap();
+        assert_eq!(std::fs::read(dir.path().join("x")).unwrap(), b"f");
+    }
+
+    #[test]
+    fn hostile_senders_are_refused() {
+        let link = |path: &str, target: &str, mode: u32| {
+            let mut packet = stat(path, mode, 0);
+            packet.stat.as_mut().unwrap().linkname = target.into();
+            packet
+        };
+        let outside = tempfile::tempdir().unwrap();
+        let secret = outside.path().join("secret");
+        std::fs::write(&secret, "kept").unwrap();
+        let target = outside.path().to_str().unwrap();
+        for (packets, words) in [
+            (vec![stat("../x", 0o644, 1)], "no clean relative path"),
+            (vec![stat("/x", 0o644, 1)], "no clean relative path"),
+            (vec![stat("a//x", 0o644, 1)], "no clean relative path"),
+            (vec![stat("a/./x", 0o644, 1)], "no clean relative path"),
+            (vec![stat("a/x", 0o644, 1)], "without the directory"),
+            (vec![stat("b", 0o644, 1), stat("a", 0o644, 1)], "out of order"),
+            (vec![stat("a", 0o644, 1), stat("a", 0o644, 1)], "out of order"),
+            // A symlink is no directory to put files into.
+            (vec![link("a", target, go::SYMLINK | 0o777), stat("a/secret", 0o644, 1)], "without the directory"),
+            (vec![link("a", "../../etc/shadow", 0o644)], "no clean relative path"),
+            (vec![link("a", "b", 0o644)], "a link to what is no file"),
+            (vec![link("a", target, go::SYMLINK | 0o777), link("b", "a/secret", 0o644)], "a link to what is no file"),
+            (vec![stat("a", go::SOCKET | 0o644, 0)], "a socket"),
+            (vec![stat("a", go::DEVICE | go::CHARACTER, 0)], "a device without a number"),
+            (vec![data(7, "x")], "not asked for"),
+            (vec![stat("a", 0o644, 1), end_of_list(), fin()], "before all files had come"),
+            (vec![end_of_list(), stat("a", 0o644, 1)], "after the end"),
+            (vec![Packet { r#type: 9, ..Packet::default() }], "type 9"),
+            (vec![stat("a", 0o644, 1), end_of_list()], ENDED),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let error = exchange(empty(dir.path()), packets).0.unwrap_err().to_string();
+            assert!(error.contains(words), "{error}: {words}");
+            assert_eq!(std::fs::read(&secret).unwrap(), b"kept");
+        }
+    }
+}
