@@ -125,6 +125,12 @@ impl Builder {
         });
     }
 
+    /// Gives all builds up: nothing of them goes on without the engine.
+    pub fn close(self: &Arc<Self>) {
+        let names: Vec<String> = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        names.iter().for_each(|name| self.end(name));
+    }
+
     /// A build by its name; it may be about to begin.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ use crate::network::Networks;
 use crate::plan::{Filters, capabilities};
 use crate::reserve::Reserve;
 use crate::volume::Volumes;
+
+/// How long an engine that is closed waits for the steps of builds to end.
+const BUILDS_END: Duration = Duration::from_secs(5);
 
 /// The engine. Clones share one.
 #[derive(Clone, Debug)]
@@ -62,6 +65,8 @@ pub(crate) struct Inner {
     pub reserve: Reserve,
     /// Set once, right after the engine is made.
     builder: OnceLock<Arc<build::Builder>>,
+    /// Processes of builds that run.
+    pub steps: AtomicUsize,
     closing: AtomicBool,
     _lock: DataRootLock,
 }
@@ -98,6 +103,7 @@ impl Engine {
     /// running; nothing can be asked of them through this engine any more.
     pub async fn close(&self) {
         self.inner.closing.store(true, Ordering::Release);
+        self.end_builds().await;
         for container in self.inner.containers.all() {
             // An operation in progress is carried to its end first.
             let _lifecycle = container.lifecycle.lock().await;
@@ -125,6 +131,18 @@ impl Engine {
         // An empty commit returns when everything before it is written.
         if let Err(error) = self.inner.commit(Vec::new(), Durability::Synced).await {
             tracing::warn!(%error, "the state database could not be flushed");
+        }
+    }
+
+    /// Builds end with the engine: nobody else reads their output or takes what they give. What does not end in time is
+    /// ended at the next start.
+    async fn end_builds(&self) {
+        if let Some(builder) = self.inner.builder() {
+            builder.close();
+        }
+        let begin = std::time::Instant::now();
+        while self.inner.steps.load(Ordering::Acquire) > 0 && begin.elapsed() < BUILDS_END {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -214,6 +232,7 @@ impl Inner {
             boot_id,
             reserve: Reserve::open(config.data_root.join("reserve")),
             builder: OnceLock::new(),
+            steps: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             _lock: lock,
             cgroups,

@@ -106,13 +106,18 @@ impl Build {
                 }
             }
         }
-        let rootfs = {
+        let targets = hand.mounts.iter().map(|mount| mount.target.clone()).collect::<Vec<_>>();
+        let (rootfs, stubs) = {
             let (shared, base, change) = (Arc::clone(&self.shared), base.clone(), Arc::clone(&change));
-            blocking(move || base.mount(shared.host.store(), &change, shared.host.places())).await?
+            blocking(move || {
+                let store = shared.host.store();
+                let stubs = Stubs::before(&base, store, &targets)?;
+                Ok((base.mount(store, &change, shared.host.places())?, stubs))
+            })
+            .await?
         };
         hand.held.trees.push(base.clone());
         hand.held.changes.push(Arc::clone(&change));
-        let stubs = Stubs::before(&base, self.shared.host.store(), &hand.mounts)?;
         let (output, mut printed) = mpsc::channel(64);
         let run = Run {
             rootfs,
@@ -336,15 +341,15 @@ struct Stubs(Vec<std::path::PathBuf>);
 
 impl Stubs {
     /// Which of the targets, and directories on their ways, are not there.
-    fn before(base: &Tree, store: &store::Store, mounts: &[Mounted]) -> Result<Self> {
-        if mounts.is_empty() {
+    fn before(base: &Tree, store: &store::Store, targets: &[String]) -> Result<Self> {
+        if targets.is_empty() {
             return Ok(Self(Vec::new()));
         }
         let root = base.read(store)?;
         let mut missing = Vec::new();
-        for mount in mounts {
+        for target in targets {
             let mut path = std::path::PathBuf::new();
-            for name in Path::new(&mount.target).components() {
+            for name in Path::new(target).components() {
                 let std::path::Component::Normal(name) = name else { continue };
                 path.push(name);
                 if root.lstat(Path::new("/").join(&path)).is_err() && !missing.contains(&path) {

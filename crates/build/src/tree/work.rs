@@ -60,8 +60,16 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the directory of a build stays until the next start");
+        let path = std::mem::take(&mut self.path);
+        let removal = move || {
+            if let Err(error) = remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "the directory of a build stays until the next start");
+            }
+        };
+        // A large tree takes a while, and the last who has it may be a thread that others wait for.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(removal)),
+            Err(_) => removal(),
         }
     }
 }

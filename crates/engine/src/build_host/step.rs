@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use build::host::{Ended, MountSource, Mounted, Network, Output, Run};
 use bytes::Bytes;
@@ -38,6 +39,8 @@ const MAX_FRAME: usize = 1 << 20;
 /// # Errors
 /// In the words of a container's start; Cancelled when nobody wants it any more.
 pub(super) async fn run(inner: &Arc<Inner>, run: Run) -> Result<Ended> {
+    let _counted = Counted::new(inner);
+    // Asked after it counts: an engine that closes meanwhile waits for it.
     if inner.is_closing() {
         return Err(fail!(Unavailable, "the engine is shutting down"));
     }
@@ -74,6 +77,22 @@ pub(super) async fn run(inner: &Arc<Inner>, run: Run) -> Result<Ended> {
     // What the process worked on may go now.
     drop(hold);
     ended
+}
+
+/// A step that an engine waits for when it is closed.
+struct Counted(Arc<Inner>);
+
+impl Counted {
+    fn new(inner: &Arc<Inner>) -> Self {
+        inner.steps.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.steps.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 async fn launched(

@@ -248,6 +248,23 @@ fn a_client_that_leaves_ends_its_build() {
 }
 
 #[test]
+fn a_daemon_that_stops_ends_its_builds() {
+    let Some(mut daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let dir = context("FROM busybox\nRUN sleep 1000\n");
+    let client = with_buildx(daemon.docker());
+    let mut command = client.command(&build_args("stopped", dir.path().to_str().unwrap()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (containers, runs) = (daemon.data_root().join("containers"), daemon.exec_root().join("c"));
+    eventually(30, "the beginning of the step", || fs::read_dir(&containers).unwrap().count() == 1);
+    daemon.stop();
+    assert!(!child.wait().unwrap().success());
+    for left in [containers, runs] {
+        assert_eq!(fs::read_dir(&left).unwrap().count(), 0, "{}", left.display());
+    }
+}
+
+#[test]
 fn pruning_the_cache_gives_the_disk_back() {
     let Some(daemon) = Daemon::start() else { return };
     daemon.busybox();
