@@ -5,7 +5,7 @@
 //! What no row matches is Docker's 404, whatever the method.
 
 use crate::call::{Answer, Call};
-use crate::routes::{build, commit, containers, exec, images, networks, stubs, system, volumes};
+use crate::routes::{build, build_classic, commit, containers, exec, images, networks, stubs, system, volumes};
 use crate::status::ApiError;
 
 /// Answers an admitted request.
@@ -97,7 +97,8 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Answer {
         // Build
         ("POST", ["grpc"]) => build::grpc(call).await,
         ("POST", ["session"]) => build::session(call).await,
-        ("POST", ["build"]) | ("POST", ["build", "cancel"]) => stubs::build(),
+        ("POST", ["build"]) => build_classic::build(call).await,
+        ("POST", ["build", "cancel"]) => build_classic::cancel(&call),
         ("POST", ["build", "prune"]) => build::prune(call).await,
 
         // Networks

@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::progress::Progress;
 use crate::service;
 use crate::session::{Greeting, Pool, Sessions};
-use crate::solve::{Build, Caches, Records, Shared, Usage};
+use crate::solve::{Build, Caches, FetchedTrees, Records, Shared, Usage};
 
 /// How long questions about a build wait for it to begin, and for how long its story is told after its end.
 const AROUND: Duration = Duration::from_secs(5);
@@ -44,12 +44,14 @@ impl Builder {
             crate::tree::remove(&work).map_err(|e| Error::io("cannot remove what an earlier build left", e))?;
         }
         prepare(&work)?;
+        prepare(&work.join("git"))?;
         prepare(host.secrets())?;
         let shared = Shared {
             sessions: Sessions::default(),
             pool: Pool::new(&work)?,
             records: Records::read(documents),
             caches: Caches::open(&top.join("cache"))?,
+            fetched: FetchedTrees::default(),
             work,
             host,
         };
@@ -203,6 +205,7 @@ impl Builder {
         self.shared.records.forget(&*self.shared.host, gone.iter().map(|usage| usage.id.clone()).collect()).await?;
         if keep_ns == 0 {
             self.shared.pool.clear();
+            self.shared.fetched.clear();
         }
         self.shared.host.collect().await?;
         Ok(gone)

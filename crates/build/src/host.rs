@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use store::model::{Descriptor, Image, Manifest};
 use store::{Ingest, Store};
 use tokio::sync::mpsc;
@@ -46,6 +47,9 @@ pub trait Host: Send + Sync + 'static {
     /// An image by its name, for a platform; fetched when it is not here or `fresh` is asked for.
     fn image<'a>(&'a self, wanted: &'a WantedImage) -> Pending<'a, BaseImage>;
 
+    /// What is at an address (`http`, `https`), whatever the answer's status. `headers` go to the host that is named alone.
+    fn fetch<'a>(&'a self, address: &'a str, headers: Vec<(&'static str, String)>) -> Pending<'a, Fetched>;
+
     /// Runs a process to its end. When `run.cancel` is cancelled it is killed.
     fn run(&self, run: Run) -> Pending<'_, Ended>;
 
@@ -57,7 +61,7 @@ pub trait Host: Send + Sync + 'static {
 }
 
 /// Which image.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WantedImage {
     /// Its name.
     pub reference: Reference,
@@ -67,6 +71,14 @@ pub struct WantedImage {
     pub fresh: bool,
     /// The session that has credentials.
     pub session: Option<String>,
+    /// User and password that the build has for its registry; asked for in the session without them.
+    pub credentials: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for WantedImage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WantedImage").field("reference", &self.reference).finish_non_exhaustive()
+    }
 }
 
 /// An image to build upon.
@@ -85,6 +97,27 @@ pub struct BaseImage {
 impl std::fmt::Debug for BaseImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BaseImage").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// The body of an answer.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// What somebody answered.
+pub struct Fetched {
+    /// The status.
+    pub status: u16,
+    /// `ETag`.
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    pub modified: Option<String>,
+    /// The body.
+    pub body: Body,
+}
+
+impl std::fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fetched").field("status", &self.status).finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@
 //! [`host::Host`]; nothing else here knows one.
 
 mod builder;
+pub mod classic;
 pub mod convert;
 mod error;
 mod export;

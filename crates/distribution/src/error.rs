@@ -91,7 +91,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// A redirect or token realm that must not be followed.
-    #[error("refused to follow the registry's {what} to {target:?}: {why}")]
+    #[error("refused to follow the {what} to {target:?}: {why}")]
     Refused {
         /// `redirect` or `token realm`.
         what: &'static str,

@@ -41,6 +41,7 @@ mod tags;
 mod tls;
 mod transport;
 mod upload;
+mod web;
 
 pub use auth::Credentials;
 pub use client::Client;
@@ -61,3 +62,4 @@ pub use referrers::Referrer;
 pub use sink::{Chunk, ContentSink, LayerStream, SinkError};
 pub use source::{Chunks, ContentSource};
 pub use tls::client_config as tls_client_config;
+pub use web::WebAnswer;

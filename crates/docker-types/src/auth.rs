@@ -75,10 +75,12 @@ impl fmt::Debug for AuthResponse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// Not base64url.
-    #[error("invalid X-Registry-Auth header: not base64url encoded; send base64url of a JSON object")]
+    #[error("invalid header of registry credentials: not base64url encoded; send base64url of a JSON object")]
     Encoding,
     /// Not the expected JSON.
-    #[error("invalid X-Registry-Auth header: not the JSON of credentials; send {{\"username\":…,\"password\":…}}")]
+    #[error(
+        "invalid header of registry credentials: not the JSON of credentials; send {{\"username\":…,\"password\":…}}"
+    )]
     Json,
 }
 
@@ -98,6 +100,19 @@ pub fn decode_registry_auth(header: &str) -> Result<Option<AuthConfig>, AuthErro
     let json = URL_SAFE.decode(header).or_else(|_| STANDARD.decode(header)).map_err(|_| AuthError::Encoding)?;
     let auth: Option<AuthConfig> = serde_json::from_slice(&json).map_err(|_| AuthError::Json)?;
     Ok(auth.filter(|a| *a != AuthConfig::default()))
+}
+
+/// Reads the `X-Registry-Config` header: credentials by the names that client config files have.
+///
+/// # Errors
+/// [`AuthError`] when it cannot be decoded.
+pub fn decode_registry_config(header: &str) -> Result<std::collections::BTreeMap<String, AuthConfig>, AuthError> {
+    if header.is_empty() {
+        return Ok(std::collections::BTreeMap::new());
+    }
+    let json = URL_SAFE.decode(header).or_else(|_| STANDARD.decode(header)).map_err(|_| AuthError::Encoding)?;
+    let found: Option<_> = serde_json::from_slice(&json).map_err(|_| AuthError::Json)?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Writes the header.

@@ -1,4 +1,4 @@
-//! Endpoints this engine answers by name without doing anything: no swarm, no plugins, no builder
+//! Endpoints this engine answers by name without doing anything: no swarm, no plugins
 //! of before BuildKit. Clients cope with each of these answers; a 404 would make them guess.
 
 use http::StatusCode;
@@ -32,13 +32,6 @@ pub(crate) fn no_such_plugin(name: &str) -> Answer {
 
 pub(crate) fn plugins() -> Answer {
     Err(ApiError::unsupported("managed plugins are not supported"))
-}
-
-/// `POST /build`, the builder before BuildKit.
-pub(crate) fn build() -> Answer {
-    Err(ApiError::unsupported(
-        "POST /build is not supported yet: build with BuildKit, which docker build does when its plugin buildx is installed and DOCKER_BUILDKIT is not 0",
-    ))
 }
 
 pub(crate) fn attach_websocket() -> Answer {

@@ -17,11 +17,11 @@ use crate::status::ApiError;
 
 /// `GET|HEAD /_ping`: what clients negotiate the version with. hyper drops the body for `HEAD`.
 ///
-/// `Builder-Version: 1` says that BuildKit is not preferred; `2` would promise `/grpc`.
+/// `Builder-Version: 2` promises `/grpc` and `/session`: clients prefer BuildKit's protocol then.
 pub(crate) fn ping() -> Response {
     let mut response = body::full(StatusCode::OK, "text/plain; charset=utf-8", "OK");
     let headers = response.headers_mut();
-    headers.insert(HeaderName::from_static("builder-version"), HeaderValue::from_static("1"));
+    headers.insert(HeaderName::from_static("builder-version"), HeaderValue::from_static("2"));
     headers.insert(HeaderName::from_static("swarm"), HeaderValue::from_static("inactive"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn ping_headers() {
         let response = ping();
-        assert_eq!(response.headers()["builder-version"], "1");
+        assert_eq!(response.headers()["builder-version"], "2");
         assert_eq!(response.headers()["swarm"], "inactive");
         assert_eq!(response.headers()["cache-control"], "no-cache, no-store, must-revalidate");
     }

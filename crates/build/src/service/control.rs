@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::export;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
+use crate::solve::Given;
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {
     methods
@@ -85,7 +86,16 @@ impl Drop for Ending {
 }
 
 async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<SolveResponse> {
-    let request = request.into_inner();
+    let exporter_response = carry(&builder, request.into_inner(), Given::default()).await?;
+    Ok(SolveResponse { exporter_response })
+}
+
+/// Carries out a build, from its beginning to its end. It ends when nobody waits for it any more.
+pub(crate) async fn carry(
+    builder: &Arc<Builder>,
+    request: SolveRequest,
+    given: Given,
+) -> Result<HashMap<String, String>> {
     if request.enable_session_exporter {
         tracing::debug!("a client offers to choose the output; what it asks for is taken");
     }
@@ -97,7 +107,8 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
     }
     let session = Some(request.session.clone()).filter(|session| !session.is_empty());
     let job = builder.begin(&request.r#ref, session.clone(), request.entitlements.clone())?;
-    let _ending = Ending { builder: Arc::clone(&builder), name: request.r#ref.clone() };
+    let _ending = Ending { builder: Arc::clone(builder), name: request.r#ref.clone() };
+    job.build.give(given);
     if let Some(session) = &session {
         let client = builder.shared().sessions.get(session).await?;
         let (gone, cancel) = (client.gone(), job.build.cancel.clone());
@@ -111,7 +122,7 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
     let answer = build(&job, request).await;
     // Also what a failed build made before it failed.
     job.build.keep().await;
-    Ok(SolveResponse { exporter_response: answer? })
+    answer
 }
 
 async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, String>> {

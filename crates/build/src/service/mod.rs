@@ -15,6 +15,8 @@ use tonic::{Request, Response, Status};
 use crate::builder::Builder;
 use crate::error::Result;
 
+pub(crate) use control::carry;
+
 /// All methods.
 #[must_use]
 pub fn methods(builder: &Arc<Builder>) -> Methods {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use types::Kind;
 
 use super::caches::Cache;
+use super::ssh::Agent;
 use super::{Build, Input, input};
 use crate::error::{Error, Result};
 use crate::graph::Vertex;
@@ -32,6 +33,7 @@ struct Hand {
 struct Held {
     caches: Vec<Cache>,
     secrets: Vec<Secret>,
+    agents: Vec<Agent>,
     trees: Vec<Tree>,
     changes: Vec<Arc<Change>>,
 }
@@ -178,7 +180,7 @@ impl Build {
         Err(Error::new(Kind::Forbidden, format!("{what} is not allowed: build again with --allow {what}")))
     }
 
-    async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
+    pub(super) async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
         match &self.session {
             Some(session) => self.shared.sessions.get(session).await?.secret(id).await,
             None => Ok(None),
@@ -240,10 +242,22 @@ impl Build {
             }
             MountType::Ssh => {
                 let options = mount.ssh_opt.clone().unwrap_or_default();
-                if options.optional {
-                    return Ok(());
+                let mode = if options.mode == 0 { 0o600 } else { options.mode };
+                match self.agent(&options.id, (options.uid, options.gid), mode).await? {
+                    Some(agent) => {
+                        let secrets = self.shared.host.secrets();
+                        let root = Root::open(secrets).map_err(|e| Error::io("cannot open a directory of ours", e))?;
+                        let name = agent.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+                        hand.held.agents.push(agent);
+                        part(&root, &name, secrets)?
+                    }
+                    None if options.optional => return Ok(()),
+                    None => {
+                        let id = if options.id.is_empty() { "default" } else { &options.id };
+                        let text = format!("no SSH key \"{id}\" forwarded from the client: build with --ssh {id}");
+                        return Err(Error::new(Kind::NotFound, text));
+                    }
                 }
-                return Err(Error::new(Kind::Unsupported, "forwarding of SSH agents is not supported yet"));
             }
         };
         hand.mounts.push(Mounted { target: mount.dest.clone(), source, read_only });

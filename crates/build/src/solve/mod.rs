@@ -9,9 +9,10 @@ mod file_op;
 mod key;
 mod records;
 mod source;
+mod ssh;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use buildkit::wire::control;
 use buildkit::wire::llb::OpOp;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use caches::Caches;
 pub use records::{Record, Records, Usage};
+pub use source::FetchedTrees;
 pub(crate) use source::platform;
 
 use crate::error::{Error, Result};
@@ -28,7 +30,7 @@ use crate::graph::{Edge, Graph, Vertex};
 use crate::host::Host;
 use crate::progress::{self, Progress};
 use crate::session::{Pool, Sessions};
-use crate::tree::{Tree, Work};
+use crate::tree::{Files, Tree, Work};
 
 /// What all builds share.
 pub struct Shared {
@@ -42,6 +44,8 @@ pub struct Shared {
     pub records: Records,
     /// Directories that steps keep between builds.
     pub caches: Caches,
+    /// Trees that came from addresses and repositories.
+    pub fetched: FetchedTrees,
     /// Where builds work.
     pub work: std::path::PathBuf,
 }
@@ -49,6 +53,28 @@ pub struct Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Where repositories are kept for the next fetch.
+    pub(crate) fn repositories(&self) -> std::path::PathBuf {
+        self.work.join("git")
+    }
+}
+
+/// What a build has of its own, beside what its client's session answers.
+#[derive(Default)]
+pub struct Given {
+    /// Directories that came with the request, by their names.
+    pub locals: HashMap<String, Arc<dyn Files>>,
+    /// User and password by registry.
+    pub credentials: BTreeMap<String, (String, String)>,
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Given").field("locals", &self.locals).finish_non_exhaustive()
     }
 }
 
@@ -96,6 +122,7 @@ pub struct Build {
     pub cancel: CancellationToken,
     /// What clients allow: `network.host`, `security.insecure`.
     pub entitlements: Vec<String>,
+    given: OnceLock<Given>,
     work: Arc<Work>,
     ingest: Arc<Ingest>,
     steps: Mutex<HashMap<String, Step>>,
@@ -135,11 +162,22 @@ impl Build {
             session,
             cancel: CancellationToken::new(),
             entitlements,
+            given: OnceLock::new(),
             work,
             ingest,
             steps: Mutex::default(),
             made: Mutex::default(),
         }))
+    }
+
+    /// Gives the build something of its own, once, before its first step.
+    pub fn give(&self, given: Given) {
+        // Nobody gives twice.
+        drop(self.given.set(given));
+    }
+
+    fn given(&self) -> Option<&Given> {
+        self.given.get()
     }
 
     /// Content on its way into the store.

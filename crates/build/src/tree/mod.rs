@@ -1,6 +1,7 @@
 //! Results of steps: a stack of layers. Those that are new are directories of changes, as the kernel's overlay left them, and
 //! the next step stacks on them at once; they become layers of the store beside that, while the build goes on.
 
+mod directory;
 mod work;
 
 use std::os::fd::OwnedFd;
@@ -12,6 +13,7 @@ use store::{Ingest, Store};
 use sys::path::Root;
 use types::DiffId;
 
+pub use directory::Directory;
 pub use work::{Change, Work};
 pub(crate) use work::{now_ns, remove};
 

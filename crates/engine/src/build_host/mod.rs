@@ -1,12 +1,13 @@
 //! The engine as the builder sees it: images to build upon, processes, names for what was built.
 
 mod step;
+mod web;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use build::host::{BaseImage, Ended, Host, Pending, Run, WantedImage};
+use build::host::{BaseImage, Ended, Fetched, Host, Pending, Run, WantedImage};
 use build::{Builder, Error as BuildError};
 use state::{Durability, Op};
 use store::model::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
@@ -113,6 +114,13 @@ impl Host for EngineHost {
         })
     }
 
+    fn fetch<'a>(&'a self, address: &'a str, headers: Vec<(&'static str, String)>) -> Pending<'a, Fetched> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            Ok(inner.images.fetch(address, &headers).await?)
+        })
+    }
+
     fn run(&self, run: Run) -> Pending<'_, Ended> {
         Box::pin(async move {
             let inner = self.inner()?;
@@ -172,6 +180,7 @@ async fn base_image(inner: &Arc<Inner>, name: &str, found: crate::image::Resolve
 async fn pull(inner: &Arc<Inner>, wanted: &WantedImage) -> build::Result<()> {
     use futures_util::StreamExt;
     let auth = match (&wanted.session, inner.builder()) {
+        _ if wanted.credentials.is_some() => wanted.credentials.clone(),
         (Some(session), Some(builder)) => builder.credentials(session, wanted.reference.domain()).await?,
         _ => None,
     };

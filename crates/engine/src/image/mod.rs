@@ -189,6 +189,11 @@ impl Images {
         &self.places
     }
 
+    /// Speaks to registries, and to others over HTTP.
+    pub(crate) fn client(&self) -> &distribution::Client {
+        &self.client
+    }
+
     /// The store of blobs and layers.
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.store

@@ -1,5 +1,9 @@
 //! Where trees come from: images, a client's files.
 
+mod fetched;
+mod git;
+mod http;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,17 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use buildkit::wire::{control, llb};
 use types::{Kind, Platform, Reference};
 
+pub use fetched::FetchedTrees;
+
 use super::{Build, Outcome};
 use crate::error::{Error, Result};
 use crate::graph::Vertex;
 use crate::host::{BaseImage, WantedImage};
 use crate::progress;
 use crate::session::Wanted;
-use crate::tree::{Stored, Tree};
+use crate::tree::{Files, Stored, Tree};
 
 impl Build {
     /// Loads what a source names.
-    pub(super) async fn load(&self, vertex: &Vertex, source: &llb::SourceOp) -> Result<Outcome> {
+    pub(super) async fn load(self: &Arc<Self>, vertex: &Vertex, source: &llb::SourceOp) -> Result<Outcome> {
         let (scheme, rest) = source.identifier.split_once("://").unwrap_or(("", &source.identifier));
         match scheme {
             "docker-image" => {
@@ -25,7 +31,9 @@ impl Build {
                 self.image(rest, platform, source.attrs.get("image.resolvemode").map(String::as_str)).await
             }
             "local" => self.local(vertex, rest, &source.attrs).await,
-            "git" | "http" | "https" | "oci-layout" | "blob" => Err(Error::new(
+            "http" | "https" => self.http(vertex, source).await,
+            "git" => self.git(vertex, rest, &source.attrs).await,
+            "oci-layout" | "blob" => Err(Error::new(
                 Kind::Unsupported,
                 format!("sources of the kind {scheme}:// are not supported yet: fetch it and send it with the context"),
             )),
@@ -44,7 +52,9 @@ impl Build {
         let reference = Reference::parse(name)
             .map_err(|e| Error::new(Kind::Invalid, format!("invalid image reference \"{name}\": {e}")))?
             .with_default_tag();
-        let wanted = WantedImage { reference, platform, fresh: mode == Some("pull"), session: self.session.clone() };
+        let credentials = self.given().and_then(|given| given.credentials.get(reference.domain())).cloned();
+        let fresh = mode == Some("pull");
+        let wanted = WantedImage { reference, platform, fresh, session: self.session.clone(), credentials };
         self.shared.host.image(&wanted).await
     }
 
@@ -57,6 +67,9 @@ impl Build {
     }
 
     async fn local(&self, vertex: &Vertex, name: &str, attrs: &HashMap<String, String>) -> Result<Outcome> {
+        if let Some(files) = self.given().and_then(|given| given.locals.get(name)) {
+            return arrived(Arc::clone(files));
+        }
         let session = match attrs.get("local.session").or(self.session.as_ref()) {
             Some(session) => session.clone(),
             None => return Err(Error::new(Kind::Invalid, format!("no session to get the files of {name} from"))),
@@ -78,12 +91,7 @@ impl Build {
         let moved = Arc::clone(&told);
         let files = client.files(&self.shared.pool, &wanted, move |bytes| moved.add(bytes)).await?;
         told.end();
-        Ok(Outcome {
-            key: format!("files {}", crate::random::name()?),
-            stable: false,
-            outputs: vec![Some(Tree::files(Arc::new(files)))],
-            cached: false,
-        })
+        arrived(Arc::new(files))
     }
 
     fn transfer(&self, vertex: &Vertex, name: &str) -> Arc<Transfer> {
@@ -101,6 +109,16 @@ impl Build {
         transfer.tell(false);
         Arc::new(transfer)
     }
+}
+
+/// Files that are different every time.
+fn arrived(files: Arc<dyn Files>) -> Result<Outcome> {
+    Ok(Outcome {
+        key: format!("files {}", crate::random::name()?),
+        stable: false,
+        outputs: vec![Some(Tree::files(files))],
+        cached: false,
+    })
 }
 
 /// Layers of an image, with the blobs that its manifest names.
