@@ -55,6 +55,9 @@ pub enum Problem {
     /// `--checksum` and the address say different things.
     #[error("checksum mismatch {0:?} != {1:?}")]
     Checksum(String, String),
+    /// What another build makes cannot be read.
+    #[error("the build context that another build makes cannot be read: {0}")]
+    Made(String),
     /// A time that no image can have.
     #[error("SOURCE_DATE_EPOCH {0} is not a time that can be written")]
     Epoch(i64),

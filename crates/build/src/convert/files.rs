@@ -222,15 +222,21 @@ impl Converter<'_> {
 
     fn repository(&mut self, address: &str, add: &Add, name: &str) -> Result<Output, ConvertError> {
         let source = GitSource::parse(address)?;
-        let mut about = About { name: name.to_owned(), caps: vec!["source.git"], ..About::default() };
-        let mut attrs = HashMap::new();
+        let mut about =
+            About { name: name.to_owned(), caps: vec!["source.git", "source.git.fullurl", "source.git.httpauth"], ..About::default() };
+        let mut attrs: HashMap<_, _> = source.attrs().into_iter().collect();
+        for (name, cap) in [
+            ("git.skipsubmodules", "source.git.skipsubmodules"),
+            ("git.mountsshsock", "source.git.mountsshsock"),
+        ] {
+            if attrs.contains_key(name) {
+                about.caps.push(cap);
+            }
+        }
         let mut attr = |key: &str, cap, value: &str| {
             about.caps.push(cap);
             attrs.insert(key.to_owned(), value.to_owned());
         };
-        attr("git.fullurl", "source.git.fullurl", &source.remote);
-        attr("git.authtokensecret", "source.git.httpauth", "GIT_AUTH_TOKEN");
-        attr("git.authheadersecret", "source.git.httpauth", "GIT_AUTH_HEADER");
         let keep = match (source.keep_git_dir, add.keep_git_dir) {
             (Some(false), true) => return Err(Problem::KeepGitDir.into()),
             (Some(keep), _) => keep,
@@ -246,12 +252,6 @@ impl Converter<'_> {
             }
             (None, "") => {}
             (told, found) => attr("git.checksum", "source.git.checksum", told.unwrap_or(found)),
-        }
-        if source.submodules == Some(false) {
-            attr("git.skipsubmodules", "source.git.skipsubmodules", "true");
-        }
-        if source.ssh {
-            attr("git.mountsshsock", "source.git.mountsshsock", "default");
         }
         if !source.directory.is_empty() {
             about.caps.push("source.git.subdir");

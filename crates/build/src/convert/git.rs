@@ -1,6 +1,8 @@
 //! Addresses of git repositories, as ADD takes them: the remote, what is checked out, and what of it is used. Forms are
 //! those of URLs with a fragment (`#ref:directory`) or a query (`?ref=…&subdir=…`), and of `user@host:path`.
 
+use std::collections::BTreeMap;
+
 use super::error::Problem;
 
 /// A repository and what of it is wanted.
@@ -88,6 +90,22 @@ impl GitSource {
             return Err("its directory is outside of it".to_owned());
         }
         Ok(self)
+    }
+
+    /// What every operation says of it.
+    pub(super) fn attrs(&self) -> BTreeMap<String, String> {
+        let mut attrs = BTreeMap::new();
+        let mut attr = |name: &str, value: &str| drop(attrs.insert(name.to_owned(), value.to_owned()));
+        attr("git.fullurl", &self.remote);
+        attr("git.authtokensecret", "GIT_AUTH_TOKEN");
+        attr("git.authheadersecret", "GIT_AUTH_HEADER");
+        if self.submodules == Some(false) {
+            attr("git.skipsubmodules", "true");
+        }
+        if self.ssh {
+            attr("git.mountsshsock", "default");
+        }
+        attrs
     }
 
     /// The name of the source operation.

@@ -142,8 +142,59 @@ impl Graph {
         Ok(Output { node, index: 0 })
     }
 
+    /// Adds what another definition makes; nothing when that is empty.
+    pub(super) fn include(&mut self, definition: &llb::Definition) -> Result<Option<Output>, ConvertError> {
+        let made = |why: &str| ConvertError::from(Problem::Made(why.to_owned()));
+        let mut result = None;
+        for bytes in &definition.def {
+            let op = llb::Op::decode(bytes.as_slice()).map_err(|e| made(&e.to_string()))?;
+            let inputs = op.inputs.iter().map(|input| self.by_digest.get(&input.digest).copied());
+            let inputs = inputs.collect::<Option<Vec<_>>>().ok_or_else(|| made("a step comes before its inputs"))?;
+            if op.op.is_none() {
+                let output = op.inputs.first().map_or(0, |input| input.index);
+                result = inputs.first().map(|node| Output { node: *node, index: output });
+                continue;
+            }
+            let digest = digest_of(bytes);
+            let about = definition.metadata.get(&digest).cloned().unwrap_or_default();
+            self.charge(bytes.len() + about.encoded_len() + 256)?;
+            let node = match self.by_digest.get(&digest) {
+                Some(known) => *known,
+                None => {
+                    let bytes = bytes.clone();
+                    self.nodes.push(Node { digest: digest.clone(), bytes, inputs, about, lines: Vec::new() });
+                    self.by_digest.insert(digest, self.nodes.len() - 1);
+                    self.nodes.len() - 1
+                }
+            };
+            result = Some(Output { node, index: 0 });
+        }
+        Ok(result)
+    }
+
+    /// Everything that leads to an output, if nothing in it has a place in a Dockerfile.
+    pub(super) fn definition(self, result: Option<Output>) -> llb::Definition {
+        self.collect(result, &mut HashMap::new())
+    }
+
     /// Everything that leads to an output; nothing when that is empty.
     pub(super) fn finish(self, result: Option<Output>, source: &Source) -> llb::Definition {
+        let mut locations = HashMap::new();
+        let mut definition = self.collect(result, &mut locations);
+        if result.is_none() {
+            return definition;
+        }
+        let file = llb::SourceInfo {
+            filename: source.name().to_owned(),
+            data: source.text().as_bytes().to_vec(),
+            definition: None,
+            language: "Dockerfile".to_owned(),
+        };
+        definition.source = Some(llb::Source { locations, infos: vec![file] });
+        definition
+    }
+
+    fn collect(self, result: Option<Output>, locations: &mut HashMap<String, llb::Locations>) -> llb::Definition {
         let mut definition = llb::Definition::default();
         let Some(result) = result else { return definition };
         let mut wanted = vec![false; self.nodes.len()];
@@ -154,7 +205,6 @@ impl Graph {
                 self.nodes[at].inputs.iter().for_each(|input| wanted[*input] = true);
             }
         }
-        let mut locations = HashMap::new();
         let end = llb::Op {
             inputs: vec![llb::Input { digest: self.nodes[result.node].digest.clone(), index: result.index }],
             ..llb::Op::default()
@@ -171,13 +221,6 @@ impl Graph {
         let caps = ["constraints", "platform"].into_iter().map(|cap| (cap.to_owned(), true)).collect();
         definition.metadata.insert(digest_of(&end), llb::OpMetadata { caps, ..llb::OpMetadata::default() });
         definition.def.push(end);
-        let file = llb::SourceInfo {
-            filename: source.name().to_owned(),
-            data: source.text().as_bytes().to_vec(),
-            definition: None,
-            language: "Dockerfile".to_owned(),
-        };
-        definition.source = Some(llb::Source { locations, infos: vec![file] });
         definition
     }
 }

@@ -24,6 +24,7 @@ use store::model::Image;
 
 pub use error::{ConvertError, Problem};
 pub use options::{ContextSource, LocalSource, NoCache, Options, OtherSource};
+pub use source::{definition as context_definition, repository as context_repository};
 
 /// What is known of the image a stage begins with.
 #[derive(Clone, Debug, Default)]

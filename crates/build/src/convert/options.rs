@@ -28,12 +28,14 @@ impl NoCache {
 }
 
 /// Where the files of a context come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ContextSource {
     /// A directory of the client.
     Local(LocalSource),
     /// Anything else that a source operation can fetch.
     Other(OtherSource),
+    /// What another build makes.
+    Made(llb::Definition),
 }
 
 /// A directory of the client.

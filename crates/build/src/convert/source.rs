@@ -9,7 +9,8 @@ use types::Platform;
 
 use super::error::{ConvertError, Problem};
 use super::files::copied;
-use super::graph::{About, Inputs, Output};
+use super::git::GitSource;
+use super::graph::{About, Graph, Inputs, Output};
 use super::options::{ContextSource, LocalSource, OtherSource};
 use super::stage::Converter;
 use super::{Input, path};
@@ -60,6 +61,71 @@ fn local(files: &Files) -> impl Iterator<Item = &str> {
     })
 }
 
+/// A context that a source operation fetches, unpacked if it is an archive.
+fn other(
+    graph: &mut Graph,
+    other: &OtherSource,
+    target: &Platform,
+    mut about: About,
+) -> Result<Output, ConvertError> {
+    let identifier = other.identifier.as_str();
+    let image = identifier.starts_with("docker-image://") || identifier.starts_with("oci-layout://");
+    about.caps.push(match identifier.split("://").next() {
+        Some("git") => "source.git",
+        Some("http" | "https") => "source.http",
+        Some("oci-layout") => "source.ocilayout",
+        _ => "source.image",
+    });
+    let op = llb::SourceOp {
+        identifier: other.identifier.clone(),
+        attrs: other.attrs.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    };
+    let source = graph.add(Inputs::default(), llb::OpOp::Source(op), image.then_some(target), about)?;
+    let Some(archive) = &other.archive else { return Ok(source) };
+    let mut inputs = Inputs::default();
+    let copy = llb::FileActionCopy {
+        attempt_unpack_docker_compatibility: true,
+        create_dest_path: true,
+        ..copied(&path::resolve("/", archive), "/")
+    };
+    let action = llb::FileAction {
+        input: -1,
+        secondary_input: inputs.add(source),
+        output: 0,
+        action: Some(llb::FileActionAction::Copy(copy)),
+    };
+    let op = llb::OpOp::File(llb::FileOp { actions: vec![action] });
+    let about = About { caps: vec!["file.base"], ..About::internal("unpack build context") };
+    graph.add(inputs, op, None, about)
+}
+
+/// A context as a definition of its own, to read a Dockerfile from it.
+///
+/// # Errors
+/// It is too large.
+pub fn definition(context: &OtherSource, target: &Platform, name: &str) -> Result<llb::Definition, ConvertError> {
+    let mut graph = Graph::default();
+    let about = About { name: name.to_owned(), ..About::default() };
+    let output = other(&mut graph, context, target, about)?;
+    Ok(graph.definition(Some(output)))
+}
+
+/// A repository as a context.
+///
+/// # Errors
+/// The address cannot be read.
+pub fn repository(address: &str) -> Result<OtherSource, ConvertError> {
+    let source = GitSource::parse(address)?;
+    let mut attrs = source.attrs();
+    if source.keep_git_dir == Some(true) {
+        attrs.insert("git.keepgitdir".to_owned(), "true".to_owned());
+    }
+    if !source.checksum.is_empty() {
+        attrs.insert("git.checksum".to_owned(), source.checksum.clone());
+    }
+    Ok(OtherSource { identifier: source.identifier(), attrs, archive: None })
+}
+
 impl Converter<'_> {
     /// The build context.
     pub(super) fn main_context(&mut self) -> Result<Option<Output>, ConvertError> {
@@ -72,7 +138,7 @@ impl Converter<'_> {
             ContextSource::Other(other) if other.identifier.starts_with("git://") => {
                 format!("[internal] load git source {}", other.identifier.trim_start_matches("git://"))
             }
-            ContextSource::Other(_) => "[internal] load remote build context".to_owned(),
+            ContextSource::Other(_) | ContextSource::Made(_) => "[internal] load remote build context".to_owned(),
         };
         self.context(None, &options.context, name)
     }
@@ -90,6 +156,7 @@ impl Converter<'_> {
             ContextSource::Other(other) => {
                 format!("[context {name}] {}", other.identifier.trim_start_matches("docker-image://"))
             }
+            ContextSource::Made(_) => format!("[context {name}]"),
         };
         self.context(key, context, title)
     }
@@ -102,11 +169,15 @@ impl Converter<'_> {
     ) -> Result<Option<Output>, ConvertError> {
         let about = About { name, ..About::default() };
         let output = match context {
-            ContextSource::Local(local) => self.local(&key, local, about)?,
-            ContextSource::Other(other) => self.other(other, about)?,
+            ContextSource::Local(local) => Some(self.local(&key, local, about)?),
+            ContextSource::Other(remote) => {
+                let target = &self.input.plan.options().target_platform;
+                Some(other(&mut self.graph, remote, target, about)?)
+            }
+            ContextSource::Made(definition) => self.graph.include(definition)?,
         };
-        self.contexts.insert(key, Some(output));
-        Ok(Some(output))
+        self.contexts.insert(key, output);
+        Ok(output)
     }
 
     fn local(&mut self, key: &Option<String>, local: &LocalSource, mut about: About) -> Result<Output, ConvertError> {
@@ -131,39 +202,6 @@ impl Converter<'_> {
         attr("local.followpaths", "source.local.followpaths", list(&paths));
         let op = llb::SourceOp { identifier: format!("local://{}", local.name), attrs };
         self.graph.add(Inputs::default(), llb::OpOp::Source(op), None, about)
-    }
-
-    fn other(&mut self, other: &OtherSource, mut about: About) -> Result<Output, ConvertError> {
-        let identifier = other.identifier.as_str();
-        let image = identifier.starts_with("docker-image://") || identifier.starts_with("oci-layout://");
-        about.caps.push(match identifier.split("://").next() {
-            Some("git") => "source.git",
-            Some("http" | "https") => "source.http",
-            Some("oci-layout") => "source.ocilayout",
-            _ => "source.image",
-        });
-        let op = llb::SourceOp {
-            identifier: other.identifier.clone(),
-            attrs: other.attrs.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        };
-        let target = &self.input.plan.options().target_platform;
-        let source = self.graph.add(Inputs::default(), llb::OpOp::Source(op), image.then_some(target), about)?;
-        let Some(archive) = &other.archive else { return Ok(source) };
-        let mut inputs = Inputs::default();
-        let copy = llb::FileActionCopy {
-            attempt_unpack_docker_compatibility: true,
-            create_dest_path: true,
-            ..copied(&path::resolve("/", archive), "/")
-        };
-        let action = llb::FileAction {
-            input: -1,
-            secondary_input: inputs.add(source),
-            output: 0,
-            action: Some(llb::FileActionAction::Copy(copy)),
-        };
-        let op = llb::OpOp::File(llb::FileOp { actions: vec![action] });
-        let about = About { caps: vec!["file.base"], ..About::internal("unpack build context") };
-        self.graph.add(inputs, op, None, about)
     }
 
     /// An image by its full name.

@@ -25,3 +25,4 @@ pub use error::FileError;
 pub use make::{Mkdir, Mkfile, Rm, Symlink, mkdir, mkfile, rm, symlink};
 pub use owner::owner;
 pub use source::Selection;
+pub use unpack::looks_like_archive;

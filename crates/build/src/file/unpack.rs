@@ -43,6 +43,14 @@ pub(super) fn unpack(from: &Root, path: &Path, to: &Root, action: &Copy) -> Resu
     Ok(true)
 }
 
+/// Whether something that begins like this is an archive, compressed or not.
+#[must_use]
+pub fn looks_like_archive(head: &[u8]) -> bool {
+    // Compressed streams say what they are in their first bytes, and are cut off here.
+    let magic: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    magic.iter().any(|magic| head.starts_with(magic)) || is_archive(head)
+}
+
 /// Whether a file has a first member.
 fn is_archive(file: impl Read) -> bool {
     let limits = Limits::default();

@@ -1,6 +1,8 @@
 //! The built-in front end: reads the Dockerfile that a client sends, looks up the images it begins with, and makes a
 //! definition of it (`convert`).
 
+mod context;
+
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,9 +14,11 @@ use dockerfile::ignore::Ignore;
 use dockerfile::{Base, BaseImage as Begins, Dockerfile, Evaluation, Plan, Source};
 use prost::Message;
 use rustix::fs::{Mode, OFlags};
+use store::model::Image;
 use sys::path::Root;
 use types::{Kind, Platform};
 
+use self::context::{Contexts, Named};
 use crate::convert::{self, ContextSource, KnownBase, LocalSource, NoCache};
 use crate::error::{Error, Result};
 use crate::export::{CONFIG, Step};
@@ -33,8 +37,6 @@ struct Options {
     filename: String,
     target: Option<String>,
     platforms: Vec<Platform>,
-    context: String,
-    dockerfile: String,
     build_args: BTreeMap<String, String>,
     resolve_mode: String,
     attrs: HashMap<String, String>,
@@ -56,12 +58,11 @@ pub async fn solve(
             format!("front end \"{name}\" is not supported: {NAME} is built in, others are not run yet"),
         ));
     }
-    if !inputs.is_empty() {
-        return Err(Error::new(Kind::Unsupported, "results of other builds as inputs are not supported yet"));
-    }
-    let options = Options::read(attrs)?;
-    let text = read_dockerfile(job, &options).await?;
-    let ignore = read_ignore(job, &options, &text).await?;
+    let mut options = Options::read(attrs)?;
+    let contexts = Contexts::read(job, &options.attrs, inputs).await?;
+    options.filename.clone_from(&contexts.filename);
+    let text = read_dockerfile(job, &options, &contexts.dockerfile).await?;
+    let ignore = read_ignore(job, &contexts.main, &text).await?;
     let source =
         Source::new(&options.filename, &text.content).map_err(|e| dockerfile_error(&e, None, &options.filename))?;
     let file = Dockerfile::parse(&source).map_err(|failure| dockerfile_error(&failure.error, Some(&source), ""))?;
@@ -69,7 +70,7 @@ pub async fn solve(
     let several = options.platforms.len() > 1;
     for platform in &options.platforms {
         let (definition, image) =
-            convert_for(job, &options, &source, &file, platform, ignore.as_ref(), several).await?;
+            convert_for(job, &options, &contexts, &source, &file, platform, ignore.as_ref(), several).await?;
         let reference = Reference::read(definition)?;
         let config = image.to_bytes().map_err(Error::from)?;
         if several {
@@ -99,14 +100,8 @@ impl Options {
         if text("requestid").is_some() {
             return unsupported("asking for outlines and checks alone");
         }
-        if let Some(context) = text("context") {
-            return unsupported(&format!("the build context \"{context}\", which is not sent by the client,"));
-        }
         if attrs.keys().any(|key| key.starts_with("attest:")) {
             return unsupported("making attestations");
-        }
-        if let Some(name) = attrs.keys().find(|key| key.starts_with("context:")) {
-            return unsupported(&format!("the named context \"{}\"", &name["context:".len()..]));
         }
         let mut platforms = Vec::new();
         for name in text("platform").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
@@ -132,8 +127,6 @@ impl Options {
             filename: text("filename").unwrap_or_else(|| "Dockerfile".to_owned()),
             target: text("target"),
             platforms,
-            context: text("contextkey").unwrap_or_else(|| "context".to_owned()),
-            dockerfile: text("dockerfilekey").unwrap_or_else(|| "dockerfile".to_owned()),
             build_args: prefixed("build-arg:"),
             resolve_mode: text("image-resolve-mode").unwrap_or_else(|| "default".to_owned()),
             attrs,
@@ -171,14 +164,17 @@ async fn files(job: &Arc<Job>, local: &str, names: &[String], hint: &str, shown:
         .map_err(|e| Error::io("reading was interrupted", e))?
 }
 
-async fn read_dockerfile(job: &Arc<Job>, options: &Options) -> Result<Text> {
+async fn read_dockerfile(job: &Arc<Job>, options: &Options, place: &ContextSource) -> Result<Text> {
     let filename = &options.filename;
     let ignore = format!("{filename}.dockerignore");
     let mut names = vec![filename.clone(), ignore.clone()];
     let lower = (filename == "Dockerfile").then(|| "dockerfile".to_owned());
     names.extend(lower.clone());
     let shown = format!("[internal] load build definition from {filename}");
-    let root = files(job, &options.dockerfile, &names, "dockerfile", &shown).await?;
+    let root = match place {
+        ContextSource::Local(local) => files(job, &local.name, &names, "dockerfile", &shown).await?,
+        other => context::tree(job, other, &shown).await?,
+    };
     let missing = |error: Error| {
         let text = format!("failed to read dockerfile: open {filename}: no such file or directory");
         if error.kind() == Kind::NotFound { Error::new(Kind::NotFound, text) } else { error }
@@ -195,12 +191,14 @@ async fn read_dockerfile(job: &Arc<Job>, options: &Options) -> Result<Text> {
     Ok(Text { content, ignore: read(&root, &ignore, 0, MAX_DOCKERFILE).ok() })
 }
 
-async fn read_ignore(job: &Arc<Job>, options: &Options, text: &Text) -> Result<Option<Ignore>> {
-    let content = match &text.ignore {
-        Some(content) => content.clone(),
-        None => {
+async fn read_ignore(job: &Arc<Job>, place: &ContextSource, text: &Text) -> Result<Option<Ignore>> {
+    let content = match (&text.ignore, place) {
+        // Of contexts that are not the client's, all is there already.
+        (_, ContextSource::Other(_) | ContextSource::Made(_)) => return Ok(None),
+        (Some(content), _) => content.clone(),
+        (None, ContextSource::Local(local)) => {
             let names = [".dockerignore".to_owned()];
-            let root = files(job, &options.context, &names, "dockerignore", "[internal] load .dockerignore").await?;
+            let root = files(job, &local.name, &names, "dockerignore", "[internal] load .dockerignore").await?;
             match read(&root, ".dockerignore", 0, MAX_DOCKERFILE) {
                 Ok(content) => content,
                 Err(error) if error.kind() == Kind::NotFound => return Ok(None),
@@ -208,21 +206,26 @@ async fn read_ignore(job: &Arc<Job>, options: &Options, text: &Text) -> Result<O
             }
         }
     };
-    Ignore::parse(&content)
-        .map(Some)
-        .map_err(|e| Error::new(Kind::Invalid, format!("failed parsing .dockerignore: {e}")))
+    parse_ignore(&content).map(Some)
+}
+
+fn parse_ignore(content: &[u8]) -> Result<Ignore> {
+    Ignore::parse(content).map_err(|e| Error::new(Kind::Invalid, format!("failed parsing .dockerignore: {e}")))
 }
 
 async fn convert_for(
     job: &Arc<Job>,
     options: &Options,
+    contexts: &Contexts,
     source: &Source,
     file: &Dockerfile,
     platform: &Platform,
     ignore: Option<&Ignore>,
     several: bool,
 ) -> Result<(Definition, store::model::Image)> {
+    let named = contexts.for_platform(platform);
     let told = dockerfile::Options {
+        contexts: named.keys().cloned().collect(),
         build_args: options.build_args.clone(),
         target: options.target.clone(),
         target_platform: platform.clone(),
@@ -235,32 +238,47 @@ async fn convert_for(
         loop {
             let wanted: Vec<_> = plan
                 .needed()
-                .filter_map(|(index, stage)| match &stage.base {
-                    Begins::Image(reference) => Some((index, reference.clone(), stage.platform.clone())),
-                    _ => None,
-                })
+                .filter_map(|(index, stage)| Some((index, Wanted::of(&stage.base, &named)?, stage.platform.clone())))
                 .collect();
             if wanted.is_empty() {
                 break plan;
             }
-            for (index, reference, own) in wanted {
-                let reference = reference.with_default_tag();
+            for (index, wanted, own) in wanted {
+                let reference = match wanted {
+                    Wanted::Image(reference) => reference,
+                    Wanted::Known(config) => {
+                        let config = config.unwrap_or_default();
+                        plan.know(index, base(&config)).map_err(|failure| failed(&failure.error))?;
+                        bases.insert(index, KnownBase { reference: String::new(), image: Image::clone(&config) });
+                        continue;
+                    }
+                };
                 let wanted = own.unwrap_or_else(|| platform.clone());
                 let step = Step::begin(job, &format!("[internal] load metadata for {reference}"));
-                let found =
-                    job.build.base_image(&reference.to_string(), Some(wanted), Some(&options.resolve_mode)).await;
+                let found = job.build.base_image(&reference, Some(wanted), Some(&options.resolve_mode)).await;
                 step.end(found.as_ref().err());
                 let found = found.map_err(|error| {
                     let lines = file.stages.get(index).map(|stage| lines(source, stage.lines));
                     error.context(format_args!("failed to resolve source metadata for {reference}")).at(lines)
                 })?;
                 plan.know(index, base(&found.image)).map_err(|failure| failed(&failure.error))?;
-                bases.insert(index, KnownBase { reference: reference.to_string(), image: found.image.clone() });
+                bases.insert(index, KnownBase { reference, image: found.image.clone() });
             }
         }
     };
     let evaluation = Evaluation::new(&known, ignore).map_err(|failure| failed(&failure.error))?;
-    let options = converting(job, options, ignore, several)?;
+    let mut options = converting(options, several)?;
+    options.context = match &contexts.main {
+        ContextSource::Local(local) => ContextSource::Local(LocalSource {
+            name: local.name.clone(),
+            exclude: ignore.map(|ignore| ignore.texts().to_vec()).unwrap_or_default(),
+            session: job.build.session.clone().unwrap_or_default(),
+            shared_key_hint: local.name.clone(),
+            ..LocalSource::default()
+        }),
+        other => other.clone(),
+    };
+    options.contexts = named.into_iter().map(|(name, named)| (name, named.source)).collect();
     let images = BTreeMap::new();
     let input = convert::Input {
         plan: &known,
@@ -278,8 +296,32 @@ async fn convert_for(
     Ok((converted.definition, converted.image))
 }
 
+/// What has to be known of what a stage begins with.
+enum Wanted {
+    /// An image by its name.
+    Image(String),
+    /// The configuration of what is known already.
+    Known(Option<Arc<Image>>),
+}
+
+impl Wanted {
+    fn of(begins: &Begins, named: &BTreeMap<String, Named>) -> Option<Self> {
+        match begins {
+            Begins::Image(reference) => Some(Wanted::Image(reference.clone().with_default_tag().to_string())),
+            Begins::Context(name) => {
+                let named = named.get(name)?;
+                Some(match &named.image {
+                    Some(image) => Wanted::Image(image.clone()),
+                    None => Wanted::Known(named.config.clone()),
+                })
+            }
+            Begins::Scratch | Begins::Stage(_) => None,
+        }
+    }
+}
+
 /// What a conversion is told.
-fn converting(job: &Job, options: &Options, ignore: Option<&Ignore>, several: bool) -> Result<convert::Options> {
+fn converting(options: &Options, several: bool) -> Result<convert::Options> {
     let attr = |key: &str| options.attrs.get(key).map(String::as_str).filter(|value| !value.is_empty());
     let invalid = |key: &str, value: &str, why: &str| Error::new(Kind::Invalid, format!("{key} \"{value}\": {why}"));
     let number = |key: &str, value: &str| value.parse::<i64>().map_err(|e| invalid(key, value, &e.to_string()));
@@ -315,13 +357,6 @@ fn converting(job: &Job, options: &Options, ignore: Option<&Ignore>, several: bo
     };
     let labels =
         options.attrs.iter().filter_map(|(key, value)| Some((key.strip_prefix("label:")?.to_owned(), value.clone())));
-    let context = LocalSource {
-        name: options.context.clone(),
-        exclude: ignore.map(|ignore| ignore.texts().to_vec()).unwrap_or_default(),
-        session: job.build.session.clone().unwrap_or_default(),
-        shared_key_hint: options.context.clone(),
-        ..LocalSource::default()
-    };
     let epoch = options.build_args.get("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty());
     Ok(convert::Options {
         labels: labels.collect(),
@@ -332,7 +367,6 @@ fn converting(job: &Job, options: &Options, ignore: Option<&Ignore>, several: bo
         hostname: attr("hostname").unwrap_or_default().to_owned(),
         cgroup_parent: attr("cgroup-parent").unwrap_or_default().to_owned(),
         shm_size: attr("shm-size").map(|value| number("shm-size", value)).transpose()?,
-        context: ContextSource::Local(context),
         source_date_epoch: epoch.map(|value| number("SOURCE_DATE_EPOCH", value)).transpose()?,
         multi_platform: several,
         platform_requested: options.attrs.get("platform").is_some_and(|value| !value.is_empty()),
