@@ -38,13 +38,14 @@ impl Builder {
     /// That of the file system.
     pub fn open(host: Arc<dyn Host>, documents: &BTreeMap<String, String>) -> Result<Arc<Self>> {
         let top = host.work().to_owned();
-        let work = top.join("work");
+        let (work, repositories) = (top.join("work"), top.join("git"));
         prepare(&top)?;
-        if work.exists() {
-            crate::tree::remove(&work).map_err(|e| Error::io("cannot remove what an earlier build left", e))?;
+        for left in [&work, &repositories] {
+            if left.exists() {
+                crate::tree::remove(left).map_err(|e| Error::io("cannot remove what an earlier build left", e))?;
+            }
+            prepare(left)?;
         }
-        prepare(&work)?;
-        prepare(&work.join("git"))?;
         prepare(host.secrets())?;
         let shared = Shared {
             sessions: Sessions::default(),
@@ -52,6 +53,7 @@ impl Builder {
             records: Records::read(documents),
             caches: Caches::open(&top.join("cache"))?,
             fetched: FetchedTrees::default(),
+            repositories,
             work,
             host,
         };
@@ -193,6 +195,18 @@ impl Builder {
         tokio::task::spawn_blocking(read).await.map_err(|e| Error::io("reading what results take up", e))
     }
 
+    /// Lets go of what was fetched, and of repositories unless somebody fetches now.
+    async fn forget_fetched(&self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let remove = move || {
+            shared.fetched.clear(|| {
+                crate::tree::remove(&shared.repositories).map_err(|e| Error::io("cannot remove repositories", e))?;
+                prepare(&shared.repositories)
+            })
+        };
+        tokio::task::spawn_blocking(remove).await.map_err(|e| Error::io("removing was interrupted", e))?
+    }
+
     /// Forgets results that were not used in the last `keep_ns` nanoseconds and that `chosen` says, and removes what only
     /// they needed. Gives what is gone.
     ///
@@ -205,7 +219,7 @@ impl Builder {
         self.shared.records.forget(&*self.shared.host, gone.iter().map(|usage| usage.id.clone()).collect()).await?;
         if keep_ns == 0 {
             self.shared.pool.clear();
-            self.shared.fetched.clear();
+            self.forget_fetched().await?;
         }
         self.shared.host.collect().await?;
         Ok(gone)

@@ -29,13 +29,36 @@ const REFUSED: [(&str, &str); 10] = [
     ("outputs", "build with BuildKit for outputs other than an image"),
 ];
 
+/// For how long, and how many bytes, a context is read that nobody wants.
+const DRAINING: std::time::Duration = std::time::Duration::from_secs(30);
+const MAX_DRAINED: usize = 1 << 30;
+
 pub(crate) async fn build(call: Call) -> Answer {
-    let builder = std::sync::Arc::clone(call.engine.builder()?);
-    let mut asked = asked(&call.query)?;
-    asked.credentials = credentials(&call)?;
+    let read = || {
+        let builder = std::sync::Arc::clone(call.engine.builder()?);
+        let asked = Classic { credentials: credentials(&call)?, ..asked(&call.query)? };
+        Ok::<_, ApiError>((builder, asked))
+    };
+    let (builder, asked) = match read() {
+        Ok(read) => read,
+        Err(error) => {
+            // A client that is cut off while it writes does not read why.
+            drop(tokio::time::timeout(DRAINING, drain(call.body)).await);
+            return Err(error);
+        }
+    };
     let said = builder.classic(asked, byte_stream(call.body));
     let frames = said.map(|said| -> io::Result<Bytes> { body::message(&told(said), Separator::CrLf) });
     Ok(body::stream(StatusCode::OK, "application/json", frames))
+}
+
+async fn drain(body: hyper::body::Incoming) {
+    let mut body = std::pin::pin!(byte_stream(body));
+    let mut rest = MAX_DRAINED;
+    while let Some(Ok(data)) = body.next().await {
+        let Some(less) = rest.checked_sub(data.len()) else { return };
+        rest = less;
+    }
 }
 
 /// `POST /build/cancel`. A build that is not there has ended.

@@ -19,6 +19,8 @@ use crate::frontend;
 use crate::solve::Shared;
 use crate::tree::{Directory, Files};
 
+/// Most bytes that are read of what is not wanted any more.
+const MAX_DRAINED: u64 = 1 << 30;
 /// Most bytes of a Dockerfile or of patterns.
 const MAX_TEXT: u64 = 16 << 20;
 
@@ -42,7 +44,15 @@ where
     let place = shared.work.clone();
     let dockerfile = if dockerfile.is_empty() { "Dockerfile".to_owned() } else { dockerfile.to_owned() };
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(body)));
-    let unpacking = tokio::task::spawn_blocking(move || unpack(&place, reader, &dockerfile));
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let mut reader = reader;
+        let received = unpack(&place, &mut reader, &dockerfile);
+        if received.is_err() {
+            // A client that is cut off while it writes does not read why.
+            drop(io::copy(&mut io::Read::take(&mut reader, MAX_DRAINED), &mut io::sink()));
+        }
+        received
+    });
     unpacking.await.map_err(|e| Error::io("unpacking the context was interrupted", e))?
 }
 

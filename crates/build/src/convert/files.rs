@@ -222,13 +222,15 @@ impl Converter<'_> {
 
     fn repository(&mut self, address: &str, add: &Add, name: &str) -> Result<Output, ConvertError> {
         let source = GitSource::parse(address)?;
-        let mut about =
-            About { name: name.to_owned(), caps: vec!["source.git", "source.git.fullurl", "source.git.httpauth"], ..About::default() };
+        let mut about = About {
+            name: name.to_owned(),
+            caps: vec!["source.git", "source.git.fullurl", "source.git.httpauth"],
+            ..About::default()
+        };
         let mut attrs: HashMap<_, _> = source.attrs().into_iter().collect();
-        for (name, cap) in [
-            ("git.skipsubmodules", "source.git.skipsubmodules"),
-            ("git.mountsshsock", "source.git.mountsshsock"),
-        ] {
+        for (name, cap) in
+            [("git.skipsubmodules", "source.git.skipsubmodules"), ("git.mountsshsock", "source.git.mountsshsock")]
+        {
             if attrs.contains_key(name) {
                 about.caps.push(cap);
             }

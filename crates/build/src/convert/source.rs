@@ -62,12 +62,7 @@ fn local(files: &Files) -> impl Iterator<Item = &str> {
 }
 
 /// A context that a source operation fetches, unpacked if it is an archive.
-fn other(
-    graph: &mut Graph,
-    other: &OtherSource,
-    target: &Platform,
-    mut about: About,
-) -> Result<Output, ConvertError> {
+fn other(graph: &mut Graph, other: &OtherSource, target: &Platform, mut about: About) -> Result<Output, ConvertError> {
     let identifier = other.identifier.as_str();
     let image = identifier.starts_with("docker-image://") || identifier.starts_with("oci-layout://");
     about.caps.push(match identifier.split("://").next() {

@@ -46,6 +46,8 @@ pub struct Shared {
     pub caches: Caches,
     /// Trees that came from addresses and repositories.
     pub fetched: FetchedTrees,
+    /// Where repositories are kept for the next fetch.
+    pub repositories: std::path::PathBuf,
     /// Where builds work.
     pub work: std::path::PathBuf,
 }
@@ -53,13 +55,6 @@ pub struct Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("work", &self.work).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// Where repositories are kept for the next fetch.
-    pub(crate) fn repositories(&self) -> std::path::PathBuf {
-        self.work.join("git")
     }
 }
 

@@ -56,7 +56,7 @@ CMD ["echo hi"]
 "#;
 
 /// The client with the plugin that came with Docker's own daemon.
-fn with_buildx(client: Client) -> Client {
+pub(crate) fn with_buildx(client: Client) -> Client {
     let peers = Environment::get().and_then(|environment| environment.peers.as_ref()).expect("peers are there");
     let plugins = client.config.join("cli-plugins");
     fs::create_dir_all(&plugins).unwrap();
@@ -66,7 +66,7 @@ fn with_buildx(client: Client) -> Client {
 }
 
 /// Files of a build context.
-fn context(dockerfile: &str) -> tempfile::TempDir {
+pub(crate) fn context(dockerfile: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| fs::write(dir.path().join(path), text).unwrap();
     fs::create_dir_all(dir.path().join("dir/sub")).unwrap();
@@ -85,13 +85,13 @@ fn context(dockerfile: &str) -> tempfile::TempDir {
     dir
 }
 
-fn build_args<'a>(tag: &'a str, dir: &'a str) -> Vec<&'a str> {
+pub(crate) fn build_args<'a>(tag: &'a str, dir: &'a str) -> Vec<&'a str> {
     vec!["build", "--network", "none", "--progress", "plain", "-t", tag, dir]
 }
 
 /// Build; what was told of it.
 #[track_caller]
-fn build(client: &Client, tag: &str, dir: &Path) -> String {
+pub(crate) fn build(client: &Client, tag: &str, dir: &Path) -> String {
     let output = client.try_run(&build_args(tag, dir.to_str().unwrap()));
     output.expect_code(0);
     output.stderr.clone()
@@ -175,7 +175,7 @@ fn a_failure_names_the_line_and_leaves_nothing() {
         ("FROM busybox\nCOPY nowhere /x\n", "\"/nowhere\": not found"),
         ("FROM busybox\nRUN --network=host true\n", "network.host is not allowed"),
         ("FROM busybox\nRUN --security=insecure true\n", "security.insecure is not allowed"),
-        ("FROM busybox\nADD https://localhost/x /\n", "are not supported yet"),
+        ("FROM busybox\nADD http://127.0.0.1:1/x /\n", "connection refused"),
         ("FROM busybox\nCOPY ../../../../../../etc/shadow /x\n", "not found"),
     ] {
         let dir = context(dockerfile);
@@ -192,7 +192,7 @@ fn a_failure_names_the_line_and_leaves_nothing() {
 
 /// No process, no directory of a step, no work of a build.
 #[track_caller]
-fn assert_nothing_stays(daemon: &Daemon) {
+pub(crate) fn assert_nothing_stays(daemon: &Daemon) {
     let work = daemon.data_root().join("build/work");
     let count = |path: PathBuf| fs::read_dir(path).map_or(0, Iterator::count);
     assert_eq!(count(daemon.data_root().join("containers")), 0);

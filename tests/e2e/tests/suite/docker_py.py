@@ -99,6 +99,25 @@ try:
 except APIError as error:
     assert error.status_code == 400, error
 
+# Builds.
+import io
+dockerfile = b"FROM busybox\nARG WHO=nobody\nRUN echo built for $WHO > /who\nLABEL made=here\nCMD [\"cat\", \"/who\"]\n"
+image, log = client.images.build(fileobj=io.BytesIO(dockerfile), tag="pybuilt:1", buildargs={"WHO": "py"}, network_mode="none", rm=True)
+assert "pybuilt:1" in image.tags and image.labels["made"] == "here", image.attrs
+assert any("Step 2/" in entry.get("stream", "") for entry in log)
+assert client.containers.run("pybuilt:1", remove=True) == b"built for py\n"
+again, _ = client.images.build(fileobj=io.BytesIO(dockerfile), tag="pybuilt:2", buildargs={"WHO": "py"}, network_mode="none", rm=True)
+assert again.id == image.id
+client.images.remove("pybuilt:1")
+client.images.remove("pybuilt:2")
+from docker.errors import BuildError
+try:
+    client.images.build(fileobj=io.BytesIO(b"FROM busybox\nRUN echo no; exit 7\n"), network_mode="none")
+    raise SystemExit("a build that fails did not")
+except BuildError as error:
+    assert "exit code: 7" in error.msg, error.msg
+    assert any("no\n" == entry.get("stream") for entry in error.build_log)
+
 # Events.
 events = client.events(decode=True, filters={"event": "start"})
 client.containers.run("busybox", "true", remove=True)

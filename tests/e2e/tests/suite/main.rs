@@ -6,6 +6,8 @@
 mod archives;
 mod bad_input;
 mod build;
+mod build_classic;
+mod build_sources;
 mod compose;
 mod copy;
 mod crash;

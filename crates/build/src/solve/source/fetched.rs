@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::error::Result;
 use crate::tree::Directory;
 
 /// Most trees that wait to be wanted again.
@@ -23,6 +24,8 @@ pub(super) struct Fetched {
     pub(super) files: Arc<Directory>,
     /// What it is known by.
     pub(super) key: String,
+    /// The digest of a file; empty for a repository.
+    pub(super) digest: String,
     /// `ETag` and `Last-Modified` of what came over HTTP.
     pub(super) validators: (Option<String>, Option<String>),
 }
@@ -49,10 +52,17 @@ impl FetchedTrees {
         drop(gone);
     }
 
-    /// Lets go of all. What builds use stays until they end.
-    pub fn clear(&self) {
+    /// Lets go of all; what builds use stays until they end. `idle` is called unless somebody has a turn, and nobody gets
+    /// one meanwhile.
+    ///
+    /// # Errors
+    /// Those of `idle`.
+    pub fn clear(&self, idle: impl FnOnce() -> Result<()>) -> Result<()> {
         let gone = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         drop(gone);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|(_, lock)| lock.strong_count() > 0);
+        if turns.is_empty() { idle() } else { Ok(()) }
     }
 
     /// A turn at a place.

@@ -142,7 +142,8 @@ impl Build {
         }
         let bare = git.fetch(&wanted, &full, &commit).await?;
         let files = git.check_out(&wanted, &bare, &commit).await?;
-        let fetched = Fetched { files: Arc::new(files), key: key.clone(), validators: (None, None) };
+        let fetched =
+            Fetched { files: Arc::new(files), key: key.clone(), digest: String::new(), validators: (None, None) };
         self.shared.fetched.put(key, fetched.clone());
         Ok(outcome(fetched))
     }
@@ -316,7 +317,7 @@ impl Git<'_> {
     async fn fetch(&self, wanted: &Wanted, full: &str, commit: &str) -> Result<PathBuf> {
         let remote = wanted.remote.as_str();
         let name = faster_hex::hex_string(&Sha256::digest(remote.as_bytes()));
-        let bare = self.build.shared.repositories().join(name.get(..32).unwrap_or(&name));
+        let bare = self.build.shared.repositories.join(name.get(..32).unwrap_or(&name));
         let dir = bare.as_os_str();
         let at: [(&str, &OsStr); 1] = [("GIT_DIR", dir)];
         if !bare.join("HEAD").exists() {
@@ -381,9 +382,13 @@ impl Git<'_> {
         }
         if modules {
             let directory = top.as_os_str();
-            let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"].map(OsStr::new);
-            let args = [&[OsStr::new("-C"), directory][..], &update[..]].concat();
-            self.run(&[], &args).await.map_err(|e| e.context("cannot fetch its submodules"))?;
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--force"].map(OsStr::new);
+            let whole = [&[OsStr::new("-C"), directory][..], &update[..]].concat();
+            let shallow = [&whole[..], &[OsStr::new("--depth=1")][..]].concat();
+            // Not every server gives part of a history.
+            if self.run(&[], &shallow).await.is_err() {
+                self.run(&[], &whole).await.map_err(|e| e.context("cannot fetch its submodules"))?;
+            }
         }
         let (keep, directory) = (wanted.keep, wanted.directory.clone());
         let finishing = tokio::task::spawn_blocking(move || finish(files, keep, &directory));

@@ -61,6 +61,16 @@ impl<'a> Wanted<'a> {
         Ok(Self { address, checksum, filename, mode, owner })
     }
 
+    fn check(&self, digest: &str) -> Result<()> {
+        match self.checksum.filter(|sum| sum.to_string() != digest) {
+            None => Ok(()),
+            Some(sum) => {
+                let text = format!("digest mismatch: {} has {digest}, and {sum} is expected", self.address);
+                Err(Error::new(Kind::Invalid, text))
+            }
+        }
+    }
+
     fn key(&self, digest: &str) -> String {
         let Self { filename, mode, owner, .. } = self;
         format!("http {digest} {mode:o} {}:{} {filename}", owner.0, owner.1)
@@ -84,7 +94,7 @@ impl Build {
         let place = wanted.key(wanted.address);
         let _turn = fetched.turn(&place).await;
         let known = fetched.find(&place);
-        let expected = |known: &&Fetched| wanted.checksum.is_some_and(|sum| known.key == wanted.key(&sum.to_string()));
+        let expected = |known: &&Fetched| wanted.checksum.is_some_and(|sum| sum.to_string() == known.digest);
         // What has the checksum is what is at the address.
         if let Some(known) = known.as_ref().filter(expected) {
             return Ok(Outcome { cached: true, ..outcome(known.clone()) });
@@ -97,7 +107,10 @@ impl Build {
         }
         let answer = self.shared.host.fetch(wanted.address, headers).await?;
         match (answer.status, known) {
-            (304, Some(known)) => Ok(Outcome { cached: true, ..outcome(known) }),
+            (304, Some(known)) => {
+                wanted.check(&known.digest)?;
+                Ok(Outcome { cached: true, ..outcome(known) })
+            }
             (200, _) => {
                 let modified = answer.modified.clone();
                 let mut saved = self.save(vertex, &wanted, answer.body, modified.as_deref()).await?;
@@ -151,12 +164,7 @@ impl Build {
             file.write_all(&data).map_err(failed)?;
         }
         let digest = format!("sha256:{}", faster_hex::hex_string(&hasher.finalize()));
-        if let Some(checksum) = wanted.checksum.filter(|sum| sum.to_string() != digest) {
-            return Err(Error::new(
-                Kind::Invalid,
-                format!("digest mismatch: {} has {digest}, and {checksum} is expected", wanted.address),
-            ));
-        }
+        wanted.check(&digest)?;
         let time = modified.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()).map(std::time::SystemTime::from);
         let times = std::fs::FileTimes::new().set_modified(time.unwrap_or(std::time::UNIX_EPOCH));
         file.set_times(times).map_err(failed)?;
@@ -164,7 +172,7 @@ impl Build {
         let mode = rustix::fs::Mode::from_raw_mode(wanted.mode);
         rustix::fs::fchmod(&file, mode).map_err(|e| failed(e.into()))?;
         told.end();
-        Ok(Fetched { files: Arc::new(files), key: wanted.key(&digest), validators: (None, None) })
+        Ok(Fetched { files: Arc::new(files), key: wanted.key(&digest), digest, validators: (None, None) })
     }
 }
 
