@@ -120,9 +120,10 @@ async fn write(
     layers.end();
     step.part(&format!("exporting manifest {}", target.digest)).end();
     let naming: Vec<_> = names.iter().map(|name| step.part(&format!("naming to {name}"))).collect();
-    // Results that other builds can use go to the store with the image, in the same sync.
-    job.build.keep().await;
-    let ingest = Arc::clone(job.build.ingest());
+    // What the image does not have, steps on the way to it, goes to the disk when nobody waits.
+    let (ingest, part) = (Arc::clone(job.build.ingest()), target.clone());
+    let ingest = tokio::task::spawn_blocking(move || ingest.split(&part));
+    let ingest = Arc::new(ingest.await.map_err(|e| Error::io("exporting was interrupted", e))??);
     let shown = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let digest = target.digest.to_string();
     let descriptor = serde_json::to_string(&target).map_err(|e| Error::io("cannot encode a descriptor", e))?;

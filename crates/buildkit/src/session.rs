@@ -2,12 +2,13 @@
 //! on it; the daemon is the one that calls.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use http::Uri;
 use http::uri::PathAndQuery;
 use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
@@ -17,6 +18,11 @@ use tonic_prost::ProstCodec;
 use tower_service::Service;
 
 use crate::server::{MAX_MESSAGE, Messages};
+
+/// How often a client is asked whether it is there.
+const ALIVE: Duration = Duration::from_secs(10);
+/// How long it has to answer. A laptop under load takes a while, and may stop to think.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// A client's connection. Copies share it.
 #[derive(Clone, Debug)]
@@ -33,7 +39,10 @@ impl Session {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        // A client that is stopped, or whose machine has gone, is not waited for.
+        builder.timer(TokioTimer::new()).keep_alive_interval(ALIVE).keep_alive_timeout(ANSWER);
+        builder.keep_alive_while_idle(true);
         let (requests, driven) = builder.handshake(TokioIo::new(io)).await?;
         Ok((Self { connection: Connection(requests) }, driven))
     }

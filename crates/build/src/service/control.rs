@@ -120,8 +120,9 @@ pub(crate) async fn carry(
         });
     }
     let answer = build(&job, request).await;
-    // Also what a failed build made before it failed.
-    job.build.keep().await;
+    // Also what a failed build made before it failed; the client does not wait for it.
+    let made = Arc::clone(&job.build);
+    tokio::spawn(async move { made.keep().await });
     answer
 }
 

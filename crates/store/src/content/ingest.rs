@@ -15,7 +15,7 @@ use types::{DiffId, Digest};
 use super::unpack::{unpack, unpack_archive};
 use super::{BlobWriter, Partial, PendingBlob, PendingLayer, Recipe};
 use crate::error::{Error, Result};
-use crate::model::{Descriptor, media_type};
+use crate::model::{Descriptor, Document, media_type};
 use crate::store::Store;
 
 /// Pending documents above which one sync of the file system beats one per file.
@@ -354,6 +354,37 @@ impl Ingest {
             self.store.layers().settle(&recipe.layer)?;
             self.store.blobs().recipes.put(digest, recipe)
         })
+    }
+
+    /// Takes what an image consists of out of this, as an ingest of its own, so that it is committed without waiting for the
+    /// rest. Both protect it.
+    ///
+    /// # Errors
+    /// Those of reading its documents.
+    pub fn split(&self, target: &Descriptor) -> Result<Ingest> {
+        let mut wanted = HashSet::new();
+        for (descriptor, document) in crate::image::walk(self, target)? {
+            wanted.insert(descriptor.digest);
+            if let Document::Manifest(manifest) = document {
+                wanted.insert(manifest.config.digest);
+                wanted.extend(manifest.layers.iter().map(|layer| layer.digest));
+            }
+        }
+        let part = Self::new(Arc::clone(&self.store)).limits(self.limits);
+        let (blobs, layers, recipes) = {
+            let mut pending = self.lock();
+            let blobs: HashMap<_, _> = pending.blobs.extract_if(|digest, _| wanted.contains(digest)).collect();
+            let ours = |layer: &PendingLayer| layer.blob.is_some_and(|blob| wanted.contains(&blob));
+            let layers: HashMap<_, _> = pending.layers.extract_if(|_, layer| ours(layer)).collect();
+            let recipes: HashMap<_, _> = pending.recipes.extract_if(|digest, _| wanted.contains(digest)).collect();
+            (blobs, layers, recipes)
+        };
+        wanted.iter().for_each(|digest| part.pin(digest));
+        layers.keys().for_each(|diff_id| part.pin(&diff_id.0));
+        let mut pending = part.lock();
+        (pending.blobs, pending.layers, pending.recipes) = (blobs, layers, recipes);
+        drop(pending);
+        Ok(part)
     }
 
     /// The store this goes into.
