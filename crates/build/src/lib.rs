@@ -8,6 +8,7 @@
 mod builder;
 pub mod classic;
 pub mod convert;
+mod emulation;
 mod error;
 mod export;
 pub mod file;

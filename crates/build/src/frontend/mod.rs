@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::export::{CONFIG, Step};
 use crate::graph;
 use crate::job::{Job, Reference, Solved};
+use crate::solve::KEEP_FAILED;
 
 /// The front end's name.
 const NAME: &str = "dockerfile.v0";
@@ -59,6 +60,9 @@ pub async fn solve(
         ));
     }
     let mut options = Options::read(attrs)?;
+    if options.build_args.remove(KEEP_FAILED).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false")) {
+        job.build.keep_failed();
+    }
     let contexts = Contexts::read(job, &options.attrs, inputs).await?;
     options.filename.clone_from(&contexts.filename);
     let text = read_dockerfile(job, &options, &contexts.dockerfile).await?;

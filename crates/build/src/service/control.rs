@@ -11,11 +11,12 @@ use buildkit::wire::control::{
 use buildkit::wire::llb;
 use buildkit::wire::worker::{BuildkitVersion, WorkerRecord};
 use tonic::Request;
-use types::{Kind, Platform};
+use types::Kind;
 
 use super::called;
 use super::filter::Filters;
 use crate::builder::Builder;
+use crate::emulation;
 use crate::error::{Error, Result};
 use crate::export;
 use crate::frontend;
@@ -47,7 +48,12 @@ async fn info(_: Arc<Builder>, _: Request<InfoRequest>) -> Result<InfoResponse> 
 
 /// The one worker.
 pub(super) fn worker(builder: &Builder) -> WorkerRecord {
-    let host = Platform::host();
+    let wire = |platform: types::Platform| llb::Platform {
+        architecture: platform.arch,
+        os: platform.os,
+        variant: platform.variant,
+        ..llb::Platform::default()
+    };
     let mut labels = HashMap::from([
         ("org.mobyproject.buildkit.worker.executor".to_owned(), "dhow".to_owned()),
         ("org.mobyproject.buildkit.worker.network".to_owned(), "host".to_owned()),
@@ -58,12 +64,7 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
     WorkerRecord {
         id: "dhow".to_owned(),
         labels,
-        platforms: vec![llb::Platform {
-            architecture: host.arch,
-            os: host.os,
-            variant: host.variant,
-            ..llb::Platform::default()
-        }],
+        platforms: emulation::platforms().into_iter().map(wire).collect(),
         buildkit_version: Some(version()),
         ..WorkerRecord::default()
     }

@@ -13,7 +13,7 @@ use types::Kind;
 
 use super::caches::Cache;
 use super::ssh::Agent;
-use super::{Build, Input, input};
+use super::{Build, Input, failed, input};
 use crate::error::{Error, Result};
 use crate::graph::Vertex;
 use crate::host::{Hold, MountSource, Mounted, Network, Run};
@@ -146,9 +146,13 @@ impl Build {
             }
         };
         let (ended, ()) = tokio::join!(self.shared.host.run(run), telling);
-        let ended = ended?;
+        let ended = ended.map_err(|error| failed::explained(error, vertex.op.platform.as_ref()))?;
         let allowed = if meta.valid_exit_codes.is_empty() { vec![0] } else { meta.valid_exit_codes.clone() };
         if !allowed.contains(&ended.code) {
+            if !self.cancel.is_cancelled() {
+                stubs.remove(&change.upper());
+                self.left_behind(&vertex.digest, &meta, base.with(Arc::clone(&change))).await;
+            }
             let why = if ended.out_of_memory { "cannot allocate memory: " } else { "" };
             return Err(Error::new(
                 Kind::Internal,

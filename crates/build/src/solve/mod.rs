@@ -5,6 +5,7 @@
 
 mod caches;
 mod exec;
+mod failed;
 mod file_op;
 mod key;
 mod records;
@@ -12,6 +13,7 @@ mod source;
 mod ssh;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use buildkit::wire::control;
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use caches::Caches;
+pub use failed::KEEP_FAILED;
 pub use records::{Record, Records, Usage};
 pub use source::FetchedTrees;
 pub(crate) use source::platform;
@@ -118,6 +121,8 @@ pub struct Build {
     /// What clients allow: `network.host`, `security.insecure`.
     pub entitlements: Vec<String>,
     given: OnceLock<Given>,
+    /// What failed steps leave is kept.
+    keep_failed: AtomicBool,
     work: Arc<Work>,
     ingest: Arc<Ingest>,
     steps: Mutex<HashMap<String, Step>>,
@@ -158,6 +163,7 @@ impl Build {
             cancel: CancellationToken::new(),
             entitlements,
             given: OnceLock::new(),
+            keep_failed: AtomicBool::new(false),
             work,
             ingest,
             steps: Mutex::default(),
@@ -169,6 +175,15 @@ impl Build {
     pub fn give(&self, given: Given) {
         // Nobody gives twice.
         drop(self.given.set(given));
+    }
+
+    /// Keeps what steps that fail from here on leave.
+    pub fn keep_failed(&self) {
+        self.keep_failed.store(true, Ordering::Relaxed);
+    }
+
+    fn keeps_failed(&self) -> bool {
+        self.keep_failed.load(Ordering::Relaxed)
     }
 
     fn given(&self) -> Option<&Given> {

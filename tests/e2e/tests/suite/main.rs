@@ -7,6 +7,7 @@ mod archives;
 mod bad_input;
 mod build;
 mod build_classic;
+mod build_failed;
 mod build_sources;
 mod compose;
 mod copy;
