@@ -525,7 +525,7 @@ fn the_configuration_says_what_instructions_said() {
             "VOLUME [/v /w]",
             "STOPSIGNAL SIGINT",
             "SHELL [/bin/bash -c]",
-            "HEALTHCHECK {Test:[CMD-SHELL curl x] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:2}",
+            r#"HEALTHCHECK &{["CMD-SHELL" "curl x"] "1m30s" "0s" "0s" "0s" '\x02'}"#,
             "CMD [\"/bin/bash\" \"-c\" \"a \\\"b\\\"\"]",
             "ENTRYPOINT [\"e\"]",
             "USER 1:2"

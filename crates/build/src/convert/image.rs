@@ -7,7 +7,7 @@ use dockerfile::{Command, HealthCheck, Instruction, Step};
 use store::model::{Empty, Healthcheck, History, ImageConfig};
 
 use super::error::ConvertError;
-use super::name::quoted;
+use super::name::{character, quoted};
 use super::stage::{Converter, Stage};
 use super::{path, stage};
 
@@ -255,14 +255,15 @@ fn health(check: &HealthCheck) -> (Healthcheck, String) {
         }
     };
     let time = types::GoDuration;
+    // What Go's `%q` makes of the structure, numbers as characters included.
     let text = format!(
-        "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-        found.test.iter().flatten().cloned().collect::<Vec<_>>().join(" "),
+        "HEALTHCHECK &{{{} \"{}\" \"{}\" \"{}\" \"{}\" {}}}",
+        quoted(found.test.as_deref().unwrap_or_default()),
         time(found.interval),
         time(found.timeout),
         time(found.start_period),
         time(found.start_interval),
-        found.retries
+        character(found.retries)
     );
     (found, text)
 }

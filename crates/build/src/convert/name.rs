@@ -89,6 +89,19 @@ pub(super) fn quoted(words: &[String]) -> String {
     format!("[{}]", words.join(" "))
 }
 
+/// What Go's `%q` makes of a number.
+pub(super) fn character(number: i64) -> String {
+    let c = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+    match c {
+        '\'' => "'\\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        c => {
+            let quoted = quote(c.encode_utf8(&mut [0; 4]));
+            format!("'{}'", quoted.trim_matches('"'))
+        }
+    }
+}
+
 fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -180,6 +193,14 @@ mod tests {
     fn words_as_go_quotes_them() {
         let words = ["a\"b".to_owned(), "é\n\u{1}\u{85}\\".to_owned()];
         assert_eq!(quoted(&words), r#"["a\"b" "é\n\x01\u0085\\"]"#);
+    }
+
+    #[test]
+    fn numbers_as_go_quotes_them() {
+        for (number, text) in [(0, r"'\x00'"), (3, r"'\x03'"), (10, r"'\n'"), (34, "'\"'"), (39, r"'\''"), (65, "'A'")]
+        {
+            assert_eq!(character(number), text);
+        }
     }
 
     #[test]

@@ -14,18 +14,27 @@ use super::source;
 const MAX_FILE: u64 = 10 << 20;
 
 /// User and group by number or name. A user without a group has the group of its entry, or as a number the group of the
-/// same number; nothing at all is root.
+/// same number; nothing at all is root. A name that is not in the file stands for root too, as BuildKit has it: `unknown` is
+/// told of it.
 ///
 /// # Errors
-/// [`FileError::Unknown`] for a name that is not in the file, [`FileError::Number`] for what is no owner.
-pub fn owner(root: &Root, user: Option<&str>, group: Option<&str>) -> Result<(u32, u32), FileError> {
+/// [`FileError::Number`] for what is no owner; what cannot be read.
+pub fn owner(
+    root: &Root,
+    user: Option<&str>,
+    group: Option<&str>,
+    mut unknown: impl FnMut(FileError),
+) -> Result<(u32, u32), FileError> {
     let (uid, primary) = match user.filter(|name| !name.is_empty()) {
         None => (0, 0),
         Some(name) => match number("user", name)? {
             Some(id) => (id, id),
             None => {
                 let found = entry(root, "/etc/passwd", name)?.and_then(|fields| Some((id(fields.0)?, id(fields.1)?)));
-                found.ok_or_else(|| FileError::Unknown { kind: "user", name: name.to_owned(), file: "passwd" })?
+                found.unwrap_or_else(|| {
+                    unknown(FileError::Unknown { kind: "user", name: name.to_owned(), file: "passwd" });
+                    (0, 0)
+                })
             }
         },
     };
@@ -35,7 +44,10 @@ pub fn owner(root: &Root, user: Option<&str>, group: Option<&str>) -> Result<(u3
             Some(id) => id,
             None => {
                 let found = entry(root, "/etc/group", name)?.and_then(|fields| id(fields.0));
-                found.ok_or_else(|| FileError::Unknown { kind: "group", name: name.to_owned(), file: "group" })?
+                found.unwrap_or_else(|| {
+                    unknown(FileError::Unknown { kind: "group", name: name.to_owned(), file: "group" });
+                    primary
+                })
             }
         },
     };

@@ -31,13 +31,18 @@ pub(super) fn selection(copy: &FileActionCopy) -> Selection {
 
 impl Build {
     /// Carries out all actions; gives the outputs.
-    pub(super) async fn files(&self, op: &FileOp, inputs: &[Input]) -> Result<Vec<Option<Tree>>> {
+    pub(super) async fn files(&self, vertex: &str, op: &FileOp, inputs: &[Input]) -> Result<Vec<Option<Tree>>> {
         let trees = (0..inputs.len()).map(|number| input(inputs, i64::try_from(number).unwrap_or(-1)).cloned());
         let trees = trees.collect::<Result<Vec<_>>>()?;
         let (op, work, shared) = (op.clone(), Arc::clone(&self.work), Arc::clone(&self.shared));
+        let (progress, vertex) = (Arc::clone(&self.progress), vertex.to_owned());
         blocking(move || {
             let store = shared.host.store();
-            let mut doing = Doing { store, work: &work, trees: trees.into_iter().map(State::Given).collect() };
+            let trees = trees.into_iter().map(State::Given).collect();
+            let warn = |error: file::FileError| {
+                progress.log(&vertex, 2, format!("warning: {error}: root is taken\n").as_bytes());
+            };
+            let mut doing = Doing { store, work: &work, trees, warn: &warn };
             let mut outputs = Vec::new();
             for action in &op.actions {
                 let made = doing.act(action)?;
@@ -82,6 +87,8 @@ struct Doing<'a> {
     store: &'a Store,
     work: &'a Arc<Work>,
     trees: Vec<State>,
+    /// Told of owners that nobody knows.
+    warn: &'a dyn Fn(file::FileError),
 }
 
 impl Doing<'_> {
@@ -224,7 +231,7 @@ impl Doing<'_> {
             Some(_) => Some(Arc::new(Tree::default().read(self.store)?)),
             None => None,
         };
-        Ok(Some(file::owner(known.as_deref().unwrap_or(changed), user.as_deref(), group.as_deref())?))
+        Ok(Some(file::owner(known.as_deref().unwrap_or(changed), user.as_deref(), group.as_deref(), self.warn)?))
     }
 }
 

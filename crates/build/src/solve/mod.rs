@@ -274,7 +274,7 @@ impl Build {
         }
         let outputs = match &vertex.op.op {
             Some(OpOp::Exec(exec)) => self.execute(vertex, exec, inputs).await?,
-            Some(OpOp::File(file)) => self.files(file, inputs).await?,
+            Some(OpOp::File(file)) => self.files(&vertex.digest, file, inputs).await?,
             Some(OpOp::Merge(merge)) => {
                 let mut tree = Tree::default();
                 for each in &merge.inputs {

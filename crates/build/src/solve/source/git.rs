@@ -65,11 +65,16 @@ impl Wanted {
         let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
         let remote = attr("git.fullurl").unwrap_or_else(|| format!("https://{name}"));
         let invalid = |why: &str| Err(Error::new(Kind::Invalid, format!("git source {remote}: {why}")));
-        if remote.starts_with('-') || reference.starts_with('-') || remote.contains(['\n', '\0']) {
+        if remote.starts_with('-') || reference.starts_with('-') || remote.contains([' ', '\n', '\0']) {
             return invalid("it would be taken for an option");
         }
         let known = ["https://", "http://", "ssh://", "git://"];
-        let scp = !remote.contains("://") && remote.contains(':') && !remote.starts_with('/');
+        let host = |text: &str| {
+            let good = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+            !text.is_empty() && text.chars().all(good)
+        };
+        // `user@host:path`; two colons would name a helper of git's.
+        let scp = remote.split_once(':').is_some_and(|(before, path)| host(before) && !path.starts_with([':', '/']));
         if !scp && !known.iter().any(|scheme| remote.starts_with(scheme)) {
             return invalid("the protocol is none of https, http, ssh and git");
         }
