@@ -74,7 +74,9 @@ impl Wanted {
             !text.is_empty() && text.chars().all(good)
         };
         // `user@host:path`; two colons would name a helper of git's.
-        let scp = remote.split_once(':').is_some_and(|(before, path)| host(before) && !path.starts_with([':', '/']));
+        let scp = remote
+            .split_once(':')
+            .is_some_and(|(before, path)| host(before) && !path.starts_with(':') && !path.starts_with("//"));
         if !scp && !known.iter().any(|scheme| remote.starts_with(scheme)) {
             return invalid("the protocol is none of https, http, ssh and git");
         }
