@@ -14,6 +14,7 @@ mod frontend;
 pub mod graph;
 pub mod host;
 mod job;
+pub mod kept;
 pub mod progress;
 mod random;
 mod service;
@@ -21,5 +22,5 @@ pub mod session;
 pub mod solve;
 pub mod tree;
 
-pub use builder::Builder;
+pub use builder::{Builder, Settings};
 pub use error::{Error, Result};

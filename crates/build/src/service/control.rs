@@ -9,17 +9,17 @@ use buildkit::wire::control::{
     PruneRequest, SolveRequest, SolveResponse, StatusRequest, StatusResponse, UsageRecord,
 };
 use buildkit::wire::llb;
-use buildkit::wire::worker::{BuildkitVersion, WorkerRecord};
+use buildkit::wire::worker::{BuildkitVersion, GcPolicy, WorkerRecord};
 use tonic::Request;
 use types::{Kind, Platform};
 
 use super::called;
-use super::filter::Filters;
 use crate::builder::Builder;
 use crate::error::{Error, Result};
 use crate::export;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
+use crate::kept::{Filters, Limits, Policy, Usage};
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {
     methods
@@ -63,8 +63,22 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
             variant: host.variant,
             ..llb::Platform::default()
         }],
+        gc_policy: builder.policies().iter().map(gc_policy).collect(),
         buildkit_version: Some(version()),
         ..WorkerRecord::default()
+    }
+}
+
+fn gc_policy(policy: &Policy) -> GcPolicy {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    GcPolicy {
+        all: policy.all,
+        keep_duration: number(policy.keep_ns),
+        filters: policy.filters.clone(),
+        reserved_space: number(policy.limits.reserved),
+        max_used_space: number(policy.limits.max_used),
+        min_free_space: number(policy.limits.min_free),
+        ..GcPolicy::default()
     }
 }
 
@@ -135,12 +149,17 @@ async fn status(builder: Arc<Builder>, request: Request<StatusRequest>) -> Resul
 }
 
 async fn disk_usage(builder: Arc<Builder>, request: Request<DiskUsageRequest>) -> Result<DiskUsageResponse> {
-    let filters = Filters::read(&request.into_inner().filter)?;
-    let found = builder.usage().await?.into_iter().filter(|usage| filters.pass(usage));
+    let request = request.into_inner();
+    let filters = Filters::read(&request.filter)?;
+    let before = match request.age_limit {
+        0 => i64::MAX,
+        age => crate::tree::now_ns().saturating_sub(age),
+    };
+    let found = builder.usage().await?.into_iter().filter(|usage| usage.used_ns <= before && filters.pass(usage));
     Ok(DiskUsageResponse { record: found.map(usage_record).collect() })
 }
 
-fn usage_record(usage: crate::solve::Usage) -> UsageRecord {
+fn usage_record(usage: Usage) -> UsageRecord {
     let time = |ns: i64| {
         Some(prost_types::Timestamp {
             seconds: ns.div_euclid(1_000_000_000),
@@ -149,25 +168,36 @@ fn usage_record(usage: crate::solve::Usage) -> UsageRecord {
     };
     UsageRecord {
         id: usage.id,
+        mutable: usage.mutable,
+        in_use: usage.in_use,
         size: i64::try_from(usage.size).unwrap_or(i64::MAX),
-        created_at: time(usage.record.created_ns),
-        last_used_at: time(usage.record.used_ns),
-        usage_count: i64::try_from(usage.record.uses).unwrap_or(i64::MAX),
-        description: usage.record.name,
-        record_type: usage.record.kind,
+        created_at: time(usage.created_ns),
+        last_used_at: time(usage.used_ns),
+        usage_count: i64::try_from(usage.uses).unwrap_or(i64::MAX),
+        description: usage.description,
+        record_type: usage.kind,
         shared: usage.shared,
+        parents: usage.parents,
         ..UsageRecord::default()
     }
 }
 
 async fn prune(builder: Arc<Builder>, request: Request<PruneRequest>) -> Result<Messages<UsageRecord>> {
     let request = request.into_inner();
-    if request.reserved_space > 0 || request.max_used_space > 0 || request.min_free_space > 0 {
-        return Err(Error::new(Kind::Unsupported, "pruning down to a size is not supported yet: prune by age or all"));
-    }
-    let filters = Filters::read(&request.filter)?;
-    let keep = u64::try_from(request.keep_duration).unwrap_or(0);
-    let removed = builder.prune(keep, move |usage| filters.pass(usage)).await?;
+    let bytes = |number: i64, what: &str| {
+        u64::try_from(number).map_err(|_| Error::new(Kind::Invalid, format!("{what} {number} is less than nothing")))
+    };
+    let policy = Policy {
+        all: request.all,
+        filters: request.filter,
+        keep_ns: bytes(request.keep_duration, "the age")?,
+        limits: Limits {
+            reserved: bytes(request.reserved_space, "the reserved space")?,
+            max_used: bytes(request.max_used_space, "the most used space")?,
+            min_free: bytes(request.min_free_space, "the least free space")?,
+        },
+    };
+    let removed = builder.prune(&policy).await?;
     let told = removed.into_iter().map(|usage| Ok(usage_record(usage)));
     Ok(Box::pin(futures_util::stream::iter(told.collect::<Vec<_>>())))
 }

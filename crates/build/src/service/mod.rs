@@ -3,7 +3,6 @@
 
 mod bridge;
 mod control;
-mod filter;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -78,8 +78,9 @@ impl Build {
         let base = if root.input < 0 { Tree::default() } else { input(inputs, root.input)?.clone() };
         let change = self.work.change(&base, self.shared.host.store())?;
         let mut env = meta.env.clone();
+        let command = meta.args.join(" ");
         for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
-            self.mount(mount, inputs, &mut hand).await?;
+            self.mount(mount, inputs, &command, &mut hand).await?;
         }
         for secret in &exec.secretenv {
             match self.secret(&secret.id).await? {
@@ -185,7 +186,7 @@ impl Build {
         }
     }
 
-    async fn mount(&self, mount: &Mount, inputs: &[Input], hand: &mut Hand) -> Result<()> {
+    async fn mount(&self, mount: &Mount, inputs: &[Input], command: &str, hand: &mut Hand) -> Result<()> {
         let kind = MountType::try_from(mount.mount_type)
             .map_err(|_| Error::new(Kind::Invalid, "a type of mount that is not known here"))?;
         let store = self.shared.host.store();
@@ -220,7 +221,8 @@ impl Build {
                     .map_err(|_| Error::new(Kind::Invalid, "sharing of a cache that is not known here"))?;
                 let base = if mount.input < 0 { None } else { Some(input(inputs, mount.input)?.clone()) };
                 let fill = |path: &Path| fill(base.as_ref(), &mount.selector, store, path);
-                let cache = self.shared.caches.take(&options.id, sharing, fill).await?;
+                let shown = format!("cached mount {} from exec {command}", mount.dest);
+                let cache = self.shared.caches.take(&options.id, sharing, &shown, fill).await?;
                 let root = Root::open(&cache.path).map_err(|e| Error::io("cannot open a cache", e))?;
                 hand.held.caches.push(cache);
                 part(&root, "", self.shared.host.secrets())?

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use caches::Caches;
-pub use records::{Record, Records, Usage};
+pub use records::{Record, Records};
 pub(crate) use source::platform;
 
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub struct Shared {
     /// What earlier builds made.
     pub records: Records,
     /// Directories that steps keep between builds.
-    pub caches: Caches,
+    pub caches: Arc<Caches>,
     /// Where builds work.
     pub work: std::path::PathBuf,
 }
@@ -100,6 +100,8 @@ pub struct Build {
     ingest: Arc<Ingest>,
     steps: Mutex<HashMap<String, Step>>,
     made: Mutex<Vec<Made>>,
+    /// Results of earlier builds that this one has: nobody removes them meanwhile.
+    held: Mutex<Vec<String>>,
 }
 
 impl std::fmt::Debug for Build {
@@ -139,6 +141,7 @@ impl Build {
             ingest,
             steps: Mutex::default(),
             made: Mutex::default(),
+            held: Mutex::default(),
         }))
     }
 
@@ -221,6 +224,10 @@ impl Build {
         }
         let keys = self.keys(vertex, inputs).await?;
         let known = keys.all().find_map(|key| self.shared.records.find(key, &self.ingest));
+        let known = known.map(|(key, outputs)| {
+            self.held.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+            outputs
+        });
         if let Some(outputs) = known.filter(|_| !vertex.ignore_cache) {
             return Ok(Outcome { key: keys.canonical, stable: true, outputs, cached: true });
         }
@@ -296,6 +303,8 @@ impl Build {
     /// Lets go of all results, and with them of the client's files.
     pub fn clear(&self) {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shared.records.release(&held);
     }
 
     fn tell(&self, graph: &Graph, vertex: &Vertex, change: impl FnOnce(&mut control::Vertex)) {
@@ -308,6 +317,13 @@ impl Build {
         };
         change(&mut told);
         self.progress.vertex(told);
+    }
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        // A step that was still on its way when the others were let go of.
+        self.clear();
     }
 }
 

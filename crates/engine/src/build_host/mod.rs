@@ -52,7 +52,7 @@ pub(crate) fn open(inner: &Arc<Inner>, results: &[(String, String)]) -> Result<A
         places: inner.images.places().to_owned(),
     };
     let documents: BTreeMap<String, String> = results.iter().cloned().collect();
-    Ok(Builder::open(Arc::new(host), &documents)?)
+    Ok(Builder::open(Arc::new(host), &documents, &inner.config.builder)?)
 }
 
 impl EngineHost {
