@@ -3,8 +3,13 @@
 //! `{"gc": {"enabled": true, "defaultReservedSpace": "20GB", "policy": [{"maxUsedSpace": "50GB", "filter": ["unused-for=48h"]}]},
 //! "history": {"maxAge": "48h", "maxEntries": 50}}`, as Docker has it. Names count whichever way they are cased.
 
-use engine::{BuilderSettings, CacheLimits, CachePolicy, Collect};
+use std::time::Duration;
+
+use engine::{BuilderSettings, CacheLimits, CachePolicy, Collect, HistoryLimits};
 use serde_json::{Map, Value};
+
+/// Builds that may be remembered: all of them are in memory.
+const ENTRIES_MAX: usize = 10_000;
 
 type Object = Map<String, Value>;
 
@@ -18,7 +23,7 @@ pub fn read(text: &str) -> Result<BuilderSettings, String> {
     for (key, value) in object("builder", &value)? {
         match key.to_ascii_lowercase().as_str() {
             "gc" => settings.collect = collect(value)?,
-            "history" => history(value, &mut settings)?,
+            "history" => settings.history = history(value)?,
             "entitlements" if value.as_object().is_some_and(Map::is_empty) => {}
             "entitlements" => {
                 return Err("builder.entitlements is not supported: who builds allows with --allow".to_owned());
@@ -97,11 +102,29 @@ fn filter(name: &str, value: &Value) -> Result<Vec<(String, Vec<String>)>, Strin
     }
 }
 
-fn history(value: &Value, _settings: &mut BuilderSettings) -> Result<(), String> {
-    for (key, _) in object("builder.history", value)? {
-        return Err(unknown("builder.history", key, "none"));
+fn history(value: &Value) -> Result<HistoryLimits, String> {
+    let mut limits = HistoryLimits::default();
+    for (key, value) in object("builder.history", value)? {
+        let name = format!("builder.history.{key}");
+        match key.to_ascii_lowercase().as_str() {
+            "maxage" => {
+                // A number is seconds.
+                let age = match value {
+                    Value::String(text) => crate::registry::parse_duration(text).ok(),
+                    value => value.as_u64().map(Duration::from_secs),
+                };
+                limits.age = age.ok_or_else(|| format!("{name}: {value} is not a time such as \"48h\""))?;
+            }
+            "maxentries" => {
+                let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+                let number = number.filter(|number| *number <= ENTRIES_MAX);
+                limits.entries =
+                    number.ok_or_else(|| format!("{name}: {value} is not a number up to {ENTRIES_MAX}"))?;
+            }
+            _ => return Err(unknown("builder.history", key, "maxAge, maxEntries")),
+        }
     }
-    Ok(())
+    Ok(limits)
 }
 
 fn object<'a>(name: &str, value: &'a Value) -> Result<&'a Object, String> {
@@ -146,6 +169,10 @@ mod tests {
         let limits = CacheLimits { reserved: 1 << 30, max_used: 2 << 30, min_free: 0 };
         let text = r#"{"gc": {"defaultReservedSpace": "1g", "defaultMaxUsedSpace": "2GB"}}"#;
         assert_eq!(read(text).unwrap().collect, Collect::Usual(limits));
+        let history = |text: &str| read(text).unwrap().history;
+        let limits = |age, entries| HistoryLimits { age: Duration::from_secs(age), entries };
+        assert_eq!(history(r#"{"history": {"maxAge": "1h", "maxEntries": 3}}"#), limits(3600, 3));
+        assert_eq!(history(r#"{"history": {"maxAge": 60}}"#), limits(60, 50));
     }
 
     #[test]
@@ -158,6 +185,8 @@ mod tests {
             (r#"{"gc": {"policy": [{"size": 1}]}}"#, "builder.gc.policy[0].size"),
             (r#"{"gc": {"policy": [{"filter": ["x=y"]}]}}"#, "builder.gc.policy[0]: invalid filter 'x'"),
             (r#"{"gc": {"policy": [{"filter": ["x"]}]}}"#, "is not a list of texts"),
+            (r#"{"history": {"maxAge": "long"}}"#, "builder.history.maxAge: \"long\" is not a time"),
+            (r#"{"history": {"maxEntries": -1}}"#, "builder.history.maxEntries: -1"),
             (r#"{"entitlements": {"network-host": true}}"#, "builder.entitlements is not supported"),
         ] {
             let error = read(text).unwrap_err();

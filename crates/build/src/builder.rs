@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use types::{DiffId, Digest, Kind};
 
 use crate::error::{Error, Result};
+use crate::history::{History, HistoryLimits};
 use crate::host::Host;
 use crate::job::Job;
 use crate::kept::{self, Collect, Collector, Policy, Usage};
@@ -27,6 +28,8 @@ const AROUND: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// What of the cache goes by itself.
     pub collect: Collect,
+    /// How many builds are remembered, and for how long.
+    pub history: HistoryLimits,
 }
 
 /// The builder.
@@ -34,6 +37,7 @@ pub struct Settings {
 pub struct Builder {
     shared: Arc<Shared>,
     collector: Arc<Collector>,
+    history: Arc<History>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     /// What builds tell, also for a while after their ends.
     stories: Mutex<HashMap<String, Arc<Progress>>>,
@@ -41,11 +45,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Opens the builder. Work that an earlier engine left is removed. `documents` are what [`Host::keep`] was given.
+    /// Opens the builder. Work that an earlier engine left is removed. `results` are what [`Host::keep`] was given, `builds`
+    /// what [`Host::remember`] was.
     ///
     /// # Errors
     /// That of the file system.
-    pub fn open(host: Arc<dyn Host>, documents: &BTreeMap<String, String>, settings: &Settings) -> Result<Arc<Self>> {
+    pub fn open(
+        host: Arc<dyn Host>,
+        results: &BTreeMap<String, String>,
+        builds: &BTreeMap<String, String>,
+        settings: &Settings,
+    ) -> Result<Arc<Self>> {
         let top = host.work().to_owned();
         let work = top.join("work");
         prepare(&top)?;
@@ -57,7 +67,7 @@ impl Builder {
         let shared = Shared {
             sessions: Sessions::default(),
             pool: Pool::new(&work)?,
-            records: Records::read(documents),
+            records: Records::read(results),
             caches: Caches::open(&top.join("cache"))?,
             work,
             host,
@@ -65,6 +75,7 @@ impl Builder {
         let shared = Arc::new(shared);
         Ok(Arc::new(Self {
             collector: Collector::new(&shared, &settings.collect),
+            history: Arc::new(History::open(&top.join("history"), builds, settings.history)?),
             shared,
             jobs: Mutex::default(),
             stories: Mutex::default(),
@@ -213,6 +224,11 @@ impl Builder {
     /// Filters that make no sense; those of the database or the disk.
     pub async fn prune(&self, policy: &Policy) -> Result<Vec<Usage>> {
         kept::prune(&self.shared, policy).await
+    }
+
+    /// Builds that were.
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// By which policies the cache is collected.

@@ -54,6 +54,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Keeps what is known of results over restarts: those to be put, and keys to be forgotten.
     fn keep(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()>;
+
+    /// Keeps records of builds over restarts: those to be put, and names to be forgotten.
+    fn remember(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()>;
 }
 
 /// Which image.

@@ -12,6 +12,7 @@ mod export;
 pub mod file;
 mod frontend;
 pub mod graph;
+mod history;
 pub mod host;
 mod job;
 pub mod kept;
@@ -24,3 +25,4 @@ pub mod tree;
 
 pub use builder::{Builder, Settings};
 pub use error::{Error, Result};
+pub use history::HistoryLimits;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use build::Settings as BuilderSettings;
 pub use build::kept::{Collect, Limits as CacheLimits, Policy as CachePolicy};
+pub use build::{HistoryLimits, Settings as BuilderSettings};
 pub use network::Pool;
 pub use store::Format as LayerFormat;
 

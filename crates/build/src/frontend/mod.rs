@@ -1,6 +1,8 @@
 //! The built-in front end: reads the Dockerfile that a client sends, looks up the images it begins with, and makes a
 //! definition of it (`convert`).
 
+mod subrequest;
+
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -64,6 +66,9 @@ pub async fn solve(
     let ignore = read_ignore(job, &options, &text).await?;
     let source =
         Source::new(&options.filename, &text.content).map_err(|e| dockerfile_error(&e, None, &options.filename))?;
+    if let Some(request) = options.attrs.get("requestid").filter(|request| !request.is_empty()) {
+        return subrequest::answer(job, request, &options, &source, ignore.as_ref()).await;
+    }
     let file = Dockerfile::parse(&source).map_err(|failure| dockerfile_error(&failure.error, Some(&source), ""))?;
     let mut solved = Solved::default();
     let several = options.platforms.len() > 1;
@@ -96,9 +101,6 @@ impl Options {
     fn read(attrs: HashMap<String, String>) -> Result<Self> {
         let text = |key: &str| attrs.get(key).filter(|value| !value.is_empty()).cloned();
         let unsupported = |what: &str| Err(Error::new(Kind::Unsupported, format!("{what} is not supported yet")));
-        if text("requestid").is_some() {
-            return unsupported("asking for outlines and checks alone");
-        }
         if let Some(context) = text("context") {
             return unsupported(&format!("the build context \"{context}\", which is not sent by the client,"));
         }
@@ -259,7 +261,10 @@ async fn convert_for(
             }
         }
     };
-    let evaluation = Evaluation::new(&known, ignore).map_err(|failure| failed(&failure.error))?;
+    let evaluation = Evaluation::new(&known, ignore).map_err(|failure| {
+        warn(job, source, &failure.warnings);
+        failed(&failure.error)
+    })?;
     let options = converting(job, options, ignore, several)?;
     let images = BTreeMap::new();
     let input = convert::Input {
@@ -274,7 +279,7 @@ async fn convert_for(
         let lines = error.lines.map(|found| lines(source, found));
         Error::new(Kind::Invalid, error.to_string()).at(lines)
     })?;
-    warn(job, source, &evaluation);
+    warn(job, source, &evaluation.warnings);
     Ok((converted.definition, converted.image))
 }
 
@@ -357,8 +362,8 @@ fn base(image: &store::model::Image) -> Base {
     }
 }
 
-fn warn(job: &Job, source: &Source, evaluation: &Evaluation) {
-    for warning in &evaluation.warnings {
+fn warn(job: &Job, source: &Source, warnings: &[dockerfile::check::Warning]) {
+    for warning in warnings {
         let place = lines(source, warning.lines);
         job.progress.warning(buildkit::wire::control::VertexWarning {
             level: 1,

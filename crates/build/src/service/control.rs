@@ -122,10 +122,34 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
             }
         });
     }
+    let (name, internal) = (request.r#ref.clone(), request.internal);
+    if !internal {
+        builder.history().begin(&request, &job.progress);
+    }
+    let record = Recording { builder: Arc::clone(&builder), name };
     let answer = build(&job, request).await;
     // Also what a failed build made before it failed.
     job.build.keep().await;
+    record.end(answer.as_ref());
     Ok(SolveResponse { exporter_response: answer? })
+}
+
+/// The record of a build, which ends with it: as given up when nobody says otherwise.
+struct Recording {
+    builder: Arc<Builder>,
+    name: String,
+}
+
+impl Recording {
+    fn end(&self, answer: std::result::Result<&HashMap<String, String>, &Error>) {
+        self.builder.history().end(&self.builder.shared().host, &self.name, answer);
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.end(Err(&Error::cancelled()));
+    }
 }
 
 async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, String>> {
@@ -145,7 +169,11 @@ async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, 
 }
 
 async fn status(builder: Arc<Builder>, request: Request<StatusRequest>) -> Result<Messages<StatusResponse>> {
-    Ok(builder.story(&request.into_inner().r#ref).await?.follow())
+    let request = request.into_inner();
+    if let Some(told) = builder.history().story(&request.r#ref).await? {
+        return Ok(Box::pin(futures_util::stream::iter(told.into_iter().map(Ok))));
+    }
+    Ok(builder.story(&request.r#ref).await?.follow())
 }
 
 async fn disk_usage(builder: Arc<Builder>, request: Request<DiskUsageRequest>) -> Result<DiskUsageResponse> {

@@ -43,7 +43,11 @@ struct EngineHost {
 ///
 /// # Errors
 /// That of the file system.
-pub(crate) fn open(inner: &Arc<Inner>, results: &[(String, String)]) -> Result<Arc<Builder>> {
+pub(crate) fn open(
+    inner: &Arc<Inner>,
+    results: &[(String, String)],
+    builds: &[(String, String)],
+) -> Result<Arc<Builder>> {
     let host = EngineHost {
         inner: Arc::downgrade(inner),
         store: Arc::clone(inner.images.store()),
@@ -51,8 +55,8 @@ pub(crate) fn open(inner: &Arc<Inner>, results: &[(String, String)]) -> Result<A
         secrets: inner.config.exec_root.join("build"),
         places: inner.images.places().to_owned(),
     };
-    let documents: BTreeMap<String, String> = results.iter().cloned().collect();
-    Ok(Builder::open(Arc::new(host), &documents, &inner.config.builder)?)
+    let documents = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
+    Ok(Builder::open(Arc::new(host), &documents(results), &documents(builds), &inner.config.builder)?)
 }
 
 impl EngineHost {
@@ -146,6 +150,16 @@ impl Host for EngineHost {
             if !ops.is_empty() {
                 inner.commit(ops, Durability::Process).await?;
             }
+            Ok(())
+        })
+    }
+
+    fn remember(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let forget = forget.into_iter().map(|name| Op::DeleteBuild { name });
+            let put = put.into_iter().map(|(name, doc)| Op::PutBuild { name, doc });
+            inner.commit(forget.chain(put).collect(), Durability::Process).await?;
             Ok(())
         })
     }
