@@ -8,6 +8,7 @@
 mod builder;
 pub mod convert;
 mod error;
+mod exchange;
 mod export;
 pub mod file;
 mod frontend;

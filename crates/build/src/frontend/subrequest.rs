@@ -43,7 +43,7 @@ pub(super) async fn answer(
     match request {
         "frontend.lint" => {
             let report =
-                with_bases(job, options, |bases| check::run(source, &told(options, true), ignore, bases)).await;
+                with_bases(job, options, |bases| check::run(source, &told(options, true), ignore, bases)).await?;
             let findings = !report.warnings.is_empty() || report.error.is_some();
             let mut text = report.text(source);
             if let Some(error) = &report.error {
@@ -61,7 +61,7 @@ pub(super) async fn answer(
                 let (plan, evaluation) = evaluated(&file, &told, ignore, bases)?;
                 Ok((outline(&plan, &evaluation, source), evaluation.warnings))
             });
-            let (outline, warnings) = outlined.await.map_err(|error| failed(&error))?;
+            let (outline, warnings) = outlined.await?.map_err(|error| failed(&error))?;
             warn(job, source, &warnings);
             let text = outline_text(&outline);
             solved(&outline, text)
@@ -135,15 +135,17 @@ fn evaluated<'a>(
     }
 }
 
-/// Does something that asks for images, again and again until it asks for none that was not looked up. One that is nowhere
-/// to be had is one of which nothing is known.
+/// Does something that asks for images, again and again until it asks for none that was not looked up.
+///
+/// # Errors
+/// An image is nowhere to be had.
 async fn with_bases<T>(
     job: &Arc<Job>,
     options: &Options,
     mut attempt: impl FnMut(&mut dyn FnMut(&PlannedStage) -> Option<Base>) -> T,
-) -> T {
+) -> Result<T> {
     type Name = (Reference, Option<Platform>);
-    let mut known: HashMap<String, Option<Base>> = HashMap::new();
+    let mut known: HashMap<String, Base> = HashMap::new();
     let key = |(reference, platform): &Name| match platform {
         Some(platform) => format!("{reference} {platform}"),
         None => reference.to_string(),
@@ -154,7 +156,7 @@ async fn with_bases<T>(
             let Begins::Image(reference) = &stage.base else { return None };
             let name = (reference.clone().with_default_tag(), stage.platform.clone());
             match known.get(&key(&name)) {
-                Some(found) => found.clone(),
+                Some(found) => Some(found.clone()),
                 None => {
                     missing.push(name);
                     None
@@ -162,7 +164,7 @@ async fn with_bases<T>(
             }
         });
         if missing.is_empty() {
-            return done;
+            return Ok(done);
         }
         for name in missing {
             if known.contains_key(&key(&name)) {
@@ -173,7 +175,8 @@ async fn with_bases<T>(
             let step = Step::begin(job, &format!("[internal] load metadata for {reference}"));
             let found = job.build.base_image(&reference.to_string(), wanted, Some(&options.resolve_mode)).await;
             step.end(found.as_ref().err());
-            known.insert(key(&name), found.ok().map(|found| base(&found.image)));
+            let context = format!("failed to resolve source metadata for {reference}");
+            known.insert(key(&name), base(&found.map_err(|error| error.context(context))?.image));
         }
     }
 }

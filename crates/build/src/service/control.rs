@@ -16,6 +16,7 @@ use types::{Kind, Platform};
 use super::called;
 use crate::builder::Builder;
 use crate::error::{Error, Result};
+use crate::exchange;
 use crate::export;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
@@ -106,9 +107,6 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
     if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
         return Err(Error::new(Kind::Unsupported, "source policies are not supported yet"));
     }
-    if request.cache.as_ref().is_some_and(|cache| !cache.exports.is_empty()) {
-        return Err(Error::new(Kind::Unsupported, "exporting the build cache (--cache-to) is not supported yet"));
-    }
     let session = Some(request.session.clone()).filter(|session| !session.is_empty());
     let job = builder.begin(&request.r#ref, session.clone(), request.entitlements.clone())?;
     let _ending = Ending { builder: Arc::clone(&builder), name: request.r#ref.clone() };
@@ -127,6 +125,12 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
         builder.history().begin(&request, &job.progress);
     }
     let record = Recording { builder: Arc::clone(&builder), name };
+    let imports = request.cache.as_ref().map(|cache| cache.imports.clone()).unwrap_or_default();
+    let importing = Arc::clone(&job);
+    tokio::spawn(async move {
+        let imports = exchange::Imports::read(&importing, &imports).await;
+        importing.build.import(imports);
+    });
     let answer = build(&job, request).await;
     // Also what a failed build made before it failed.
     job.build.keep().await;
@@ -165,7 +169,10 @@ async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, 
     if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
         exporters.push(Exporter { r#type: request.exporter_deprecated, attrs: request.exporter_attrs_deprecated });
     }
-    export::export(job, &solved, &exporters).await
+    let mut answer = export::export(job, &solved, &exporters).await?;
+    let caches = request.cache.map(|cache| cache.exports).unwrap_or_default();
+    answer.extend(exchange::export(job, &solved, &caches).await?);
+    Ok(answer)
 }
 
 async fn status(builder: Arc<Builder>, request: Request<StatusRequest>) -> Result<Messages<StatusResponse>> {

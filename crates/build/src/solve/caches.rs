@@ -62,6 +62,13 @@ pub(super) struct Cache {
     _user: User,
 }
 
+/// A directory that is read.
+pub(crate) struct Kept {
+    pub id: String,
+    pub path: PathBuf,
+    _user: User,
+}
+
 /// Somebody has a directory, or waits for it: it is not removed.
 #[derive(Debug)]
 struct User {
@@ -149,6 +156,24 @@ impl Caches {
             Err(_) if path.exists() => tree::remove(&new).map_err(fail),
             other => other.map_err(fail),
         }
+    }
+
+    /// Whether there is a directory of a name.
+    pub(super) fn has(&self, id: &str) -> bool {
+        let hash = faster_hex::hex_string(&Sha256::digest(id.as_bytes()));
+        self.lock().get(&format!("{hash}-0")).is_some_and(|entry| entry.made)
+    }
+
+    /// The directories of the names that are wanted, one of each. They stay as long as what is given.
+    pub(crate) fn existing(self: &Arc<Self>, wanted: impl Fn(&str) -> bool) -> Vec<Kept> {
+        let mut all = self.lock();
+        let made = all.iter_mut().filter(|(name, entry)| entry.made && name.ends_with("-0") && wanted(&entry.about.id));
+        made.map(|(name, entry)| {
+            entry.users += 1;
+            let user = User { caches: Arc::clone(self), name: name.clone(), used: false };
+            Kept { id: entry.about.id.clone(), path: self.path.join(name), _user: user }
+        })
+        .collect()
     }
 
     /// What they take up. Blocking: those that were used since the last time are read.

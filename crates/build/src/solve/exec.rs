@@ -219,8 +219,15 @@ impl Build {
                 let options = mount.cache_opt.clone().unwrap_or_default();
                 let sharing = CacheSharingOpt::try_from(options.sharing)
                     .map_err(|_| Error::new(Kind::Invalid, "sharing of a cache that is not known here"))?;
-                let base = if mount.input < 0 { None } else { Some(input(inputs, mount.input)?.clone()) };
-                let fill = |path: &Path| fill(base.as_ref(), &mount.selector, store, path);
+                let mut base = if mount.input < 0 { None } else { Some(input(inputs, mount.input)?.clone()) };
+                let mut selector = mount.selector.as_str();
+                if !self.shared.caches.has(&options.id)
+                    && let Some(imports) = self.imports().await
+                    && let Some(tree) = imports.mount(&options.id, &self.ingest).await
+                {
+                    (base, selector) = (Some(tree), "");
+                }
+                let fill = |path: &Path| fill(base.as_ref(), selector, store, path);
                 let shown = format!("cached mount {} from exec {command}", mount.dest);
                 let cache = self.shared.caches.take(&options.id, sharing, &shown, fill).await?;
                 let root = Root::open(&cache.path).map_err(|e| Error::io("cannot open a cache", e))?;

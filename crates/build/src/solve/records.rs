@@ -47,6 +47,15 @@ struct Layer {
     created_ns: Option<i64>,
 }
 
+/// A result as other builders want it.
+pub(crate) struct Shareable {
+    pub key: String,
+    pub aliases: Vec<String>,
+    pub name: String,
+    /// Layers of each output, lowest first.
+    pub outputs: Vec<Option<Vec<Stored>>>,
+}
+
 /// All results.
 #[derive(Debug, Default)]
 pub struct Records {
@@ -158,6 +167,22 @@ impl Records {
         all.used.insert(key.clone());
         *all.held.entry(key.clone()).or_default() += 1;
         Some((key, outputs))
+    }
+
+    /// What there is of a result for other builders.
+    pub(crate) fn shared(&self, key: &str) -> Option<Shareable> {
+        let all = self.lock();
+        let record = all.by_key.get(key)?;
+        let output = |output: &Option<Vec<Layer>>| match output {
+            Some(layers) => layers.iter().map(Layer::stored).collect::<Option<Vec<_>>>().map(Some),
+            None => Some(None),
+        };
+        Some(Shareable {
+            key: key.to_owned(),
+            aliases: record.aliases.clone(),
+            name: record.name.clone(),
+            outputs: record.outputs.iter().map(output).collect::<Option<_>>()?,
+        })
     }
 
     /// A build does not have these any more.

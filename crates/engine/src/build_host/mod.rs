@@ -8,9 +8,11 @@ use std::sync::{Arc, Weak};
 
 use build::host::{BaseImage, Ended, Host, Pending, Run, WantedImage};
 use build::{Builder, Error as BuildError};
+use bytes::Bytes;
 use state::{Durability, Op};
 use store::model::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
 use store::{Ingest, Store};
+use tokio::sync::mpsc;
 use types::{DiffId, Digest, Kind, Reference};
 
 use crate::engine::Inner;
@@ -154,6 +156,43 @@ impl Host for EngineHost {
         })
     }
 
+    fn cache_manifest<'a>(&'a self, name: &'a Reference, session: Option<&'a str>) -> Pending<'a, Vec<u8>> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, session, name).await?;
+            let bytes = inner.images.remote_manifest(&inner, name.clone(), auth).await?;
+            Ok(bytes.to_vec())
+        })
+    }
+
+    fn cache_blob<'a>(
+        &'a self,
+        name: &'a Reference,
+        session: Option<&'a str>,
+        digest: Digest,
+        chunks: mpsc::Sender<Bytes>,
+    ) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, session, name).await?;
+            Ok(inner.images.remote_blob(&inner, name.clone(), auth, digest, chunks).await?)
+        })
+    }
+
+    fn cache_push<'a>(
+        &'a self,
+        name: &'a Reference,
+        session: Option<&'a str>,
+        documents: Vec<Descriptor>,
+        blobs: Vec<Descriptor>,
+    ) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, session, name).await?;
+            Ok(Images::push_content(&inner, name.clone(), auth, &documents, &blobs).await?)
+        })
+    }
+
     fn remember(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()> {
         Box::pin(async move {
             let inner = self.inner()?;
@@ -182,18 +221,27 @@ async fn base_image(inner: &Arc<Inner>, name: &str, found: crate::image::Resolve
     Ok(BaseImage { digest: found.id.clone(), image, manifest, lease: Arc::new(found) })
 }
 
-/// Fetches an image, with the credentials of the client that builds.
-async fn pull(inner: &Arc<Inner>, wanted: &WantedImage) -> build::Result<()> {
-    use futures_util::StreamExt;
-    let auth = match (&wanted.session, inner.builder()) {
-        (Some(session), Some(builder)) => builder.credentials(session, wanted.reference.domain()).await?,
+/// What the client that builds has for a name's registry.
+async fn credentials(
+    inner: &Inner,
+    session: Option<&str>,
+    name: &Reference,
+) -> build::Result<Option<docker_types::auth::AuthConfig>> {
+    let auth = match (session, inner.builder()) {
+        (Some(session), Some(builder)) => builder.credentials(session, name.domain()).await?,
         _ => None,
     };
-    let auth = auth.map(|(username, password)| docker_types::auth::AuthConfig {
+    Ok(auth.map(|(username, password)| docker_types::auth::AuthConfig {
         username,
         password,
         ..docker_types::auth::AuthConfig::default()
-    });
+    }))
+}
+
+/// Fetches an image, with the credentials of the client that builds.
+async fn pull(inner: &Arc<Inner>, wanted: &WantedImage) -> build::Result<()> {
+    use futures_util::StreamExt;
+    let auth = credentials(inner, wanted.session.as_deref(), &wanted.reference).await?;
     let options = PullOptions {
         reference: wanted.reference.to_string(),
         platform: wanted.platform.clone(),

@@ -56,7 +56,7 @@ CMD ["echo hi"]
 "#;
 
 /// The client with the plugin that came with Docker's own daemon.
-fn with_buildx(client: Client) -> Client {
+pub(super) fn with_buildx(client: Client) -> Client {
     let peers = Environment::get().and_then(|environment| environment.peers.as_ref()).expect("peers are there");
     let plugins = client.config.join("cli-plugins");
     fs::create_dir_all(&plugins).unwrap();
@@ -66,7 +66,7 @@ fn with_buildx(client: Client) -> Client {
 }
 
 /// Files of a build context.
-fn context(dockerfile: &str) -> tempfile::TempDir {
+pub(super) fn context(dockerfile: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| fs::write(dir.path().join(path), text).unwrap();
     fs::create_dir_all(dir.path().join("dir/sub")).unwrap();
@@ -85,13 +85,13 @@ fn context(dockerfile: &str) -> tempfile::TempDir {
     dir
 }
 
-fn build_args<'a>(tag: &'a str, dir: &'a str) -> Vec<&'a str> {
+pub(super) fn build_args<'a>(tag: &'a str, dir: &'a str) -> Vec<&'a str> {
     vec!["build", "--network", "none", "--progress", "plain", "-t", tag, dir]
 }
 
 /// Build; what was told of it.
 #[track_caller]
-fn build(client: &Client, tag: &str, dir: &Path) -> String {
+pub(super) fn build(client: &Client, tag: &str, dir: &Path) -> String {
     let output = client.try_run(&build_args(tag, dir.to_str().unwrap()));
     output.expect_code(0);
     output.stderr.clone()

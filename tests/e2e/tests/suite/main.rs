@@ -6,6 +6,9 @@
 mod archives;
 mod bad_input;
 mod build;
+mod build_cache;
+mod build_check;
+mod build_history;
 mod compose;
 mod copy;
 mod crash;
