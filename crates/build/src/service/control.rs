@@ -51,6 +51,8 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
     let mut labels = HashMap::from([
         ("org.mobyproject.buildkit.worker.executor".to_owned(), "dhow".to_owned()),
         ("org.mobyproject.buildkit.worker.network".to_owned(), "host".to_owned()),
+        // Clients offer exports of caches, and of archives, only to builders that say how they stack layers.
+        ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
     ]);
     if let Some(gateway) = builder.shared().host.gateway() {
         labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), gateway.to_string());

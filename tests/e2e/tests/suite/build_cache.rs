@@ -82,7 +82,7 @@ fn everything_that_is_kept_is_shown_and_can_be_removed() {
     assert_eq!(kept(&client), []);
 
     // Docker's own client without the plugin asks by another way.
-    let client = daemon.docker();
+    fs::remove_file(client.config.join("cli-plugins/docker-buildx")).unwrap();
     client.try_run(&["builder", "prune", "-f", "--filter", "colour=red"]).expect_error(1, "invalid filter 'colour'");
 }
 

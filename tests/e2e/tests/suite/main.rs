@@ -8,6 +8,7 @@ mod bad_input;
 mod build;
 mod build_cache;
 mod build_check;
+mod build_exchange;
 mod build_history;
 mod compose;
 mod copy;
