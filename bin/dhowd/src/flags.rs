@@ -406,7 +406,7 @@ pub const FLAGS: &[Flag] = &[
     ),
     // Keys without a flag.
     flag("", Many, "allow-nondistributable-artifacts", NoEffect("images cannot be pushed yet"), ""),
-    flag("", Many, "builder", NoEffect("there is no image builder yet"), ""),
+    flag("", Many, "builder", Effect, ""),
     flag("", One, "default-host-ip", Refused("give the host address with each published port"), ""),
     flag("", One, "min-api-version", Only(&["1.24"], "versions from 1.24 on are always accepted"), ""),
     flag("", Many, "proxies", Refused(NO_PROXY), ""),

@@ -2,6 +2,7 @@
 //!
 //! Stopping never touches containers: their shims keep running and the next daemon adopts them.
 
+mod builder;
 mod flags;
 mod notify;
 mod pidfile;

@@ -152,6 +152,9 @@ fn file_values(flag: &Flag, value: &Value) -> Result<Vec<String>, String> {
         (Takes::One, Value::Number(n)) if NUMBERS.contains(&flag.key) => Ok(vec![n.to_string()]),
         (Takes::One, Value::String(s)) => Ok(vec![s.clone()]),
         (Takes::One, _) => Err(bad(if NUMBERS.contains(&flag.key) { "a number" } else { "a text" })),
+        // A document of its own, read by `builder`.
+        (Takes::Many, Value::Object(_)) if flag.key == "builder" => Ok(vec![value.to_string()]),
+        (Takes::Many, _) if flag.key == "builder" => Err(bad("an object such as {\"gc\": {\"enabled\": true}}")),
         // {"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}}
         (Takes::Many, Value::Object(map)) if flag.key == "default-ulimits" => map
             .iter()
@@ -402,6 +405,11 @@ impl Values {
             ..EngineConfig::default()
         };
         let options = self.list("storage-opts").into_iter().map(|option| key_value("storage-opt", &option));
+        if let Some(text) = self.text("builder") {
+            engine.builder = crate::builder::read(&text).map_err(|e| {
+                format!("unable to configure the Docker daemon with file {}: {e}", config_file.display())
+            })?;
+        }
         crate::storage::apply(&options.collect::<Result<Vec<_>, _>>()?, &mut engine)?;
         Ok(Settings {
             engine,

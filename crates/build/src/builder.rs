@@ -11,20 +11,33 @@ use tokio::sync::watch;
 use types::{DiffId, Digest, Kind};
 
 use crate::error::{Error, Result};
+use crate::history::{History, HistoryLimits};
 use crate::host::Host;
 use crate::job::Job;
+use crate::kept::{self, Collect, Collector, Policy, Usage};
 use crate::progress::Progress;
 use crate::service;
 use crate::session::{Greeting, Pool, Sessions};
-use crate::solve::{Build, Caches, FetchedTrees, Records, Shared, Usage};
+use crate::solve::{Build, Caches, FetchedTrees, Records, Shared};
 
 /// How long questions about a build wait for it to begin, and for how long its story is told after its end.
 const AROUND: Duration = Duration::from_secs(5);
+
+/// What the builder is told at its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// What of the cache goes by itself.
+    pub collect: Collect,
+    /// How many builds are remembered, and for how long.
+    pub history: HistoryLimits,
+}
 
 /// The builder.
 #[derive(Debug)]
 pub struct Builder {
     shared: Arc<Shared>,
+    collector: Arc<Collector>,
+    history: Arc<History>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     /// What builds tell, also for a while after their ends.
     stories: Mutex<HashMap<String, Arc<Progress>>>,
@@ -32,11 +45,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Opens the builder. Work that an earlier engine left is removed. `documents` are what [`Host::keep`] was given.
+    /// Opens the builder. Work that an earlier engine left is removed. `results` are what [`Host::keep`] was given, `builds`
+    /// what [`Host::remember`] was.
     ///
     /// # Errors
     /// That of the file system.
-    pub fn open(host: Arc<dyn Host>, documents: &BTreeMap<String, String>) -> Result<Arc<Self>> {
+    pub fn open(
+        host: Arc<dyn Host>,
+        results: &BTreeMap<String, String>,
+        builds: &BTreeMap<String, String>,
+        settings: &Settings,
+    ) -> Result<Arc<Self>> {
         let top = host.work().to_owned();
         let (work, repositories) = (top.join("work"), top.join("git"));
         prepare(&top)?;
@@ -50,15 +69,18 @@ impl Builder {
         let shared = Shared {
             sessions: Sessions::default(),
             pool: Pool::new(&work)?,
-            records: Records::read(documents),
+            records: Records::read(results),
             caches: Caches::open(&top.join("cache"))?,
             fetched: FetchedTrees::default(),
             repositories,
             work,
             host,
         };
+        let shared = Arc::new(shared);
         Ok(Arc::new(Self {
-            shared: Arc::new(shared),
+            collector: Collector::new(&shared, &settings.collect),
+            history: Arc::new(History::open(&top.join("history"), builds, settings.history)?),
+            shared,
             jobs: Mutex::default(),
             stories: Mutex::default(),
             begun: watch::Sender::new(0),
@@ -98,7 +120,7 @@ impl Builder {
     ///
     /// # Errors
     /// There is one of this name; its directory cannot be made.
-    pub fn begin(&self, name: &str, session: Option<String>, entitlements: Vec<String>) -> Result<Arc<Job>> {
+    pub fn begin(self: &Arc<Self>, name: &str, session: Option<String>, entitlements: Vec<String>) -> Result<Arc<Job>> {
         let progress = Arc::new(Progress::default());
         let build = Build::new(Arc::clone(&self.shared), Arc::clone(&progress), session, entitlements)?;
         let job = Arc::new(Job::new(build, progress));
@@ -111,6 +133,10 @@ impl Builder {
             self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), Arc::clone(&job));
         }
         self.begun.send_modify(|count| *count += 1);
+        let builder = Arc::downgrade(self);
+        self.collector.watch(move || {
+            builder.upgrade().is_some_and(|it| !it.jobs.lock().unwrap_or_else(PoisonError::into_inner).is_empty())
+        });
         Ok(job)
     }
 
@@ -122,6 +148,7 @@ impl Builder {
         job.build.cancel.cancel();
         job.build.clear();
         job.progress.end();
+        self.collector.later();
         let (builder, name) = (Arc::clone(self), name.to_owned());
         tokio::spawn(async move {
             tokio::time::sleep(AROUND).await;
@@ -185,14 +212,14 @@ impl Builder {
         self.shared.records.referenced()
     }
 
-    /// What results take up beside images.
+    /// What is kept of builds, and how much of the disk it takes up.
     ///
     /// # Errors
     /// Reading it was interrupted.
     pub async fn usage(&self) -> Result<Vec<Usage>> {
         let shared = Arc::clone(&self.shared);
-        let read = move || shared.records.usage(shared.host.store(), &shared.host.layers_of_images());
-        tokio::task::spawn_blocking(read).await.map_err(|e| Error::io("reading what results take up", e))
+        let read = tokio::task::spawn_blocking(move || kept::list(&shared).0);
+        read.await.map_err(|e| Error::io("reading what is kept", e))
     }
 
     /// Lets go of what was fetched, and of repositories unless somebody fetches now.
@@ -207,22 +234,26 @@ impl Builder {
         tokio::task::spawn_blocking(remove).await.map_err(|e| Error::io("removing was interrupted", e))?
     }
 
-    /// Forgets results that were not used in the last `keep_ns` nanoseconds and that `chosen` says, and removes what only
-    /// they needed. Gives what is gone.
+    /// Removes what a policy says, but not what a build that runs has. Gives what is gone, with the bytes that came free.
     ///
     /// # Errors
-    /// That of the database or the disk.
-    pub async fn prune(&self, keep_ns: u64, chosen: impl Fn(&Usage) -> bool) -> Result<Vec<Usage>> {
-        let before = crate::tree::now_ns().saturating_sub(i64::try_from(keep_ns).unwrap_or(i64::MAX));
-        let mut gone = self.usage().await?;
-        gone.retain(|usage| usage.record.used_ns <= before && chosen(usage));
-        self.shared.records.forget(&*self.shared.host, gone.iter().map(|usage| usage.id.clone()).collect()).await?;
-        if keep_ns == 0 {
-            self.shared.pool.clear();
+    /// Filters that make no sense; those of the database or the disk.
+    pub async fn prune(&self, policy: &Policy) -> Result<Vec<Usage>> {
+        if policy.is_everything() {
             self.forget_fetched().await?;
         }
-        self.shared.host.collect().await?;
-        Ok(gone)
+        kept::prune(&self.shared, policy).await
+    }
+
+    /// Builds that were.
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// By which policies the cache is collected.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        self.collector.policies()
     }
 }
 

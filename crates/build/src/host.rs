@@ -14,7 +14,7 @@ use store::model::{Descriptor, Image, Manifest};
 use store::{Ingest, Store};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use types::{Platform, Reference};
+use types::{Digest, Platform, Reference};
 
 use crate::error::Result;
 
@@ -58,6 +58,30 @@ pub trait Host: Send + Sync + 'static {
 
     /// Keeps what is known of results over restarts: those to be put, and keys to be forgotten.
     fn keep(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()>;
+
+    /// A manifest or index of a registry, of whatever kind; with the credentials of a session.
+    fn cache_manifest<'a>(&'a self, name: &'a Reference, session: Option<&'a str>) -> Pending<'a, Vec<u8>>;
+
+    /// A blob of a repository, piece by piece. Whoever receives checks it.
+    fn cache_blob<'a>(
+        &'a self,
+        name: &'a Reference,
+        session: Option<&'a str>,
+        digest: Digest,
+        chunks: mpsc::Sender<Bytes>,
+    ) -> Pending<'a, ()>;
+
+    /// Sends blobs of the store to a registry, and then documents, the last of which is what the name will stand for.
+    fn cache_push<'a>(
+        &'a self,
+        name: &'a Reference,
+        session: Option<&'a str>,
+        documents: Vec<Descriptor>,
+        blobs: Vec<Descriptor>,
+    ) -> Pending<'a, ()>;
+
+    /// Keeps records of builds over restarts: those to be put, and names to be forgotten.
+    fn remember(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()>;
 }
 
 /// Which image.

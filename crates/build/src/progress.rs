@@ -33,6 +33,19 @@ impl Default for Progress {
     }
 }
 
+/// How far a build is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Steps that it told of.
+    pub steps: usize,
+    /// Those that ended.
+    pub completed: usize,
+    /// Those that were known.
+    pub cached: usize,
+    /// Warnings.
+    pub warnings: usize,
+}
+
 /// Now, as messages have it.
 #[must_use]
 pub fn now() -> Timestamp {
@@ -94,6 +107,28 @@ impl Progress {
     pub fn end(&self) {
         self.lock().ended = true;
         self.length.send_modify(|_| {});
+    }
+
+    /// All that was told so far, in few messages.
+    #[must_use]
+    pub fn told(&self) -> Vec<StatusResponse> {
+        let told = self.lock().told.clone();
+        told.chunks(256).map(|batch| merged(batch.to_vec())).collect()
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let story = self.lock();
+        // Of each the last that was told.
+        let vertexes = story.told.iter().flat_map(|message| &message.vertexes);
+        let steps: HashMap<&str, &Vertex> = vertexes.map(|vertex| (vertex.digest.as_str(), vertex)).collect();
+        Counts {
+            steps: steps.len(),
+            completed: steps.values().filter(|vertex| vertex.completed.is_some()).count(),
+            cached: steps.values().filter(|vertex| vertex.cached).count(),
+            warnings: story.told.iter().map(|message| message.warnings.len()).sum(),
+        }
     }
 
     /// The story from its beginning, to its end.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use build::kept::{Collect, Limits as CacheLimits, Policy as CachePolicy};
+pub use build::{HistoryLimits, Settings as BuilderSettings};
 pub use network::Pool;
 pub use store::Format as LayerFormat;
 
@@ -81,6 +83,8 @@ pub struct EngineConfig {
     pub compact: Option<Duration>,
     /// When to make room on the disk; never if absent.
     pub watermark: Option<Watermark>,
+    /// What the builder keeps.
+    pub builder: BuilderSettings,
     /// Versions kept of what a tag pointed at.
     pub tag_versions: usize,
     /// Size of `/dev/shm` where the user gives none, bytes.
@@ -143,6 +147,7 @@ impl Default for EngineConfig {
             layers: LayerFormat::Automatic,
             compact: Some(Duration::from_secs(600)),
             watermark: None,
+            builder: BuilderSettings::default(),
             tag_versions: 100,
             default_shm_size: 64 << 20,
             init: false,

@@ -79,11 +79,11 @@ impl Engine {
     /// Conflict when another engine uses the data root, Internal when the host lacks what is needed.
     pub async fn open(config: EngineConfig) -> Result<Self> {
         let opened = tokio::task::spawn_blocking(move || Inner::open(config));
-        let Opened { inner, records, results } =
+        let Opened { inner, records, results, builds } =
             opened.await.map_err(|e| Error::io("opening the engine was interrupted", e))??;
         let engine = Self { inner: Arc::new(inner) };
         // Before anything is collected: the builder says what its results need.
-        let builder = crate::build_host::open(&engine.inner, &results)?;
+        let builder = crate::build_host::open(&engine.inner, &results, &builds)?;
         let _ = engine.inner.builder.set(builder);
         // Before containers start on them.
         Images::restore(&engine.inner).await;
@@ -168,6 +168,8 @@ struct Opened {
     records: Vec<Record>,
     /// Results of builds: key, document.
     results: Vec<(String, String)>,
+    /// Records of builds: name, document.
+    builds: Vec<(String, String)>,
 }
 
 impl Inner {
@@ -239,7 +241,7 @@ impl Inner {
             state,
             config,
         };
-        Ok(Opened { inner, records, results: contents.build_results })
+        Ok(Opened { inner, records, results: contents.build_results, builds: contents.builds })
     }
 
     /// The builder; none while the engine opens.

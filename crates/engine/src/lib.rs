@@ -34,7 +34,9 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::Stream;
 
-pub use config::{EngineConfig, LayerFormat, Watermark};
+pub use config::{
+    BuilderSettings, CacheLimits, CachePolicy, Collect, EngineConfig, HistoryLimits, LayerFormat, Watermark,
+};
 pub use container::attach::{AttachStream, Attached};
 pub use container::list::ListOptions;
 pub use container::remove::RemoveOptions;

@@ -82,6 +82,14 @@ pub enum Op {
     DeleteBuildResult {
         key: String,
     },
+    /// Insert or replace the record of a build, by its name.
+    PutBuild {
+        name: String,
+        doc: String,
+    },
+    DeleteBuild {
+        name: String,
+    },
     /// A small fact about the installation, for example the engine's id.
     PutMeta {
         key: String,
@@ -106,6 +114,8 @@ pub struct Contents {
     pub networks: Vec<(String, String)>,
     /// Key, document.
     pub build_results: Vec<(String, String)>,
+    /// Name, document.
+    pub builds: Vec<(String, String)>,
     /// Key, value.
     pub meta: Vec<(String, String)>,
 }
@@ -191,6 +201,9 @@ mod tests {
                         Op::PutBuildResult { key: "r".into(), doc: "5".into() },
                         Op::PutBuildResult { key: "s".into(), doc: "6".into() },
                         Op::DeleteBuildResult { key: "s".into() },
+                        Op::PutBuild { name: "b".into(), doc: "7".into() },
+                        Op::PutBuild { name: "c".into(), doc: "8".into() },
+                        Op::DeleteBuild { name: "c".into() },
                         Op::PutMeta { key: "k".into(), value: "4".into() },
                     ],
                     Durability::Process,
@@ -203,6 +216,7 @@ mod tests {
         assert_eq!(all.volumes, [("v".into(), "2".into())]);
         assert_eq!(all.networks, [("n".into(), "3".into())]);
         assert_eq!(all.build_results, [("r".into(), "5".into())]);
+        assert_eq!(all.builds, [("b".into(), "7".into())]);
         assert_eq!(all.meta, [("k".into(), "4".into())]);
     }
 

@@ -26,6 +26,9 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE build_results (key TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE builds (name TEXT PRIMARY KEY, doc TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 pub(crate) fn open(path: &Path) -> Result<Connection, Error> {

@@ -143,6 +143,10 @@ fn one(tx: &rusqlite::Transaction<'_>, op: &Op) -> Result<(), rusqlite::Error> {
         Op::DeleteBuildResult { key } => {
             tx.prepare_cached("DELETE FROM build_results WHERE key = ?1")?.execute([key])?
         }
+        Op::PutBuild { name, doc } => {
+            tx.prepare_cached("INSERT OR REPLACE INTO builds(name, doc) VALUES(?1, ?2)")?.execute((name, doc))?
+        }
+        Op::DeleteBuild { name } => tx.prepare_cached("DELETE FROM builds WHERE name = ?1")?.execute([name])?,
         Op::PutMeta { key, value } => {
             tx.prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?.execute((key, value))?
         }
@@ -166,6 +170,7 @@ fn load(connection: &Connection) -> Result<Contents, rusqlite::Error> {
         volumes: pairs("SELECT name, doc FROM volumes ORDER BY name")?,
         networks: pairs("SELECT id, doc FROM networks ORDER BY id")?,
         build_results: pairs("SELECT key, doc FROM build_results ORDER BY key")?,
+        builds: pairs("SELECT name, doc FROM builds ORDER BY name")?,
         meta: pairs("SELECT key, value FROM meta ORDER BY key")?,
     })
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use build::kept::{Limits, Policy};
 use build::session::Greeting;
 use docker_types::build::BuildPruneReport;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -37,21 +38,27 @@ pub(crate) async fn session(call: Call) -> Answer {
     })
 }
 
-/// `POST /build/prune`. Results are removed whether or not `all` is asked for: each can be made again.
+/// `POST /build/prune`.
 pub(crate) async fn prune(call: Call) -> Answer {
     let filters = call.filters()?;
-    if let Some(key) = filters.unknown_key(&["until", "unused-for"]) {
-        return Err(ApiError::unsupported(format!(
-            "the filter {key} of the build cache is not supported yet; until is"
-        )));
-    }
-    let mut keep = 0;
-    for value in filters.get("until").chain(filters.get("unused-for")) {
-        let duration: types::GoDuration =
-            value.parse().map_err(|e| ApiError::invalid(format!("invalid filter 'until={value}': {e}")))?;
-        keep = keep.max(u64::try_from(duration.0).unwrap_or(0));
-    }
-    let removed = call.engine.builder()?.prune(keep, |_| true).await.map_err(engine::Error::from)?;
+    let filters = filters.iter().map(|(key, values)| (key, values.iter().map(String::as_str).collect()));
+    let mut policy = Policy::of_docker(filters).map_err(engine::Error::from)?;
+    let bytes = |name: &str| match call.query.integer(name)? {
+        None => Ok(0),
+        Some(number) => u64::try_from(number)
+            .map_err(|_| ApiError::invalid(format!("invalid {name} {number}: it is a number of bytes"))),
+    };
+    policy.all = call.query.flag("all");
+    policy.limits = Limits {
+        // The name from before API 1.48.
+        reserved: match bytes("reserved-space")? {
+            0 => bytes("keep-storage")?,
+            bytes => bytes,
+        },
+        max_used: bytes("max-used-space")?,
+        min_free: bytes("min-free-space")?,
+    };
+    let removed = call.engine.builder()?.prune(&policy).await.map_err(engine::Error::from)?;
     ok(&BuildPruneReport {
         caches_deleted: Some(removed.iter().map(|usage| usage.id.clone()).collect()),
         space_reclaimed: removed.iter().map(|usage| usage.size).sum(),

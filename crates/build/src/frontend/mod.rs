@@ -2,6 +2,7 @@
 //! definition of it (`convert`).
 
 mod context;
+mod subrequest;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
@@ -69,6 +70,9 @@ pub async fn solve(
     let ignore = read_ignore(job, &contexts.main, &text).await?;
     let source =
         Source::new(&options.filename, &text.content).map_err(|e| dockerfile_error(&e, None, &options.filename))?;
+    if let Some(request) = options.attrs.get("requestid").filter(|request| !request.is_empty()) {
+        return subrequest::answer(job, request, &options, &source, ignore.as_ref()).await;
+    }
     let file = Dockerfile::parse(&source).map_err(|failure| dockerfile_error(&failure.error, Some(&source), ""))?;
     let mut solved = Solved::default();
     let several = options.platforms.len() > 1;
@@ -101,9 +105,6 @@ impl Options {
     fn read(attrs: HashMap<String, String>) -> Result<Self> {
         let text = |key: &str| attrs.get(key).filter(|value| !value.is_empty()).cloned();
         let unsupported = |what: &str| Err(Error::new(Kind::Unsupported, format!("{what} is not supported yet")));
-        if text("requestid").is_some() {
-            return unsupported("asking for outlines and checks alone");
-        }
         if attrs.keys().any(|key| key.starts_with("attest:")) {
             return unsupported("making attestations");
         }
@@ -270,7 +271,10 @@ async fn convert_for(
             }
         }
     };
-    let evaluation = Evaluation::new(&known, ignore).map_err(|failure| failed(&failure.error))?;
+    let evaluation = Evaluation::new(&known, ignore).map_err(|failure| {
+        warn(job, source, &failure.warnings);
+        failed(&failure.error)
+    })?;
     let mut options = converting(options, several)?;
     options.context = match &contexts.main {
         ContextSource::Local(local) => ContextSource::Local(LocalSource {
@@ -296,7 +300,7 @@ async fn convert_for(
         let lines = error.lines.map(|found| lines(source, found));
         Error::new(Kind::Invalid, error.to_string()).at(lines)
     })?;
-    warn(job, source, &evaluation);
+    warn(job, source, &evaluation.warnings);
     Ok((converted.definition, converted.image))
 }
 
@@ -395,8 +399,8 @@ fn base(image: &store::model::Image) -> Base {
     }
 }
 
-fn warn(job: &Job, source: &Source, evaluation: &Evaluation) {
-    for warning in &evaluation.warnings {
+fn warn(job: &Job, source: &Source, warnings: &[dockerfile::check::Warning]) {
+    for warning in warnings {
         let place = lines(source, warning.lines);
         job.progress.warning(buildkit::wire::control::VertexWarning {
             level: 1,

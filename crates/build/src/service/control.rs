@@ -9,18 +9,19 @@ use buildkit::wire::control::{
     PruneRequest, SolveRequest, SolveResponse, StatusRequest, StatusResponse, UsageRecord,
 };
 use buildkit::wire::llb;
-use buildkit::wire::worker::{BuildkitVersion, WorkerRecord};
+use buildkit::wire::worker::{BuildkitVersion, GcPolicy, WorkerRecord};
 use tonic::Request;
 use types::Kind;
 
 use super::called;
-use super::filter::Filters;
 use crate::builder::Builder;
 use crate::emulation;
 use crate::error::{Error, Result};
+use crate::exchange;
 use crate::export;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
+use crate::kept::{Filters, Limits, Policy, Usage};
 use crate::solve::Given;
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {
@@ -57,6 +58,8 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
     let mut labels = HashMap::from([
         ("org.mobyproject.buildkit.worker.executor".to_owned(), "dhow".to_owned()),
         ("org.mobyproject.buildkit.worker.network".to_owned(), "host".to_owned()),
+        // Clients offer exports of caches, and of archives, only to builders that say how they stack layers.
+        ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
     ]);
     if let Some(gateway) = builder.shared().host.gateway() {
         labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), gateway.to_string());
@@ -65,8 +68,22 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
         id: "dhow".to_owned(),
         labels,
         platforms: emulation::platforms().into_iter().map(wire).collect(),
+        gc_policy: builder.policies().iter().map(gc_policy).collect(),
         buildkit_version: Some(version()),
         ..WorkerRecord::default()
+    }
+}
+
+fn gc_policy(policy: &Policy) -> GcPolicy {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    GcPolicy {
+        all: policy.all,
+        keep_duration: number(policy.keep_ns),
+        filters: policy.filters.clone(),
+        reserved_space: number(policy.limits.reserved),
+        max_used_space: number(policy.limits.max_used),
+        min_free_space: number(policy.limits.min_free),
+        ..GcPolicy::default()
     }
 }
 
@@ -103,9 +120,6 @@ pub(crate) async fn carry(
     if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
         return Err(Error::new(Kind::Unsupported, "source policies are not supported yet"));
     }
-    if request.cache.as_ref().is_some_and(|cache| !cache.exports.is_empty()) {
-        return Err(Error::new(Kind::Unsupported, "exporting the build cache (--cache-to) is not supported yet"));
-    }
     let session = Some(request.session.clone()).filter(|session| !session.is_empty());
     let job = builder.begin(&request.r#ref, session.clone(), request.entitlements.clone())?;
     let _ending = Ending { builder: Arc::clone(builder), name: request.r#ref.clone() };
@@ -120,11 +134,41 @@ pub(crate) async fn carry(
             }
         });
     }
+    let (name, internal) = (request.r#ref.clone(), request.internal);
+    if !internal {
+        builder.history().begin(&request, &job.progress);
+    }
+    let record = Recording { builder: Arc::clone(&builder), name };
+    let imports = request.cache.as_ref().map(|cache| cache.imports.clone()).unwrap_or_default();
+    let importing = Arc::clone(&job);
+    tokio::spawn(async move {
+        let imports = exchange::Imports::read(&importing, &imports).await;
+        importing.build.import(imports);
+    });
     let answer = build(&job, request).await;
     // Also what a failed build made before it failed; the client does not wait for it.
     let made = Arc::clone(&job.build);
     tokio::spawn(async move { made.keep().await });
+    record.end(answer.as_ref());
     answer
+}
+
+/// The record of a build, which ends with it: as given up when nobody says otherwise.
+struct Recording {
+    builder: Arc<Builder>,
+    name: String,
+}
+
+impl Recording {
+    fn end(&self, answer: std::result::Result<&HashMap<String, String>, &Error>) {
+        self.builder.history().end(&self.builder.shared().host, &self.name, answer);
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.end(Err(&Error::cancelled()));
+    }
 }
 
 async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, String>> {
@@ -140,20 +184,32 @@ async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, 
     if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
         exporters.push(Exporter { r#type: request.exporter_deprecated, attrs: request.exporter_attrs_deprecated });
     }
-    export::export(job, &solved, &exporters).await
+    let mut answer = export::export(job, &solved, &exporters).await?;
+    let caches = request.cache.map(|cache| cache.exports).unwrap_or_default();
+    answer.extend(exchange::export(job, &solved, &caches).await?);
+    Ok(answer)
 }
 
 async fn status(builder: Arc<Builder>, request: Request<StatusRequest>) -> Result<Messages<StatusResponse>> {
-    Ok(builder.story(&request.into_inner().r#ref).await?.follow())
+    let request = request.into_inner();
+    if let Some(told) = builder.history().story(&request.r#ref).await? {
+        return Ok(Box::pin(futures_util::stream::iter(told.into_iter().map(Ok))));
+    }
+    Ok(builder.story(&request.r#ref).await?.follow())
 }
 
 async fn disk_usage(builder: Arc<Builder>, request: Request<DiskUsageRequest>) -> Result<DiskUsageResponse> {
-    let filters = Filters::read(&request.into_inner().filter)?;
-    let found = builder.usage().await?.into_iter().filter(|usage| filters.pass(usage));
+    let request = request.into_inner();
+    let filters = Filters::read(&request.filter)?;
+    let before = match request.age_limit {
+        0 => i64::MAX,
+        age => crate::tree::now_ns().saturating_sub(age),
+    };
+    let found = builder.usage().await?.into_iter().filter(|usage| usage.used_ns <= before && filters.pass(usage));
     Ok(DiskUsageResponse { record: found.map(usage_record).collect() })
 }
 
-fn usage_record(usage: crate::solve::Usage) -> UsageRecord {
+fn usage_record(usage: Usage) -> UsageRecord {
     let time = |ns: i64| {
         Some(prost_types::Timestamp {
             seconds: ns.div_euclid(1_000_000_000),
@@ -162,25 +218,36 @@ fn usage_record(usage: crate::solve::Usage) -> UsageRecord {
     };
     UsageRecord {
         id: usage.id,
+        mutable: usage.mutable,
+        in_use: usage.in_use,
         size: i64::try_from(usage.size).unwrap_or(i64::MAX),
-        created_at: time(usage.record.created_ns),
-        last_used_at: time(usage.record.used_ns),
-        usage_count: i64::try_from(usage.record.uses).unwrap_or(i64::MAX),
-        description: usage.record.name,
-        record_type: usage.record.kind,
+        created_at: time(usage.created_ns),
+        last_used_at: time(usage.used_ns),
+        usage_count: i64::try_from(usage.uses).unwrap_or(i64::MAX),
+        description: usage.description,
+        record_type: usage.kind,
         shared: usage.shared,
+        parents: usage.parents,
         ..UsageRecord::default()
     }
 }
 
 async fn prune(builder: Arc<Builder>, request: Request<PruneRequest>) -> Result<Messages<UsageRecord>> {
     let request = request.into_inner();
-    if request.reserved_space > 0 || request.max_used_space > 0 || request.min_free_space > 0 {
-        return Err(Error::new(Kind::Unsupported, "pruning down to a size is not supported yet: prune by age or all"));
-    }
-    let filters = Filters::read(&request.filter)?;
-    let keep = u64::try_from(request.keep_duration).unwrap_or(0);
-    let removed = builder.prune(keep, move |usage| filters.pass(usage)).await?;
+    let bytes = |number: i64, what: &str| {
+        u64::try_from(number).map_err(|_| Error::new(Kind::Invalid, format!("{what} {number} is less than nothing")))
+    };
+    let policy = Policy {
+        all: request.all,
+        filters: request.filter,
+        keep_ns: bytes(request.keep_duration, "the age")?,
+        limits: Limits {
+            reserved: bytes(request.reserved_space, "the reserved space")?,
+            max_used: bytes(request.max_used_space, "the most used space")?,
+            min_free: bytes(request.min_free_space, "the least free space")?,
+        },
+    };
+    let removed = builder.prune(&policy).await?;
     let told = removed.into_iter().map(|usage| Ok(usage_record(usage)));
     Ok(Box::pin(futures_util::stream::iter(told.collect::<Vec<_>>())))
 }

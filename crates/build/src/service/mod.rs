@@ -3,7 +3,7 @@
 
 mod bridge;
 mod control;
-mod filter;
+mod records;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) use control::carry;
 /// All methods.
 #[must_use]
 pub fn methods(builder: &Arc<Builder>) -> Methods {
-    let methods = control::methods(Methods::default(), builder);
+    let methods = records::methods(control::methods(Methods::default(), builder), builder);
     bridge::methods(methods, builder).unary(
         "/grpc.health.v1.Health/Check",
         |_: Request<health::HealthCheckRequest>| async {

@@ -11,7 +11,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use types::Kind;
 
 use super::Client;
-use super::pool::{self, Held, Pool};
+use super::pool::{Held, Pool};
 use super::receive::{self, Counts};
 use crate::error::{Error, Result};
 use crate::file::ContentDigests;
@@ -75,12 +75,12 @@ impl Client {
         moved: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Received> {
         let key = key(self.shared_key(), wanted);
-        let held = pool.take(&key)?;
-        let path = held.path.clone();
+        let held = pool.take(&key, &wanted.name)?;
+        let (id, path) = (held.id().to_owned(), held.path.clone());
         match self.bring(held, wanted, moved).await {
             Ok(held) => Ok(Received { pool: Arc::clone(pool), key, held: Some(held) }),
             Err(error) => {
-                pool::discard(&path);
+                pool.lose(&id, &path);
                 Err(error)
             }
         }

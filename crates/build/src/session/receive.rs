@@ -80,12 +80,6 @@ struct Entry {
     stat: Stat,
 }
 
-impl Index {
-    pub(super) fn bytes(&self) -> u64 {
-        self.entries.values().map(|entry| u64::try_from(entry.stat.size).unwrap_or(0)).sum()
-    }
-}
-
 impl ContentDigests for Index {
     fn known(&self, path: &Path, _: &rustix::fs::Stat) -> Option<[u8; 32]> {
         let digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -107,13 +101,13 @@ pub(super) fn is_ended(error: &Error) -> bool {
 
 /// Makes the directory what the sender lists. Blocking.
 pub(super) fn receive(
-    held: Held,
+    mut held: Held,
     mut packets: mpsc::Receiver<Packet>,
     requests: &mpsc::Sender<Packet>,
     moved: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(Held, Counts)> {
-    let Held { path, index } = held;
-    let root = Root::open(&path).map_err(|e| Error::io("cannot open the directory for a client's files", e))?;
+    let index = std::mem::take(&mut held.index);
+    let root = Root::open(&held.path).map_err(|e| Error::io("cannot open the directory for a client's files", e))?;
     let mut receiver = Receiver {
         root,
         before: index.entries,
@@ -156,8 +150,8 @@ pub(super) fn receive(
         return Err(Error::new(Kind::Unavailable, ENDED));
     }
     receiver.finish()?;
-    let index = Index { entries: receiver.now, digests: Mutex::new(receiver.digests) };
-    Ok((Held { path, index }, receiver.counts))
+    held.index = Index { entries: receiver.now, digests: Mutex::new(receiver.digests) };
+    Ok((held, receiver.counts))
 }
 
 fn bad(what: impl std::fmt::Display) -> Error {
@@ -463,7 +457,7 @@ mod tests {
     }
 
     fn empty(path: &Path) -> Held {
-        Held { path: path.to_owned(), index: Index::default() }
+        Held::at(path)
     }
 
     #[test]

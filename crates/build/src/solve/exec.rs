@@ -80,8 +80,9 @@ impl Build {
         let base = if root.input < 0 { Tree::default() } else { input(inputs, root.input)?.clone() };
         let change = self.work.change(&base, self.shared.host.store())?;
         let mut env = meta.env.clone();
+        let command = meta.args.join(" ");
         for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
-            self.mount(mount, inputs, &mut hand).await?;
+            self.mount(mount, inputs, &command, &mut hand).await?;
         }
         for secret in &exec.secretenv {
             match self.secret(&secret.id).await? {
@@ -191,7 +192,7 @@ impl Build {
         }
     }
 
-    async fn mount(&self, mount: &Mount, inputs: &[Input], hand: &mut Hand) -> Result<()> {
+    async fn mount(&self, mount: &Mount, inputs: &[Input], command: &str, hand: &mut Hand) -> Result<()> {
         let kind = MountType::try_from(mount.mount_type)
             .map_err(|_| Error::new(Kind::Invalid, "a type of mount that is not known here"))?;
         let store = self.shared.host.store();
@@ -224,9 +225,17 @@ impl Build {
                 let options = mount.cache_opt.clone().unwrap_or_default();
                 let sharing = CacheSharingOpt::try_from(options.sharing)
                     .map_err(|_| Error::new(Kind::Invalid, "sharing of a cache that is not known here"))?;
-                let base = if mount.input < 0 { None } else { Some(input(inputs, mount.input)?.clone()) };
-                let fill = |path: &Path| fill(base.as_ref(), &mount.selector, store, path);
-                let cache = self.shared.caches.take(&options.id, sharing, fill).await?;
+                let mut base = if mount.input < 0 { None } else { Some(input(inputs, mount.input)?.clone()) };
+                let mut selector = mount.selector.as_str();
+                if !self.shared.caches.has(&options.id)
+                    && let Some(imports) = self.imports().await
+                    && let Some(tree) = imports.mount(&options.id, &self.ingest).await
+                {
+                    (base, selector) = (Some(tree), "");
+                }
+                let fill = |path: &Path| fill(base.as_ref(), selector, store, path);
+                let shown = format!("cached mount {} from exec {command}", mount.dest);
+                let cache = self.shared.caches.take(&options.id, sharing, &shown, fill).await?;
                 let root = Root::open(&cache.path).map_err(|e| Error::io("cannot open a cache", e))?;
                 hand.held.caches.push(cache);
                 part(&root, "", self.shared.host.secrets())?

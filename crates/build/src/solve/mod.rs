@@ -24,11 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use caches::Caches;
 pub use failed::KEEP_FAILED;
-pub use records::{Record, Records, Usage};
+pub(crate) use records::Shareable;
+pub use records::{Record, Records};
 pub use source::FetchedTrees;
 pub(crate) use source::platform;
 
 use crate::error::{Error, Result};
+use crate::exchange::Imports;
 use crate::graph::{Edge, Graph, Vertex};
 use crate::host::Host;
 use crate::progress::{self, Progress};
@@ -46,7 +48,7 @@ pub struct Shared {
     /// What earlier builds made.
     pub records: Records,
     /// Directories that steps keep between builds.
-    pub caches: Caches,
+    pub caches: Arc<Caches>,
     /// Trees that came from addresses and repositories.
     pub fetched: FetchedTrees,
     /// Where repositories are kept for the next fetch.
@@ -127,6 +129,12 @@ pub struct Build {
     ingest: Arc<Ingest>,
     steps: Mutex<HashMap<String, Step>>,
     made: Mutex<Vec<Made>>,
+    /// Results of earlier builds that this one has: nobody removes them meanwhile.
+    held: Mutex<Vec<String>>,
+    /// Results of this build, made or known, by their keys.
+    trail: Mutex<Vec<String>>,
+    /// Results of other builders; none as long as nobody has said which.
+    imports: watch::Sender<Option<Arc<Imports>>>,
 }
 
 impl std::fmt::Debug for Build {
@@ -168,6 +176,9 @@ impl Build {
             ingest,
             steps: Mutex::default(),
             made: Mutex::default(),
+            held: Mutex::default(),
+            trail: Mutex::default(),
+            imports: watch::Sender::new(None),
         }))
     }
 
@@ -269,8 +280,20 @@ impl Build {
         }
         let keys = self.keys(vertex, inputs).await?;
         let known = keys.all().find_map(|key| self.shared.records.find(key, &self.ingest));
+        let known = known.map(|(key, outputs)| {
+            self.held.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+            outputs
+        });
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner).push(keys.canonical.clone());
         if let Some(outputs) = known.filter(|_| !vertex.ignore_cache) {
             return Ok(Outcome { key: keys.canonical, stable: true, outputs, cached: true });
+        }
+        if !vertex.ignore_cache
+            && let Some(outputs) = self.imported(&keys).await
+        {
+            let outcome = Outcome { key: keys.canonical.clone(), stable: true, outputs, cached: true };
+            self.remember(&keys, &outcome, vertex);
+            return Ok(outcome);
         }
         let outputs = match &vertex.op.op {
             Some(OpOp::Exec(exec)) => self.execute(vertex, exec, inputs).await?,
@@ -294,14 +317,46 @@ impl Build {
             _ => return Err(Error::new(types::Kind::Invalid, "an operation that is not known here")),
         };
         let outcome = Outcome { key: keys.canonical.clone(), stable: true, outputs, cached: false };
+        self.remember(&keys, &outcome, vertex);
+        self.store_beside(&outcome);
+        Ok(outcome)
+    }
+
+    fn remember(&self, keys: &key::Keys, outcome: &Outcome, vertex: &Vertex) {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(Made {
             keys: keys.all().cloned().collect(),
             outcome: Arc::new(outcome.clone()),
             name: vertex.name.clone(),
             kind: "regular",
         });
-        self.store_beside(&outcome);
-        Ok(outcome)
+    }
+
+    /// Says which results of other builders there are. Steps that are not known here wait for that.
+    pub(crate) fn import(&self, imports: Imports) {
+        self.imports.send_replace(Some(Arc::new(imports)));
+    }
+
+    async fn imports(&self) -> Option<Arc<Imports>> {
+        let mut imports = self.imports.subscribe();
+        let found = imports.wait_for(Option::is_some).await.ok()?;
+        found.clone()
+    }
+
+    async fn imported(&self, keys: &key::Keys) -> Option<Vec<Option<Tree>>> {
+        let imports = self.imports().await?;
+        for key in keys.all() {
+            if let Some(outputs) = imports.find(key, &self.ingest).await {
+                return Some(outputs);
+            }
+        }
+        None
+    }
+
+    /// Results of this build for other builders.
+    pub(crate) fn results(&self) -> Vec<Shareable> {
+        let mut seen = std::collections::HashSet::new();
+        let trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        trail.iter().filter(|key| seen.insert(*key)).filter_map(|key| self.shared.records.shared(key)).collect()
     }
 
     /// Makes layers of what is new while the build goes on.
@@ -344,6 +399,8 @@ impl Build {
     /// Lets go of all results, and with them of the client's files.
     pub fn clear(&self) {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shared.records.release(&held);
     }
 
     fn tell(&self, graph: &Graph, vertex: &Vertex, change: impl FnOnce(&mut control::Vertex)) {
@@ -356,6 +413,13 @@ impl Build {
         };
         change(&mut told);
         self.progress.vertex(told);
+    }
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        // A step that was still on its way when the others were let go of.
+        self.clear();
     }
 }
 

@@ -12,6 +12,7 @@ use types::{DiffId, Digest};
 use super::Outcome;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::kept::Usage;
 use crate::tree::{self, Stored, Tree};
 
 /// A result.
@@ -46,17 +47,13 @@ struct Layer {
     created_ns: Option<i64>,
 }
 
-/// What a result takes up.
-#[derive(Clone, Debug)]
-pub struct Usage {
-    /// Its key.
-    pub id: String,
-    /// It.
-    pub record: Record,
-    /// Bytes of the layers that no image and no other record has.
-    pub size: u64,
-    /// Whether others have some of its layers.
-    pub shared: bool,
+/// A result as other builders want it.
+pub(crate) struct Shareable {
+    pub key: String,
+    pub aliases: Vec<String>,
+    pub name: String,
+    /// Layers of each output, lowest first.
+    pub outputs: Vec<Option<Vec<Stored>>>,
 }
 
 /// All results.
@@ -69,6 +66,10 @@ pub struct Records {
 struct All {
     by_key: HashMap<String, Record>,
     aliases: HashMap<String, String>,
+    /// How many builds that run have it.
+    held: HashMap<String, usize>,
+    /// Used since the database was told.
+    used: HashSet<String>,
 }
 
 impl Layer {
@@ -138,9 +139,11 @@ impl Records {
         self.lock().aliases.get(alias).cloned()
     }
 
-    /// The trees of a result, if all their layers are there. They are kept from collection as long as `ingest` is.
-    pub(super) fn find(&self, key: &str, ingest: &Ingest) -> Option<Vec<Option<Tree>>> {
+    /// The trees of a result, if all their layers are there. They are kept from collection as long as `ingest` is, and the
+    /// result until whoever has it gives it back by [`Records::release`]; with the key for that.
+    pub(super) fn find(&self, key: &str, ingest: &Ingest) -> Option<(String, Vec<Option<Tree>>)> {
         let mut all = self.lock();
+        let all = &mut *all;
         let key = all.aliases.get(key).cloned().unwrap_or_else(|| key.to_owned());
         let record = all.by_key.get_mut(&key)?;
         let mut outputs = Vec::with_capacity(record.outputs.len());
@@ -161,7 +164,58 @@ impl Records {
         }
         record.used_ns = tree::now_ns();
         record.uses += 1;
-        Some(outputs)
+        all.used.insert(key.clone());
+        *all.held.entry(key.clone()).or_default() += 1;
+        Some((key, outputs))
+    }
+
+    /// What there is of a result for other builders.
+    pub(crate) fn shared(&self, key: &str) -> Option<Shareable> {
+        let all = self.lock();
+        let record = all.by_key.get(key)?;
+        let output = |output: &Option<Vec<Layer>>| match output {
+            Some(layers) => layers.iter().map(Layer::stored).collect::<Option<Vec<_>>>().map(Some),
+            None => Some(None),
+        };
+        Some(Shareable {
+            key: key.to_owned(),
+            aliases: record.aliases.clone(),
+            name: record.name.clone(),
+            outputs: record.outputs.iter().map(output).collect::<Option<_>>()?,
+        })
+    }
+
+    /// A build does not have these any more.
+    pub(super) fn release(&self, keys: &[String]) {
+        let mut all = self.lock();
+        for key in keys {
+            if let Some(count) = all.held.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    all.held.remove(key);
+                }
+            }
+        }
+    }
+
+    /// Tells the database what was used since the last time.
+    pub(crate) async fn settle(&self, host: &dyn Host) {
+        let put: Vec<(String, String)> = {
+            let mut all = self.lock();
+            let used = std::mem::take(&mut all.used);
+            used.into_iter()
+                .filter_map(|key| {
+                    let document = serde_json::to_string(all.by_key.get(&key)?).ok()?;
+                    Some((key, document))
+                })
+                .collect()
+        };
+        if put.is_empty() {
+            return;
+        }
+        if let Err(error) = host.keep(put, Vec::new()).await {
+            tracing::warn!(%error, "when results were used is not kept");
+        }
     }
 
     /// Adds results, here and in the database.
@@ -179,18 +233,20 @@ impl Records {
         host.keep(put, Vec::new()).await
     }
 
-    /// Forgets results, here and in the database.
+    /// Forgets results, here and in the database, but those that a build has. Gives those that are forgotten.
     ///
     /// # Errors
     /// That of the database; they are forgotten here all the same.
-    pub async fn forget(&self, host: &dyn Host, keys: Vec<String>) -> Result<()> {
+    pub async fn forget(&self, host: &dyn Host, mut keys: Vec<String>) -> Result<Vec<String>> {
         {
             let mut all = self.lock();
+            keys.retain(|key| !all.held.contains_key(key));
             for key in &keys {
                 all.remove(key);
             }
         }
-        host.keep(Vec::new(), keys).await
+        host.keep(Vec::new(), keys.clone()).await?;
+        Ok(keys)
     }
 
     /// Blobs and layers that results need.
@@ -207,29 +263,64 @@ impl Records {
         (blobs, diffs)
     }
 
-    /// All results with what they take up: of each layer once, by the result that is older.
+    /// All results with what they take up: of each layer once, by the result that is oldest. And the sizes of layers.
     #[must_use]
-    pub fn usage(&self, store: &Store, in_images: &HashSet<DiffId>) -> Vec<Usage> {
+    pub fn usage(&self, store: &Store, in_images: &HashSet<DiffId>) -> (Vec<Usage>, HashMap<DiffId, u64>) {
         let all = self.lock();
         let mut records: Vec<(&String, &Record)> = all.by_key.iter().collect();
         records.sort_by_key(|(key, record)| (record.created_ns, (*key).clone()));
-        let mut counted = in_images.clone();
-        let usage = records.into_iter().map(|(key, record)| {
-            let mut shared = false;
+        let mut sizes = HashMap::new();
+        // Results by their layers: what another is made of has its layers but the last ones.
+        let mut by_layers: HashMap<Vec<DiffId>, &String> = HashMap::new();
+        let mut usage = Vec::with_capacity(records.len());
+        for (key, record) in records {
+            let layers: Vec<Vec<DiffId>> = record
+                .outputs
+                .iter()
+                .flatten()
+                .map(|output| output.iter().filter_map(|layer| layer.diff_id.parse().ok()).collect())
+                .collect();
             let mut size = 0;
-            let mut own: Vec<DiffId> =
-                record.outputs.iter().flatten().flatten().filter_map(|layer| layer.diff_id.parse().ok()).collect();
-            own.dedup();
-            for layer in own {
-                match counted.insert(layer) {
-                    true => size += store.layers().size(&layer).unwrap_or(0),
-                    false => shared = true,
+            for layer in layers.iter().flatten() {
+                if !sizes.contains_key(layer) {
+                    let bytes = store.layers().size(layer).unwrap_or(0);
+                    sizes.insert(*layer, bytes);
+                    size += if in_images.contains(layer) && !is_top(&layers, layer) { 0 } else { bytes };
                 }
             }
-            Usage { id: key.clone(), record: record.clone(), size, shared }
-        });
-        usage.collect()
+            for output in &layers {
+                by_layers.entry(output.clone()).or_insert(key);
+            }
+            usage.push(Usage {
+                id: key.clone(),
+                kind: record.kind.clone(),
+                description: record.name.clone(),
+                parents: Vec::new(),
+                size,
+                created_ns: record.created_ns,
+                used_ns: record.used_ns,
+                uses: record.uses,
+                shared: !layers.is_empty() && layers.iter().flatten().all(|layer| in_images.contains(layer)),
+                in_use: all.held.contains_key(key),
+                mutable: false,
+                layers,
+            });
+        }
+        for each in &mut usage {
+            let below = |output: &Vec<DiffId>| {
+                (1..output.len()).rev().find_map(|end| by_layers.get(output.get(..end)?).map(|key| (*key).clone()))
+            };
+            let mut parents: Vec<String> = each.layers.iter().filter_map(below).collect();
+            parents.dedup();
+            each.parents = parents;
+        }
+        (usage, sizes)
     }
+}
+
+/// Whether a layer is the last of an output: the one that the step made, as far as that can be seen.
+fn is_top(layers: &[Vec<DiffId>], layer: &DiffId) -> bool {
+    layers.iter().any(|output| output.last() == Some(layer))
 }
 
 impl All {

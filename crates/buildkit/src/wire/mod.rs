@@ -16,6 +16,7 @@ macro_rules! hidden {
 
 pub mod auth;
 pub mod caps;
+pub mod content;
 pub mod control;
 pub mod errdefs;
 pub mod filesync;

@@ -9,9 +9,11 @@ use std::sync::{Arc, Weak};
 
 use build::host::{BaseImage, Ended, Fetched, Host, Pending, Run, WantedImage};
 use build::{Builder, Error as BuildError};
+use bytes::Bytes;
 use state::{Durability, Op};
 use store::model::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
 use store::{Ingest, Store};
+use tokio::sync::mpsc;
 use types::{DiffId, Digest, Kind, Reference};
 
 use crate::engine::Inner;
@@ -44,7 +46,11 @@ struct EngineHost {
 ///
 /// # Errors
 /// That of the file system.
-pub(crate) fn open(inner: &Arc<Inner>, results: &[(String, String)]) -> Result<Arc<Builder>> {
+pub(crate) fn open(
+    inner: &Arc<Inner>,
+    results: &[(String, String)],
+    builds: &[(String, String)],
+) -> Result<Arc<Builder>> {
     let host = EngineHost {
         inner: Arc::downgrade(inner),
         store: Arc::clone(inner.images.store()),
@@ -52,8 +58,8 @@ pub(crate) fn open(inner: &Arc<Inner>, results: &[(String, String)]) -> Result<A
         secrets: inner.config.exec_root.join("build"),
         places: inner.images.places().to_owned(),
     };
-    let documents: BTreeMap<String, String> = results.iter().cloned().collect();
-    Ok(Builder::open(Arc::new(host), &documents)?)
+    let documents = |pairs: &[(String, String)]| pairs.iter().cloned().collect::<BTreeMap<_, _>>();
+    Ok(Builder::open(Arc::new(host), &documents(results), &documents(builds), &inner.config.builder)?)
 }
 
 impl EngineHost {
@@ -157,6 +163,53 @@ impl Host for EngineHost {
             Ok(())
         })
     }
+
+    fn cache_manifest<'a>(&'a self, name: &'a Reference, session: Option<&'a str>) -> Pending<'a, Vec<u8>> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, session, name).await?;
+            let bytes = inner.images.remote_manifest(&inner, name.clone(), auth).await?;
+            Ok(bytes.to_vec())
+        })
+    }
+
+    fn cache_blob<'a>(
+        &'a self,
+        name: &'a Reference,
+        session: Option<&'a str>,
+        digest: Digest,
+        chunks: mpsc::Sender<Bytes>,
+    ) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, session, name).await?;
+            Ok(inner.images.remote_blob(&inner, name.clone(), auth, digest, chunks).await?)
+        })
+    }
+
+    fn cache_push<'a>(
+        &'a self,
+        name: &'a Reference,
+        session: Option<&'a str>,
+        documents: Vec<Descriptor>,
+        blobs: Vec<Descriptor>,
+    ) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, session, name).await?;
+            Ok(Images::push_content(&inner, name.clone(), auth, &documents, &blobs).await?)
+        })
+    }
+
+    fn remember(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let forget = forget.into_iter().map(|name| Op::DeleteBuild { name });
+            let put = put.into_iter().map(|(name, doc)| Op::PutBuild { name, doc });
+            inner.commit(forget.chain(put).collect(), Durability::Process).await?;
+            Ok(())
+        })
+    }
 }
 
 /// The documents of an image that is here.
@@ -176,19 +229,30 @@ async fn base_image(inner: &Arc<Inner>, name: &str, found: crate::image::Resolve
     Ok(BaseImage { digest: found.id.clone(), image, manifest, lease: Arc::new(found) })
 }
 
+/// What the client that builds has for a name's registry.
+async fn credentials(
+    inner: &Inner,
+    session: Option<&str>,
+    name: &Reference,
+) -> build::Result<Option<docker_types::auth::AuthConfig>> {
+    let found = match (session, inner.builder()) {
+        (Some(session), Some(builder)) => builder.credentials(session, name.domain()).await?,
+        _ => None,
+    };
+    Ok(found.map(auth))
+}
+
+fn auth((username, password): (String, String)) -> docker_types::auth::AuthConfig {
+    docker_types::auth::AuthConfig { username, password, ..docker_types::auth::AuthConfig::default() }
+}
+
 /// Fetches an image, with the credentials of the client that builds.
 async fn pull(inner: &Arc<Inner>, wanted: &WantedImage) -> build::Result<()> {
     use futures_util::StreamExt;
-    let auth = match (&wanted.session, inner.builder()) {
-        _ if wanted.credentials.is_some() => wanted.credentials.clone(),
-        (Some(session), Some(builder)) => builder.credentials(session, wanted.reference.domain()).await?,
-        _ => None,
+    let auth = match wanted.credentials.clone() {
+        Some(given) => Some(auth(given)),
+        None => credentials(inner, wanted.session.as_deref(), &wanted.reference).await?,
     };
-    let auth = auth.map(|(username, password)| docker_types::auth::AuthConfig {
-        username,
-        password,
-        ..docker_types::auth::AuthConfig::default()
-    });
     let options = PullOptions {
         reference: wanted.reference.to_string(),
         platform: wanted.platform.clone(),

@@ -83,12 +83,13 @@ impl Engine {
         }
         if wanted("build-cache") {
             let records = self.build_cache().await?;
-            let total = records.iter().map(|record| record.size).sum();
+            // What images have counts with them.
+            let own = || records.iter().filter(|record| !record.shared);
             usage.build_cache_usage = Some(UsageSummary {
-                active_count: 0,
+                active_count: records.iter().filter(|record| record.in_use).count() as i64,
                 total_count: records.len() as i64,
-                total_size: total,
-                reclaimable: total,
+                total_size: own().map(|record| record.size).sum(),
+                reclaimable: own().filter(|record| !record.in_use).map(|record| record.size).sum(),
                 items: records.clone(),
             });
             usage.build_cache = Some(records);

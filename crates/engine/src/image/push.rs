@@ -112,6 +112,82 @@ async fn push(inner: &Arc<Inner>, reference: Reference, options: PushOptions, te
     Ok(())
 }
 
+/// What builders put into registries and take from there beside images.
+impl Images {
+    /// Sends blobs of the store to a registry, and then documents; the last is what the name will stand for.
+    ///
+    /// # Errors
+    /// Those of the registry, in its words; content that is not here.
+    pub(crate) async fn push_content(
+        inner: &Arc<Inner>,
+        reference: Reference,
+        auth: Option<AuthConfig>,
+        documents: &[Descriptor],
+        blobs: &[Descriptor],
+    ) -> Result<()> {
+        let request = PushRequest {
+            reference,
+            credentials: auth.map(credentials),
+            documents: documents.iter().map(descriptor).collect(),
+            blobs: blobs.iter().map(descriptor).collect(),
+        };
+        let source = Arc::new(Source {
+            store: Arc::clone(&inner.images.store),
+            inner: Arc::clone(inner),
+            domain: request.reference.domain().to_owned(),
+            credentials: request.credentials.clone(),
+        });
+        let (client, runtime) = (inner.images.client.clone(), Handle::current());
+        // As for pulls: the client's future stays on one thread.
+        inner.blocking("push", move || Ok(runtime.block_on(client.push(&request, source, |_| ()))?)).await
+    }
+
+    /// A manifest or index of a registry, of whatever kind.
+    ///
+    /// # Errors
+    /// Not found, denied and the like, in the registry's words.
+    pub(crate) async fn remote_manifest(
+        &self,
+        inner: &Arc<Inner>,
+        reference: Reference,
+        auth: Option<AuthConfig>,
+    ) -> Result<Bytes> {
+        let (client, auth, runtime) = (self.client.clone(), auth.map(credentials), Handle::current());
+        let asked =
+            inner.blocking("ask a registry", move || Ok(runtime.block_on(client.manifest(&reference, auth.as_ref()))?));
+        Ok(asked.await?.bytes)
+    }
+
+    /// A blob of a repository, piece by piece.
+    ///
+    /// # Errors
+    /// As [`Images::remote_manifest`].
+    pub(crate) async fn remote_blob(
+        &self,
+        inner: &Arc<Inner>,
+        reference: Reference,
+        auth: Option<AuthConfig>,
+        digest: Digest,
+        pieces: mpsc::Sender<Bytes>,
+    ) -> Result<()> {
+        let (client, auth, runtime) = (self.client.clone(), auth.map(credentials), Handle::current());
+        let found = inner.blocking("ask a registry", move || {
+            Ok(runtime.block_on(client.blob(&reference, digest, auth.as_ref()))?)
+        });
+        let blob = found.await?;
+        let (chunks, mut received) = mpsc::channel(QUEUE);
+        let download = tokio::spawn(blob.download(chunks));
+        while let Some(chunk) = received.recv().await {
+            match chunk {
+                Chunk::Data(bytes) if pieces.send(bytes.clone()).await.is_ok() => {}
+                _ => break,
+            }
+        }
+        drop(received);
+        Ok(download.await.map_err(|e| fail!(Internal, "a download was interrupted: {e}"))??)
+    }
+}
+
 async fn push_one(
     inner: &Arc<Inner>,
     image: Arc<Image>,

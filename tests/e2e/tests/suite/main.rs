@@ -6,8 +6,12 @@
 mod archives;
 mod bad_input;
 mod build;
+mod build_cache;
+mod build_check;
 mod build_classic;
+mod build_exchange;
 mod build_failed;
+mod build_history;
 mod build_sources;
 mod compose;
 mod copy;

@@ -1,0 +1,16 @@
+//! Results that go to other builders and come from them (`--cache-to`, `--cache-from`): in a directory of the client's, or in
+//! a registry.
+//!
+//! What is written has BuildKit's form, so that registries and tools take it for a cache; but keys are digests of what a step
+//! does, which each builder computes its own way. So what stands for the results here is beside that, and only builders of
+//! this kind find them again.
+
+mod config;
+mod export;
+mod import;
+mod options;
+mod pack;
+mod remote;
+
+pub(crate) use export::export;
+pub(crate) use import::Imports;

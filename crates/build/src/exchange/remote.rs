@@ -1,0 +1,241 @@
+//! Where caches are: a directory of the client's, which serves it on its session, or a repository of a registry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use buildkit::wire::content::{
+    InfoRequest, InfoResponse, ReadContentRequest, ReadContentResponse, WriteAction, WriteContentRequest,
+    WriteContentResponse,
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use sha2::{Digest as _, Sha256};
+use store::Store;
+use store::model::Descriptor;
+use tokio::sync::mpsc;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request};
+use types::{Digest, Kind, Reference};
+
+use super::options;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::session::Client;
+use crate::solve::Build;
+
+const INFO: &str = "/containerd.services.content.v1.Content/Info";
+const READ: &str = "/containerd.services.content.v1.Content/Read";
+const WRITE: &str = "/containerd.services.content.v1.Content/Write";
+/// Bytes of one message.
+const PIECE: usize = 512 * 1024;
+
+/// A place for caches.
+pub(super) enum Remote {
+    /// A directory of a client's.
+    Local { client: Client, store: MetadataValue<tonic::metadata::Ascii> },
+    /// A repository.
+    Registry { host: Arc<dyn Host>, reference: Reference, session: Option<String> },
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local { .. } => f.write_str("Local"),
+            Self::Registry { reference, .. } => f.debug_tuple("Registry").field(reference).finish(),
+        }
+    }
+}
+
+impl Remote {
+    pub(super) async fn local(build: &Build, path: &str) -> Result<Self> {
+        let invalid = |_| {
+            Error::new(
+                Kind::Invalid,
+                format!("the directory {path:?} of a build cache has a name that no client can send"),
+            )
+        };
+        let store = MetadataValue::try_from(format!("local:{path}")).map_err(invalid)?;
+        let session =
+            build.session.as_ref().ok_or_else(|| Error::new(Kind::Invalid, "no session that has a build cache"))?;
+        Ok(Self::Local { client: build.shared.sessions.get(session).await?, store })
+    }
+
+    pub(super) fn registry(build: &Build, name: &str) -> Result<Self> {
+        let reference = options::reference(name)?;
+        Ok(Self::Registry { host: Arc::clone(&build.shared.host), reference, session: build.session.clone() })
+    }
+
+    /// The manifest or index; in a directory the one of a digest.
+    pub(super) async fn manifest(&self, digest: &str) -> Result<Vec<u8>> {
+        match self {
+            Self::Local { .. } => {
+                let digest =
+                    digest.parse().map_err(|_| Error::new(Kind::Invalid, format!("{digest:?} is no digest")))?;
+                self.document(&digest, store::model::MAX_MANIFEST).await
+            }
+            Self::Registry { host, reference, session } => host.cache_manifest(reference, session.as_deref()).await,
+        }
+    }
+
+    /// A small blob whole.
+    pub(super) async fn document(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
+        let (chunks, mut received) = mpsc::channel::<Bytes>(8);
+        let collecting = async move {
+            let mut bytes = Vec::new();
+            while let Some(chunk) = received.recv().await {
+                if bytes.len() as u64 + chunk.len() as u64 > most {
+                    return Err(Error::new(Kind::Invalid, format!("{digest} is larger than {most} bytes")));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(bytes)
+        };
+        // What collects is gone when it has enough, and whoever sends notices.
+        let (read, bytes) = tokio::join!(self.read(digest, chunks), collecting);
+        let bytes = bytes?;
+        read?;
+        if format!("sha256:{}", faster_hex::hex_string(&Sha256::digest(&bytes))) != digest.to_string() {
+            return Err(Error::new(Kind::Invalid, format!("what came for {digest} is something else")));
+        }
+        Ok(bytes)
+    }
+
+    /// A blob, piece by piece. A receiver that goes away ends it. Whoever receives checks it.
+    pub(super) async fn read(&self, digest: &Digest, chunks: mpsc::Sender<Bytes>) -> Result<()> {
+        let (client, store) = match self {
+            Self::Registry { host, reference, session } => {
+                return host.cache_blob(reference, session.as_deref(), *digest, chunks).await;
+            }
+            Self::Local { client, store } => (client, store),
+        };
+        let question = ReadContentRequest { digest: digest.to_string(), offset: 0, size: 0 };
+        let request = named(futures_util::stream::iter([question]), store);
+        let answer = client.session().stream::<ReadContentRequest, ReadContentResponse>(READ, request).await;
+        let mut pieces = answer.map_err(|status| refused(digest, status))?.into_inner();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|status| refused(digest, status))?;
+            if chunks.send(piece.data.into()).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes blobs of the store, and then a manifest that names them.
+    pub(super) async fn write(&self, store: &Arc<Store>, blobs: &[Descriptor], manifest: &Descriptor) -> Result<()> {
+        match self {
+            Self::Registry { host, reference, session } => {
+                host.cache_push(reference, session.as_deref(), vec![manifest.clone()], blobs.to_vec()).await
+            }
+            Self::Local { .. } => {
+                for blob in blobs.iter().chain([manifest]) {
+                    self.write_blob(store, blob).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn write_blob(&self, store: &Arc<Store>, blob: &Descriptor) -> Result<()> {
+        let Self::Local { client, store: name } = self else { return Ok(()) };
+        let digest = blob.digest;
+        let question = named(InfoRequest { digest: digest.to_string() }, name);
+        if client.session().call::<InfoRequest, InfoResponse>(INFO, question).await.is_ok() {
+            return Ok(());
+        }
+        let (chunks, mut pieces) = mpsc::channel::<std::io::Result<Vec<u8>>>(4);
+        let reading = Arc::clone(store);
+        let opened = tokio::task::spawn_blocking(move || {
+            let blob = reading.blobs().open(&digest)?;
+            tokio::task::spawn_blocking(move || send(blob, &chunks));
+            Ok::<_, Error>(())
+        });
+        opened.await.map_err(|e| Error::io("reading was interrupted", e))??;
+        let (requests, outgoing) = mpsc::channel::<WriteContentRequest>(1);
+        let stream = futures_util::stream::unfold(outgoing, |mut outgoing| async move {
+            outgoing.recv().await.map(|request| (request, outgoing))
+        });
+        let total = i64::try_from(blob.size).unwrap_or(i64::MAX);
+        let message = |action: WriteAction, offset: i64, data: Vec<u8>| WriteContentRequest {
+            action: action as i32,
+            r#ref: format!("dhow-{digest}"),
+            total,
+            expected: digest.to_string(),
+            offset,
+            data,
+            labels: HashMap::new(),
+        };
+        let left = |_| Error::new(Kind::Unavailable, "the client has left");
+        requests.send(message(WriteAction::Stat, 0, Vec::new())).await.map_err(left)?;
+        let answer = client.session().stream::<_, WriteContentResponse>(WRITE, named(stream, name)).await;
+        let exists = |status: &tonic::Status| status.code() == Code::AlreadyExists;
+        let mut answers = match answer {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if exists(&status) => return Ok(()),
+            Err(status) => return Err(refused(&digest, status)),
+        };
+        let mut offset = match answers.next().await {
+            Some(Ok(answer)) => answer.offset,
+            Some(Err(status)) if exists(&status) => return Ok(()),
+            Some(Err(status)) => return Err(refused(&digest, status)),
+            None => return Err(Error::new(Kind::Unavailable, "the client has left")),
+        };
+        // What an interrupted try left is not counted on.
+        let mut skip = usize::try_from(offset).unwrap_or(0);
+        let mut last = false;
+        while !last {
+            let request = match pieces.recv().await {
+                Some(piece) => {
+                    let mut piece = piece.map_err(|e| Error::io(format_args!("cannot read {digest}"), e))?;
+                    let skipped = skip.min(piece.len());
+                    skip -= skipped;
+                    piece.drain(..skipped);
+                    if piece.is_empty() {
+                        continue;
+                    }
+                    let at = offset;
+                    offset += i64::try_from(piece.len()).unwrap_or(0);
+                    message(WriteAction::Write, at, piece)
+                }
+                None => {
+                    last = true;
+                    message(WriteAction::Commit, offset, Vec::new())
+                }
+            };
+            requests.send(request).await.map_err(left)?;
+            match answers.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(status)) if exists(&status) => return Ok(()),
+                Some(Err(status)) => return Err(refused(&digest, status)),
+                None => return Err(Error::new(Kind::Unavailable, "the client has left")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn send(mut blob: store::Blob, chunks: &mpsc::Sender<std::io::Result<Vec<u8>>>) {
+    use std::io::Read;
+    loop {
+        let mut piece = Vec::with_capacity(PIECE);
+        let read = blob.by_ref().take(PIECE as u64).read_to_end(&mut piece);
+        let (piece, more) = match read {
+            Ok(0) => return,
+            Ok(_) => (Ok(piece), true),
+            Err(error) => (Err(error), false),
+        };
+        if chunks.blocking_send(piece).is_err() || !more {
+            return;
+        }
+    }
+}
+
+fn named<T>(message: T, store: &MetadataValue<tonic::metadata::Ascii>) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("buildkit-attachable-store-id", store.clone());
+    request
+}
+
+fn refused(digest: &Digest, status: tonic::Status) -> Error {
+    Error::from(status).context(format_args!("{digest} in the client's directory"))
+}
