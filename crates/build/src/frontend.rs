@@ -17,7 +17,7 @@ use types::{Kind, Platform};
 
 use crate::convert::{self, ContextSource, KnownBase, LocalSource, NoCache};
 use crate::error::{Error, Result};
-use crate::export::{CONFIG, Step};
+use crate::export::{CONFIG, EPOCH, Step};
 use crate::graph;
 use crate::job::{Job, Reference, Solved};
 
@@ -80,6 +80,9 @@ pub async fn solve(
             solved.metadata.insert(CONFIG.to_owned(), config);
             solved.reference = Some(reference);
         }
+    }
+    if let Some(epoch) = options.build_args.get("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) {
+        solved.metadata.insert(EPOCH.to_owned(), epoch.clone().into_bytes());
     }
     if several {
         let list = solved.by_platform.iter().zip(&options.platforms).map(|((name, _), platform)| {

@@ -50,7 +50,7 @@ const FRONTEND_CAPS: [&str; 15] = [
 ];
 
 /// What definitions may use.
-const LLB_CAPS: [&str; 34] = [
+const LLB_CAPS: [&str; 37] = [
     "source.image",
     "source.image.resolvemode",
     "source.local",
@@ -85,6 +85,9 @@ const LLB_CAPS: [&str; 34] = [
     "mergeop",
     "platform",
     "meta.description",
+    "exporter.image.annotations",
+    "exporter.multiple",
+    "exporter.sourcedateepoch",
 ];
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {

@@ -17,7 +17,7 @@ use super::called;
 use super::filter::Filters;
 use crate::builder::Builder;
 use crate::error::{Error, Result};
-use crate::export;
+use crate::export::Outputs;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
 
@@ -50,6 +50,8 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
     let mut labels = HashMap::from([
         ("org.mobyproject.buildkit.worker.executor".to_owned(), "dhow".to_owned()),
         ("org.mobyproject.buildkit.worker.network".to_owned(), "host".to_owned()),
+        // What results are kept with. By it clients know that outputs of all kinds and several platforms can be asked for.
+        ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
     ]);
     if let Some(gateway) = builder.shared().host.gateway() {
         labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), gateway.to_string());
@@ -85,16 +87,18 @@ impl Drop for Ending {
 }
 
 async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<SolveResponse> {
-    let request = request.into_inner();
-    if request.enable_session_exporter {
-        tracing::debug!("a client offers to choose the output; what it asks for is taken");
-    }
+    let mut request = request.into_inner();
     if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
         return Err(Error::new(Kind::Unsupported, "source policies are not supported yet"));
     }
     if request.cache.as_ref().is_some_and(|cache| !cache.exports.is_empty()) {
         return Err(Error::new(Kind::Unsupported, "exporting the build cache (--cache-to) is not supported yet"));
     }
+    if request.exporters.is_empty() && !request.exporter_deprecated.is_empty() {
+        let attrs = std::mem::take(&mut request.exporter_attrs_deprecated);
+        request.exporters.push(Exporter { r#type: std::mem::take(&mut request.exporter_deprecated), attrs });
+    }
+    let outputs = Outputs::read(&request.exporters, &request.frontend_attrs)?;
     let session = Some(request.session.clone()).filter(|session| !session.is_empty());
     let job = builder.begin(&request.r#ref, session.clone(), request.entitlements.clone())?;
     let _ending = Ending { builder: Arc::clone(&builder), name: request.r#ref.clone() };
@@ -108,13 +112,13 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
             }
         });
     }
-    let answer = build(&job, request).await;
+    let answer = build(&job, request, &outputs).await;
     // Also what a failed build made before it failed.
     job.build.keep().await;
     Ok(SolveResponse { exporter_response: answer? })
 }
 
-async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, String>> {
+async fn build(job: &Arc<Job>, request: SolveRequest, outputs: &Outputs) -> Result<HashMap<String, String>> {
     let solved = match (request.frontend.as_str(), request.definition) {
         ("", Some(definition)) if !definition.def.is_empty() => {
             Solved { reference: Some(Reference::read(definition)?), ..Solved::default() }
@@ -123,11 +127,7 @@ async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, 
         ("", _) => job.given().await?,
         (name, _) => frontend::solve(job, name, request.frontend_attrs, &request.frontend_inputs).await?,
     };
-    let mut exporters = request.exporters;
-    if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
-        exporters.push(Exporter { r#type: request.exporter_deprecated, attrs: request.exporter_attrs_deprecated });
-    }
-    export::export(job, &solved, &exporters).await
+    outputs.export(job, &solved).await
 }
 
 async fn status(builder: Arc<Builder>, request: Request<StatusRequest>) -> Result<Messages<StatusResponse>> {

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use build::host::{BaseImage, Ended, Host, Pending, Run, WantedImage};
+use build::host::{BaseImage, Ended, Host, Pending, Push, Run, WantedImage};
 use build::{Builder, Error as BuildError};
+use docker_types::auth::AuthConfig;
 use state::{Durability, Op};
 use store::model::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
 use store::{Ingest, Store};
@@ -137,6 +138,14 @@ impl Host for EngineHost {
         })
     }
 
+    fn push(&self, push: Push) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, push.session.as_deref(), push.reference.domain()).await?;
+            Ok(Images::push_built(&inner, push, auth).await?)
+        })
+    }
+
     fn keep(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()> {
         Box::pin(async move {
             let inner = self.inner()?;
@@ -171,15 +180,7 @@ async fn base_image(inner: &Arc<Inner>, name: &str, found: crate::image::Resolve
 /// Fetches an image, with the credentials of the client that builds.
 async fn pull(inner: &Arc<Inner>, wanted: &WantedImage) -> build::Result<()> {
     use futures_util::StreamExt;
-    let auth = match (&wanted.session, inner.builder()) {
-        (Some(session), Some(builder)) => builder.credentials(session, wanted.reference.domain()).await?,
-        _ => None,
-    };
-    let auth = auth.map(|(username, password)| docker_types::auth::AuthConfig {
-        username,
-        password,
-        ..docker_types::auth::AuthConfig::default()
-    });
+    let auth = credentials(inner, wanted.session.as_deref(), wanted.reference.domain()).await?;
     let options = PullOptions {
         reference: wanted.reference.to_string(),
         platform: wanted.platform.clone(),
@@ -193,4 +194,13 @@ async fn pull(inner: &Arc<Inner>, wanted: &WantedImage) -> build::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the client that builds has for a registry.
+async fn credentials(inner: &Arc<Inner>, session: Option<&str>, registry: &str) -> build::Result<Option<AuthConfig>> {
+    let found = match (session, inner.builder()) {
+        (Some(session), Some(builder)) => builder.credentials(session, registry).await?,
+        _ => None,
+    };
+    Ok(found.map(|(username, password)| AuthConfig { username, password, ..AuthConfig::default() }))
 }

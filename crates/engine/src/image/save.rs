@@ -47,12 +47,12 @@ impl Images {
         }
         let store = Arc::clone(&inner.images.store);
         // An archive that breaks off tells a client nothing.
-        store::image::savable(&store, &chosen)?;
+        store::image::savable(&*store, &chosen)?;
         let platform = platforms.first().cloned().unwrap_or_else(Platform::host);
         Ok(bridge::stream(move |out| {
             // The images stay until they are written.
             let _leases = leases;
-            Ok(store::image::save(&store, &chosen, &platform, out)?)
+            Ok(store::image::save(&*store, &chosen, &platform, store::image::Form::Docker, out)?)
         }))
     }
 
