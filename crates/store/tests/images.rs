@@ -223,7 +223,7 @@ fn save_and_load() {
     let (first, second) = (scratch(), scratch());
     let target = imported(&first.store, &busybox().bytes());
     let name = Reference::parse("busybox:1").unwrap();
-    let saved = [Saved { target: target.clone(), references: vec![name.clone()], only: None }];
+    let saved = [Saved { target: target.clone(), references: vec![name.clone()], only: None, annotations: Default::default() }];
     let mut archive = Vec::new();
     save(&*first.store, &saved, &Platform::host(), Form::Docker, &mut archive).unwrap();
     let mut again = Vec::new();

@@ -91,7 +91,8 @@ impl Output {
         step: &Step<'_>,
     ) -> Result<()> {
         let platform = made.target.platform.clone().unwrap_or_else(Platform::host);
-        let saved = Saved { target: made.target, references: self.options.names.clone(), only: None };
+        let annotations = made.target.annotations.clone().unwrap_or_default();
+        let saved = Saved { target: made.target, references: self.options.names.clone(), only: None, annotations };
         let client = client(job).await?;
         let part = step.part("sending tarball");
         let (form, moved) = (self.form, part.counter());

@@ -210,7 +210,10 @@ async fn layers_of(target: &Target, tree: Tree, wanted: Wanted) -> Result<Vec<St
 }
 
 /// The configuration that came with a result.
-fn configuration(solved: &Solved, platform: Option<&str>) -> Result<Image> {
+///
+/// # Errors
+/// It is none.
+pub(super) fn configuration(solved: &Solved, platform: Option<&str>) -> Result<Image> {
     let own = platform.and_then(|platform| solved.metadata.get(&format!("{CONFIG}/{platform}")));
     match own.or_else(|| solved.metadata.get(CONFIG)) {
         Some(bytes) => Image::parse(bytes)

@@ -8,7 +8,7 @@ use sys::path::Root;
 use types::Kind;
 
 use super::archive::Counted;
-use super::assemble::{Epoch, blocking};
+use super::assemble::{Epoch, blocking, configuration};
 use super::attrs::Attrs;
 use super::step::Step;
 use super::{Request, client, result_trees};
@@ -69,7 +69,14 @@ impl Output {
             let shared = Arc::clone(&job.build.shared);
             // Also what is one layer alone is looked at as containers see it.
             let root = blocking(move || Ok(Root::from_fd(tree.mount_read_only(shared.host.store())?))).await?;
-            let below = platform.filter(|_| self.split.unwrap_or(true)).map(|platform| platform.replace('/', "_"));
+            // One platform alone has a directory of its own only when that is asked for, and in archives never.
+            let alone = || Ok::<_, Error>(configuration(solved, None)?.platform().to_string());
+            let platform = match (platform, self.split) {
+                (Some(platform), split) => Some(platform).filter(|_| split.unwrap_or(true)),
+                (None, Some(true)) if !self.archive => Some(alone()?),
+                (None, _) => None,
+            };
+            let below = platform.map(|platform| platform.replace('/', "_"));
             parts.push(Part { below, root, extra: BTreeMap::new() });
         }
         if parts.len() > 1 && self.split == Some(false) {

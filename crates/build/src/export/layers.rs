@@ -109,7 +109,8 @@ pub(super) fn finished(sources: &Sources, layer: Stored, wanted: &Wanted) -> Res
     let now = Packed::of(&layer.blob.media_type);
     let to = match wanted.compression {
         Some(asked) if ours || wanted.force => Some(asked),
-        _ if wanted.leaving && now == Some(Packed::Plain) && wanted.compression.is_none() => Some(Compression::default()),
+        // Nothing leaves uncompressed unless that is asked for.
+        _ if wanted.leaving && now == Some(Packed::Plain) => Some(wanted.compression.unwrap_or_default()),
         _ => None,
     };
     if let Some(to) = to.filter(|to| now.is_some_and(|now| now != Packed::by(*to))) {

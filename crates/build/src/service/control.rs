@@ -98,10 +98,11 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
         let attrs = std::mem::take(&mut request.exporter_attrs_deprecated);
         request.exporters.push(Exporter { r#type: std::mem::take(&mut request.exporter_deprecated), attrs });
     }
-    let outputs = Outputs::read(&request.exporters, &request.frontend_attrs)?;
     let session = Some(request.session.clone()).filter(|session| !session.is_empty());
     let job = builder.begin(&request.r#ref, session.clone(), request.entitlements.clone())?;
     let _ending = Ending { builder: Arc::clone(&builder), name: request.r#ref.clone() };
+    // After the beginning: clients ask for the build's story beside this, and would wait for it.
+    let outputs = Outputs::read(&request.exporters, &request.frontend_attrs)?;
     if let Some(session) = &session {
         let client = builder.shared().sessions.get(session).await?;
         let (gone, cancel) = (client.gone(), job.build.cancel.clone());

@@ -1,5 +1,6 @@
 //! `docker save`: images as an archive.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use store::image::Saved;
@@ -39,7 +40,7 @@ impl Images {
                 match chosen.iter_mut().find(|saved| saved.target.digest == target.digest) {
                     Some(known) => known.references.extend(reference.filter(|r| !known.references.contains(r))),
                     None => {
-                        chosen.push(Saved { target, references: reference.into_iter().collect(), only });
+                        chosen.push(Saved { target, references: reference.into_iter().collect(), only, annotations: BTreeMap::new() });
                     }
                 }
                 leases.push(image);

@@ -9,18 +9,14 @@ use deflate::{Dialect, gzip};
 use layer::Decompress;
 use types::Digest;
 
-use super::resolve;
-use super::save::Content;
 use crate::content::{BlobWriter, Ingest};
 use crate::error::{Error, Result};
-use crate::model::{Descriptor, Document, Index, Manifest, media_type};
+use crate::model::media_type;
 
 /// Bytes compressed at a time.
 const CHUNK: usize = 128 * 1024;
 /// A gzip header that says nothing, as Go writes it.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-/// Indexes within indexes that are followed.
-const MAX_DEPTH: usize = 4;
 
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,60 +111,29 @@ fn each(plain: &mut impl Read, mut take: impl FnMut(&[u8]) -> Result<()>) -> Res
     }
 }
 
-/// An image whose uncompressed layers are compressed, with the documents that say so. `None` when it has no such layers; an
-/// image with attestations stays as it is, since they speak of the manifest's digest.
-///
-/// # Errors
-/// As [`compress`]; [`Error::Document`] for malformed documents, [`Error::NoBlob`] for the target's own.
-pub fn compressed(ingest: &Ingest, target: &Descriptor, to: Compression) -> Result<Option<Descriptor>> {
-    let attested = resolve::walk(ingest, target)?.into_iter().any(|(_, document)| match document {
-        Document::Index(index) => index.manifests.iter().any(Descriptor::is_attestation),
-        Document::Manifest(_) => false,
-    });
-    if attested {
-        return Ok(None);
-    }
-    convert(ingest, target, to, 0)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
 
-fn convert(ingest: &Ingest, target: &Descriptor, to: Compression, depth: usize) -> Result<Option<Descriptor>> {
-    let bytes = match resolve::read(ingest, target) {
-        // Other platforms of an index need not be here.
-        Err(Error::NoBlob(_)) if depth > 0 => return Ok(None),
-        Ok(Document::Manifest(manifest)) => convert_manifest(ingest, manifest, to)?,
-        Ok(Document::Index(index)) if depth < MAX_DEPTH => convert_index(ingest, index, to, depth)?,
-        Ok(Document::Index(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let Some(bytes) = bytes else { return Ok(None) };
-    let digest = ingest.document(&bytes, None)?;
-    Ok(Some(Descriptor { digest, size: bytes.len() as u64, ..target.clone() }))
-}
-
-fn convert_manifest(ingest: &Ingest, mut manifest: Manifest, to: Compression) -> Result<Option<Vec<u8>>> {
-    let mut changed = false;
-    for layer in &mut manifest.layers {
-        let gzip = match layer.media_type.as_str() {
-            media_type::OCI_LAYER => to.media_type(),
-            media_type::DOCKER_LAYER if matches!(to, Compression::Gzip(_)) => media_type::DOCKER_LAYER_GZIP,
-            _ => continue,
-        };
-        let (digest, size) = compress(ingest, ingest.open(&layer.digest)?, to)?;
-        *layer = Descriptor { media_type: gzip.to_owned(), digest, size, ..layer.clone() };
-        changed = true;
-    }
-    if changed { manifest.to_bytes().map(Some) } else { Ok(None) }
-}
-
-fn convert_index(ingest: &Ingest, mut index: Index, to: Compression, depth: usize) -> Result<Option<Vec<u8>>> {
-    let mut changed = false;
-    for entry in &mut index.manifests {
-        let known = media_type::is_index(&entry.media_type) || media_type::is_manifest(&entry.media_type);
-        if known && let Some(converted) = convert(ingest, entry, to, depth + 1)? {
-            *entry = converted;
-            changed = true;
+    #[test]
+    fn every_compression_gives_the_archive_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let ingest = store.ingest();
+        let data: Vec<u8> = (0..300_000_u32).flat_map(|n| (n / 9).to_le_bytes()).collect();
+        let mut digests = std::collections::HashSet::new();
+        let all = [1, 6, 9].map(Compression::Gzip).into_iter().chain([1, 3].map(Compression::Zstd));
+        for to in all.chain([Compression::Plain]) {
+            let (digest, size) = compress(&ingest, &data[..], to).unwrap();
+            assert!(digests.insert(digest), "{to:?}");
+            assert_eq!(ingest.blob_size(&digest).unwrap(), size);
+            let mut back = Vec::new();
+            Decompress::new(ingest.open_blob(&digest).unwrap(), u64::MAX).unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == data, "{to:?}");
+            // Of what was compressed already, too, and to the same bytes.
+            assert_eq!(compress(&ingest, ingest.open_blob(&digest).unwrap(), to).unwrap(), (digest, size));
         }
+        assert!(compress(&ingest, &data[..], Compression::Gzip(0)).is_err());
     }
-    let encoded = || serde_json::to_vec(&index).map_err(|error| Error::document("image index", error.to_string()));
-    if changed { encoded().map(Some) } else { Ok(None) }
 }

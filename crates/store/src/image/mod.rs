@@ -9,7 +9,7 @@ mod resolve;
 mod save;
 
 pub use commit::{Commit, commit, commit_layer};
-pub use compress::{Compression, compress, compressed};
+pub use compress::{Compression, compress};
 pub use import::{Import, import, write};
 pub use load::{Loaded, load};
 pub use resolve::{Read, Resolved, resolve, walk};

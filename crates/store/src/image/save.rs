@@ -26,6 +26,8 @@ pub struct Saved {
     pub references: Vec<Reference>,
     /// Manifests of an index that are saved; all that are here when absent.
     pub only: Option<BTreeSet<Digest>>,
+    /// What the archive says of it, beside its names.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What an archive is to be for.
@@ -105,10 +107,11 @@ pub fn save(store: &impl Content, images: &[Saved], platform: &Platform, form: F
     for saved in images {
         content(store, saved, &mut blobs)?;
         if saved.references.is_empty() {
-            manifests.push(Descriptor { annotations: None, ..saved.target.clone() });
+            let annotations = Some(saved.annotations.clone()).filter(|annotations| !annotations.is_empty());
+            manifests.push(Descriptor { annotations, ..saved.target.clone() });
         }
         for reference in &saved.references {
-            let mut annotations = BTreeMap::new();
+            let mut annotations = saved.annotations.clone();
             annotations.insert(IMAGE_NAME.to_owned(), reference.to_string());
             if let Some(tag) = reference.tag() {
                 annotations.insert(REF_NAME.to_owned(), tag.to_owned());

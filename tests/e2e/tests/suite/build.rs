@@ -56,7 +56,7 @@ CMD ["echo hi"]
 "#;
 
 /// The client with the plugin that came with Docker's own daemon.
-fn with_buildx(client: Client) -> Client {
+pub fn with_buildx(client: Client) -> Client {
     let peers = Environment::get().and_then(|environment| environment.peers.as_ref()).expect("peers are there");
     let plugins = client.config.join("cli-plugins");
     fs::create_dir_all(&plugins).unwrap();
