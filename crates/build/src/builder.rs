@@ -97,7 +97,7 @@ impl Builder {
     pub fn begin(&self, name: &str, session: Option<String>, entitlements: Vec<String>) -> Result<Arc<Job>> {
         let progress = Arc::new(Progress::default());
         let build = Build::new(Arc::clone(&self.shared), Arc::clone(&progress), session, entitlements)?;
-        let job = Arc::new(Job::new(build, progress));
+        let job = Arc::new(Job::new(name, build, progress));
         {
             let mut stories = self.stories.lock().unwrap_or_else(PoisonError::into_inner);
             if name.is_empty() || stories.contains_key(name) {

@@ -59,6 +59,7 @@ pub async fn solve(
     if !inputs.is_empty() {
         return Err(Error::new(Kind::Unsupported, "results of other builds as inputs are not supported yet"));
     }
+    job.asked(name, &attrs);
     let options = Options::read(attrs)?;
     let text = read_dockerfile(job, &options).await?;
     let ignore = read_ignore(job, &options, &text).await?;
@@ -104,9 +105,6 @@ impl Options {
         }
         if let Some(context) = text("context") {
             return unsupported(&format!("the build context \"{context}\", which is not sent by the client,"));
-        }
-        if attrs.keys().any(|key| key.starts_with("attest:")) {
-            return unsupported("making attestations");
         }
         if let Some(name) = attrs.keys().find(|key| key.starts_with("context:")) {
             return unsupported(&format!("the named context \"{}\"", &name["context:".len()..]));

@@ -1,11 +1,12 @@
 //! An archive of an image at the client's: the OCI layout, or what `docker load` reads.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use store::image::{Form, Saved};
 use types::{Kind, Platform};
 
-use super::assemble::{Assembled, Options, Target, assemble};
+use super::assemble::{Assembled, Attested, Options, Target, assemble};
 use super::attrs::Attrs;
 use super::image::answer;
 use super::step::Step;
@@ -42,7 +43,7 @@ impl Output {
     ///
     /// # Errors
     /// As [`super::Outputs::export`].
-    pub(super) async fn export(&self, job: &Job, solved: &Solved, request: &Request) -> Result<HashMap<String, String>> {
+    pub(super) async fn export(&self, job: &Arc<Job>, solved: &Solved, request: &Request) -> Result<HashMap<String, String>> {
         if self.form == Form::Docker && solved.reference.is_none() && !solved.by_platform.is_empty() {
             return Err(Error::new(
                 Kind::Unsupported,
@@ -59,13 +60,22 @@ impl Output {
 
     async fn exported(
         &self,
-        job: &Job,
+        job: &Arc<Job>,
         solved: &Solved,
         request: &Request,
         step: &Step<'_>,
     ) -> Result<HashMap<String, String>> {
         let layers = step.part("exporting layers");
-        let target = Target::apart(job);
+        let mut target = Target::apart(job);
+        if self.form == Form::Docker {
+            if !request.attest.is_empty(false) {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    "an archive of type docker has no place for attestations: take type=oci, or leave them out",
+                ));
+            }
+            target.attested = Attested::Explicit;
+        }
         let made = assemble(job, solved, &self.options, request, &target).await?;
         layers.end();
         step.part(&format!("exporting manifest {}", made.target.digest)).end();
@@ -84,7 +94,7 @@ impl Output {
 
     async fn send(
         &self,
-        job: &Job,
+        job: &Arc<Job>,
         made: Assembled,
         target: Target,
         answer: &HashMap<String, String>,

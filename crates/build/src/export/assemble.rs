@@ -5,12 +5,14 @@ use std::sync::Arc;
 use store::Ingest;
 use store::image::Compression;
 use store::model::{Descriptor, History, Image, Index, Manifest, media_type};
+use sys::path::Root;
 use types::{Digest, Kind, Platform, Reference};
 
 use super::annotations::{Annotations, Place};
 use super::attrs::Attrs;
 use super::layers::{self, Sources, Wanted};
-use super::{Request, result_trees};
+use super::{Request, reference_of, result_trees};
+use crate::attest::{About, STATEMENT, Statement, Subject, purl};
 use crate::error::{Error, Result};
 use crate::job::{Job, Solved};
 use crate::tree::{Stored, Tree};
@@ -122,20 +124,33 @@ pub(super) struct Target {
     pub leaving: bool,
     /// It is to run here.
     pub unpack: bool,
+    /// It gets the statements that are asked for.
+    pub attested: Attested,
+}
+
+/// Which statements an image gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attested {
+    /// All.
+    Everything,
+    /// Those that were asked for by name, not what clients ask for by themselves.
+    Explicit,
 }
 
 impl Target {
     /// One whose content is that of the build: an image for the store.
-    pub(super) fn store(job: &Job, leaving: bool) -> Self {
+    pub(super) fn store(job: &Arc<Job>, leaving: bool) -> Self {
         let build = Arc::clone(job.build.ingest());
-        Self { sources: Sources { own: Arc::clone(&build), build }, leaving, unpack: true }
+        // What buildx asks for without a word from its user goes to others: here the image stays what is run.
+        let attested = if leaving { Attested::Everything } else { Attested::Explicit };
+        Self { sources: Sources { own: Arc::clone(&build), build }, leaving, unpack: true, attested }
     }
 
     /// One whose content is its own, and gone with it.
     pub(super) fn apart(job: &Job) -> Self {
         let own = Arc::new(job.build.shared.host.store().ingest());
         let build = Arc::clone(job.build.ingest());
-        Self { sources: Sources { own, build }, leaving: true, unpack: false }
+        Self { sources: Sources { own, build }, leaving: true, unpack: false, attested: Attested::Everything }
     }
 }
 
@@ -153,7 +168,7 @@ pub(super) struct Assembled {
 /// # Errors
 /// A step that failed; a configuration that is none; those of the disk.
 pub(super) async fn assemble(
-    job: &Job,
+    job: &Arc<Job>,
     solved: &Solved,
     options: &Options,
     request: &Request,
@@ -161,32 +176,51 @@ pub(super) async fn assemble(
 ) -> Result<Assembled> {
     let trees = result_trees(job, solved).await?;
     let epoch = options.epoch.or(request.epoch(solved)?);
+    let attested = !request.attest.is_empty(target.attested == Attested::Everything);
     let wanted = Wanted {
         compression: options.compression,
         force: options.force,
         latest: epoch.filter(|_| options.rewrite),
-        docker: options.docker,
+        docker: options.docker && !attested,
         leaving: target.leaving,
         unpack: target.unpack,
     };
     let several = trees.iter().any(|(platform, _)| platform.is_some());
-    if !several {
+    // Docker's types have no place for statements.
+    let options = &Options { docker: options.docker && !attested, ..options.clone() };
+    if !several && !attested {
         options.annotations.without_index()?;
     }
     let mut manifests = Vec::with_capacity(trees.len());
+    let mut attestations = Vec::new();
     let mut config = None;
     for (platform, tree) in trees {
         let image = configuration(solved, platform.as_deref())?;
-        let layers = layers_of(target, tree, wanted).await?;
+        let layers = layers_of(target, tree.clone(), wanted).await?;
         let name = platform.clone().unwrap_or_else(|| image.platform().to_string());
         let image = timed(image, &layers, epoch);
         let (ingest, options) = (Arc::clone(&target.sources.own), options.clone());
-        let written = move || manifest(&ingest, &image, &layers, &options, &name);
-        let (manifest, digest) = blocking(written).await?;
+        let (job, attest, everything) = (Arc::clone(job), request.attest.clone(), target.attested == Attested::Everything);
+        let reference = reference_of(solved, platform.as_deref()).cloned();
+        let written = move || {
+            let (manifest, config) = manifest(&ingest, &image, &layers, &options, &name)?;
+            let about = About { job: &job, reference: reference.as_ref(), platform: &image.platform(), created: image.created.clone() };
+            let root = || Ok(Root::from_fd(tree.mount_read_only(job.build.shared.host.store())?));
+            let statements = attest.make(&about, everything, root)?;
+            let attestation = match statements.as_slice() {
+                [] => None,
+                some => Some(attestation(&ingest, some, &manifest, &options.names, &image.platform())?),
+            };
+            Ok((manifest, config, attestation))
+        };
+        let (manifest, digest, attestation) = blocking(written).await?;
         manifests.push(manifest);
+        attestations.extend(attestation);
         config = Some(digest);
     }
-    if !several && let Some(only) = manifests.pop() {
+    // Statements come after the images: readers take the first that fits.
+    manifests.extend(attestations);
+    if !several && !attested && let Some(only) = manifests.pop() {
         return Ok(Assembled { target: only, config });
     }
     let (ingest, options) = (Arc::clone(&target.sources.own), options.clone());
@@ -290,6 +324,45 @@ fn manifest(
     target.platform = Some(image.platform());
     target.annotations = options.annotations.of(Place::ManifestDescriptor, Some(platform));
     Ok((target, digest))
+}
+
+/// Writes statements about a manifest, as BuildKit keeps them: in a manifest of their own, whose configuration is none.
+fn attestation(
+    ingest: &Ingest,
+    statements: &[Statement],
+    about: &Descriptor,
+    names: &[Reference],
+    platform: &Platform,
+) -> Result<Descriptor> {
+    let sha256 = about.digest.hex().to_string();
+    let mut subjects: Vec<Subject> =
+        names.iter().map(|name| Subject { name: purl(name, Some(platform)), sha256: sha256.clone() }).collect();
+    if subjects.is_empty() {
+        subjects.push(Subject { name: "_".to_owned(), sha256 });
+    }
+    let mut layers = Vec::with_capacity(statements.len());
+    for statement in statements {
+        let bytes = statement.about(&subjects)?;
+        let mut layer = Descriptor::new(STATEMENT, ingest.document(&bytes, None)?, bytes.len() as u64);
+        let kind = ("in-toto.io/predicate-type".to_owned(), statement.predicate_type.to_owned());
+        layer.annotations = Some([kind].into());
+        layers.push(layer);
+    }
+    let mut image = Image { os: "unknown".to_owned(), architecture: "unknown".to_owned(), ..Image::default() };
+    image.rootfs.diff_ids = layers.iter().map(|layer| types::DiffId(layer.digest)).collect();
+    let bytes = image.to_bytes()?;
+    let config = Descriptor::new(media_type::OCI_CONFIG, ingest.document(&bytes, None)?, bytes.len() as u64);
+    let bytes = Manifest::new(config, layers).to_bytes()?;
+    let mut target = Descriptor::new(media_type::OCI_MANIFEST, ingest.document(&bytes, None)?, bytes.len() as u64);
+    target.platform = Some(image.platform());
+    target.annotations = Some(
+        [
+            ("vnd.docker.reference.digest".to_owned(), about.digest.to_string()),
+            ("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned()),
+        ]
+        .into(),
+    );
+    Ok(target)
 }
 
 /// Writes the index of an image of several manifests.

@@ -57,7 +57,7 @@ impl Output {
     ///
     /// # Errors
     /// As [`super::Outputs::export`].
-    pub(super) async fn export(&self, job: &Job, solved: &Solved, request: &Request) -> Result<HashMap<String, String>> {
+    pub(super) async fn export(&self, job: &Arc<Job>, solved: &Solved, request: &Request) -> Result<HashMap<String, String>> {
         // Steps first: their time is not this output's.
         super::result_trees(job, solved).await?;
         let step = Step::begin(job, "exporting to image");
@@ -68,7 +68,7 @@ impl Output {
 
     async fn exported(
         &self,
-        job: &Job,
+        job: &Arc<Job>,
         solved: &Solved,
         request: &Request,
         step: &Step<'_>,
@@ -102,7 +102,7 @@ impl Output {
         Ok(answer)
     }
 
-    async fn admit(&self, job: &Job, made: &Assembled, step: &Step<'_>) -> Result<()> {
+    async fn admit(&self, job: &Arc<Job>, made: &Assembled, step: &Step<'_>) -> Result<()> {
         let names: &[Reference] = if self.by_digest { &[] } else { &self.options.names };
         let naming: Vec<_> = names.iter().map(|name| step.part(&format!("naming to {name}"))).collect();
         let ingest = Arc::clone(job.build.ingest());
@@ -111,7 +111,7 @@ impl Output {
         Ok(())
     }
 
-    async fn push(&self, job: &Job, made: &Assembled, target: &Target, step: &Step<'_>) -> Result<()> {
+    async fn push(&self, job: &Arc<Job>, made: &Assembled, target: &Target, step: &Step<'_>) -> Result<()> {
         for name in &self.options.names {
             let part = step.part(&format!("pushing {}", name.familiar()));
             let push = Push {

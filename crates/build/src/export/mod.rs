@@ -12,16 +12,19 @@ mod layers;
 mod step;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use buildkit::wire::control;
 use types::Kind;
 
 pub(crate) use assemble::CONFIG;
+pub(crate) use attrs::boolean;
 pub(crate) use step::Step;
 
 use self::attrs::Attrs;
+use crate::attest::Asked;
 use crate::error::{Error, Result};
-use crate::job::{Job, Solved};
+use crate::job::{Job, Reference, Solved};
 use crate::tree::Tree;
 
 /// The metadata that has the time of a build.
@@ -49,6 +52,8 @@ enum Output {
 pub(crate) struct Request {
     /// `SOURCE_DATE_EPOCH`.
     epoch: Option<String>,
+    /// Statements about the result.
+    attest: Asked,
 }
 
 impl Request {
@@ -88,14 +93,15 @@ impl Outputs {
             }
         };
         let outputs = exporters.iter().enumerate().map(one).collect::<Result<_>>()?;
-        Ok(Self { outputs, request: Request { epoch: attrs.get("build-arg:SOURCE_DATE_EPOCH").cloned() } })
+        let epoch = attrs.get("build-arg:SOURCE_DATE_EPOCH").cloned();
+        Ok(Self { outputs, request: Request { epoch, attest: Asked::read(attrs)? } })
     }
 
     /// Carries out what is asked to become of a result. The answer is for the client.
     ///
     /// # Errors
     /// A step that was not needed before failed; the disk is full; the client or a registry refuses.
-    pub(crate) async fn export(&self, job: &Job, solved: &Solved) -> Result<HashMap<String, String>> {
+    pub(crate) async fn export(&self, job: &Arc<Job>, solved: &Solved) -> Result<HashMap<String, String>> {
         let mut answer = HashMap::new();
         if self.outputs.is_empty() {
             result_trees(job, solved).await?;
@@ -108,6 +114,14 @@ impl Outputs {
             });
         }
         Ok(answer)
+    }
+}
+
+/// What was asked for of one platform, by the platform's name.
+fn reference_of<'a>(solved: &'a Solved, platform: Option<&str>) -> Option<&'a Reference> {
+    match platform {
+        None => solved.reference.as_ref(),
+        Some(name) => solved.by_platform.iter().find(|(known, _)| known == name).map(|(_, reference)| reference),
     }
 }
 

@@ -50,7 +50,7 @@ const FRONTEND_CAPS: [&str; 15] = [
 ];
 
 /// What definitions may use.
-const LLB_CAPS: [&str; 37] = [
+const LLB_CAPS: [&str; 38] = [
     "source.image",
     "source.image.resolvemode",
     "source.local",
@@ -86,6 +86,7 @@ const LLB_CAPS: [&str; 37] = [
     "platform",
     "meta.description",
     "exporter.image.annotations",
+    "exporter.image.attestations",
     "exporter.multiple",
     "exporter.sourcedateepoch",
 ];

@@ -18,6 +18,7 @@ use buildkit::wire::llb::OpOp;
 use store::Ingest;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use types::Platform;
 
 pub use caches::Caches;
 pub use records::{Record, Records, Usage};
@@ -100,6 +101,8 @@ pub struct Build {
     ingest: Arc<Ingest>,
     steps: Mutex<HashMap<String, Step>>,
     made: Mutex<Vec<Made>>,
+    /// Digests of images that steps began with, by name and platform.
+    materials: Mutex<HashMap<(String, Option<Platform>), String>>,
 }
 
 impl std::fmt::Debug for Build {
@@ -139,6 +142,7 @@ impl Build {
             ingest,
             steps: Mutex::default(),
             made: Mutex::default(),
+            materials: Mutex::default(),
         }))
     }
 
@@ -146,6 +150,13 @@ impl Build {
     #[must_use]
     pub fn ingest(&self) -> &Arc<Ingest> {
         &self.ingest
+    }
+
+    /// The digest of an image that a step began with.
+    #[must_use]
+    pub fn material(&self, name: &str, platform: Option<&Platform>) -> Option<String> {
+        let materials = self.materials.lock().unwrap_or_else(PoisonError::into_inner);
+        materials.get(&(name.to_owned(), platform.cloned())).cloned()
     }
 
     /// Carries out what a graph asks for.
