@@ -152,7 +152,12 @@ fn a_save_has_everything_or_what_is_chosen() {
     let (scratch, _) = loaded(&made, &[]).unwrap();
     let written = |target: &Descriptor, only: Option<&[usize]>| {
         let only = only.map(|only| only.iter().map(|at| made.manifests[*at].digest).collect::<BTreeSet<_>>());
-        let saved = [Saved { target: target.clone(), references: vec!["multi:1".parse().unwrap()], only, annotations: Default::default() }];
+        let saved = [Saved {
+            target: target.clone(),
+            references: vec!["multi:1".parse().unwrap()],
+            only,
+            annotations: Default::default(),
+        }];
         let mut archive = Vec::new();
         save(&*scratch.store, &saved, &Platform::host(), Form::Docker, &mut archive).unwrap();
         let names: BTreeSet<String> = members(&archive).into_iter().map(|(name, _)| name).collect();

@@ -103,7 +103,9 @@ impl Sbom {
         if let Some(generator) = options.take("generator").filter(|generator| !generator.is_empty()) {
             return Err(Error::new(
                 Kind::Unsupported,
-                format!("the generator {generator} of an SBOM is not run: leave it out, and the builder makes it itself"),
+                format!(
+                    "the generator {generator} of an SBOM is not run: leave it out, and the builder makes it itself"
+                ),
             ));
         }
         let inline_only = options.flag("inline-only")?.unwrap_or(false);

@@ -47,7 +47,8 @@ pub(super) fn source(definition: &Definition, graph: &Graph) -> Option<Value> {
         .filter_map(|(digest, found)| {
             let each = found.locations.iter().map(|location| {
                 let ranges = location.ranges.iter();
-                let ranges = ranges.map(|range| json!({ "start": position(&range.start), "end": position(&range.end) }));
+                let ranges =
+                    ranges.map(|range| json!({ "start": position(&range.start), "end": position(&range.end) }));
                 json!({ "sourceIndex": location.source_index, "ranges": ranges.collect::<Vec<_>>() })
             });
             Some((*numbers.get(digest.as_str())?, json!({ "locations": each.collect::<Vec<_>>() })))
@@ -63,10 +64,12 @@ fn operation(op: &OpOp) -> Value {
     match op {
         OpOp::Source(source) => {
             // Which client sends files changes with every build.
-            let attrs = source.attrs.iter().filter(|(key, _)| !matches!(key.as_str(), "local.session" | "local.unique"));
+            let attrs =
+                source.attrs.iter().filter(|(key, _)| !matches!(key.as_str(), "local.session" | "local.unique"));
             let mut attrs: Vec<_> = attrs.collect();
             attrs.sort();
-            let attrs: Map<String, Value> = attrs.into_iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+            let attrs: Map<String, Value> =
+                attrs.into_iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
             json!({ "source": { "identifier": source.identifier, "attrs": attrs } })
         }
         OpOp::Exec(exec) => json!({ "exec": run(exec) }),
@@ -106,7 +109,10 @@ fn run(exec: &llb::ExecOp) -> Value {
             "id": mount.secret_opt.as_ref().map(|secret| &secret.id).or(mount.cache_opt.as_ref().map(|cache| &cache.id)),
         })
     });
-    let secrets = exec.secretenv.iter().map(|secret| json!({ "id": secret.id, "name": secret.name, "optional": secret.optional }));
+    let secrets = exec
+        .secretenv
+        .iter()
+        .map(|secret| json!({ "id": secret.id, "name": secret.name, "optional": secret.optional }));
     json!({
         "meta": { "args": meta.args, "env": meta.env, "cwd": meta.cwd, "user": meta.user, "hostname": meta.hostname },
         "mounts": mounts.collect::<Vec<_>>(),

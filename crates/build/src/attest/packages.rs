@@ -74,15 +74,8 @@ const DEB: Keys = Keys {
     state: "Status:",
 };
 
-const APK: Keys = Keys {
-    kind: "apk",
-    name: "P:",
-    version: "V:",
-    architecture: "A:",
-    license: "L:",
-    supplier: "m:",
-    state: "\0",
-};
+const APK: Keys =
+    Keys { kind: "apk", name: "P:", version: "V:", architecture: "A:", license: "L:", supplier: "m:", state: "\0" };
 
 /// Reads the databases of a tree.
 pub(super) fn installed(root: &Root) -> Installed {
@@ -190,7 +183,15 @@ mod tests {
         write("var/lib/rpm/rpmdb.sqlite", "");
         let found = installed(&Root::open(dir.path()).unwrap());
         let names: Vec<_> = found.packages.iter().map(|p| (p.kind, p.name.as_str(), p.version.as_str())).collect();
-        assert_eq!(names, [("apk", "musl", "1.2.5-r0"), ("deb", "base-files", "12"), ("deb", "last", "3"), ("deb", "libc6", "2.36-9")]);
+        assert_eq!(
+            names,
+            [
+                ("apk", "musl", "1.2.5-r0"),
+                ("deb", "base-files", "12"),
+                ("deb", "last", "3"),
+                ("deb", "libc6", "2.36-9")
+            ]
+        );
         assert_eq!(found.distribution, ("debian".to_owned(), "12".to_owned()));
         assert!(found.rpm && !found.cut);
     }

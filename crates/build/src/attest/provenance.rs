@@ -125,7 +125,10 @@ fn parameters(asked: &Provenance, invocation: &Invocation, taken: &Taken) -> Val
     let elsewhere = |key: &str| {
         key.starts_with("attest:")
             || key.starts_with("vcs:")
-            || matches!(key, "filename" | "cgroup-parent" | "image-resolve-mode" | "platform" | "cache-imports" | "add-hosts")
+            || matches!(
+                key,
+                "filename" | "cgroup-parent" | "image-resolve-mode" | "platform" | "cache-imports" | "add-hosts"
+            )
     };
     let args: Map<String, Value> = invocation
         .attrs
@@ -176,12 +179,16 @@ fn taken(graph: &Graph, about: &About<'_>) -> Taken {
                         let reference = Reference::parse(rest).ok().map(Reference::with_default_tag);
                         match reference.zip(digest) {
                             Some((reference, digest)) => {
-                                taken.materials.insert((purl(&reference, platform.as_ref().or(Some(about.platform))), digest));
+                                taken
+                                    .materials
+                                    .insert((purl(&reference, platform.as_ref().or(Some(about.platform))), digest));
                             }
                             None => taken.unknown = true,
                         }
                     }
-                    "local" => drop(taken.locals.insert(rest.to_owned())),
+                    "local" => {
+                        taken.locals.insert(rest.to_owned());
+                    }
                     _ => taken.unknown = true,
                 }
             }
@@ -192,8 +199,12 @@ fn taken(graph: &Graph, about: &About<'_>) -> Taken {
                 }
                 for mount in &exec.mounts {
                     match (MountType::try_from(mount.mount_type), &mount.secret_opt, &mount.ssh_opt) {
-                        (Ok(MountType::Secret), Some(secret), _) => drop(taken.secrets.insert(secret.id.clone(), secret.optional)),
-                        (Ok(MountType::Ssh), _, Some(ssh)) => drop(taken.ssh.insert(ssh.id.clone(), ssh.optional)),
+                        (Ok(MountType::Secret), Some(secret), _) => {
+                            taken.secrets.insert(secret.id.clone(), secret.optional);
+                        }
+                        (Ok(MountType::Ssh), _, Some(ssh)) => {
+                            taken.ssh.insert(ssh.id.clone(), ssh.optional);
+                        }
                         _ => {}
                     }
                 }

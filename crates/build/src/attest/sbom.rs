@@ -30,7 +30,8 @@ fn document(found: &Installed, created: Option<&str>) -> Value {
     }
     let mut comment = String::from("Packages are those that the databases of dpkg and apk in the image name.");
     if found.rpm {
-        comment.push_str(" The image has a database of rpm, which was not read: packages installed with rpm are missing.");
+        comment
+            .push_str(" The image has a database of rpm, which was not read: packages installed with rpm are missing.");
     }
     if found.cut {
         comment.push_str(" The databases name more packages than are listed.");
@@ -90,7 +91,9 @@ fn package(one: &Package, (distribution, release): &(String, String)) -> (String
             object.insert("licenseComments".to_owned(), format!("The package declares: {}", one.license).into());
         }
         if !one.supplier.is_empty() {
-            object.insert("supplier".to_owned(), format!("Organization: {}", one.supplier).into());
+            // Addresses are in round brackets there.
+            let supplier = one.supplier.replace('<', "(").replace('>', ")");
+            object.insert("supplier".to_owned(), format!("Organization: {supplier}").into());
         }
     }
     (id, package)

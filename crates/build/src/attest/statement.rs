@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn images_have_addresses() {
-        let of = |name: &str| purl(&name.parse::<Reference>().unwrap().with_default_tag(), Some(&Platform::new("linux", "arm64", "")));
+        let of = |name: &str| {
+            purl(&name.parse::<Reference>().unwrap().with_default_tag(), Some(&Platform::new("linux", "arm64", "")))
+        };
         assert_eq!(of("busybox"), "pkg:docker/busybox@latest?platform=linux%2Farm64");
         assert_eq!(of("reg.example:5000/a/b:1.0"), "pkg:docker/reg.example:5000/a/b@1.0?platform=linux%2Farm64");
     }

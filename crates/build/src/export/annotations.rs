@@ -43,7 +43,8 @@ impl Annotations {
     pub(super) fn take(attrs: &mut Attrs) -> Result<Self> {
         let mut all = Vec::new();
         for (option, value) in attrs.take_all("annotation") {
-            let parsed = parse(option).ok_or_else(|| attrs.invalid(option, value, "it names no place for an annotation"));
+            let parsed =
+                parse(option).ok_or_else(|| attrs.invalid(option, value, "it names no place for an annotation"));
             let (place, platform, key) = parsed?;
             all.push(Annotation { place, platform, key, value: value.to_owned() });
         }
@@ -52,10 +53,10 @@ impl Annotations {
 
     /// Those of one place; of a manifest, for its platform.
     pub(super) fn of(&self, place: Place, platform: Option<&str>) -> Option<BTreeMap<String, String>> {
-        let here = |one: &&Annotation| {
-            one.place == place && (one.platform.is_none() || one.platform.as_deref() == platform)
-        };
-        let found: BTreeMap<_, _> = self.all.iter().filter(here).map(|one| (one.key.clone(), one.value.clone())).collect();
+        let here =
+            |one: &&Annotation| one.place == place && (one.platform.is_none() || one.platform.as_deref() == platform);
+        let found: BTreeMap<_, _> =
+            self.all.iter().filter(here).map(|one| (one.key.clone(), one.value.clone())).collect();
         Some(found).filter(|found| !found.is_empty())
     }
 
@@ -73,7 +74,10 @@ impl Annotations {
             None => Ok(()),
             Some(one) => Err(Error::new(
                 Kind::Invalid,
-                format!("annotation {} is for an index, and this image of one platform has none: annotate the manifest", one.key),
+                format!(
+                    "annotation {} is for an index, and this image of one platform has none: annotate the manifest",
+                    one.key
+                ),
             )),
         }
     }

@@ -43,7 +43,12 @@ impl Output {
     ///
     /// # Errors
     /// As [`super::Outputs::export`].
-    pub(super) async fn export(&self, job: &Arc<Job>, solved: &Solved, request: &Request) -> Result<HashMap<String, String>> {
+    pub(super) async fn export(
+        &self,
+        job: &Arc<Job>,
+        solved: &Solved,
+        request: &Request,
+    ) -> Result<HashMap<String, String>> {
         if self.form == Form::Docker && solved.reference.is_none() && !solved.by_platform.is_empty() {
             return Err(Error::new(
                 Kind::Unsupported,

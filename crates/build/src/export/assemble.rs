@@ -55,9 +55,10 @@ impl Epoch {
         match attrs.take("source-date-epoch") {
             None => Ok(Self::OfBuild),
             Some("") => Ok(Self::None),
-            Some(value) => {
-                value.parse().map(Self::At).map_err(|_| attrs.invalid("source-date-epoch", value, "it is a number of seconds"))
-            }
+            Some(value) => value
+                .parse()
+                .map(Self::At)
+                .map_err(|_| attrs.invalid("source-date-epoch", value, "it is a number of seconds")),
         }
     }
 
@@ -200,11 +201,17 @@ pub(super) async fn assemble(
         let name = platform.clone().unwrap_or_else(|| image.platform().to_string());
         let image = timed(image, &layers, epoch);
         let (ingest, options) = (Arc::clone(&target.sources.own), options.clone());
-        let (job, attest, everything) = (Arc::clone(job), request.attest.clone(), target.attested == Attested::Everything);
+        let (job, attest, everything) =
+            (Arc::clone(job), request.attest.clone(), target.attested == Attested::Everything);
         let reference = reference_of(solved, platform.as_deref()).cloned();
         let written = move || {
             let (manifest, config) = manifest(&ingest, &image, &layers, &options, &name)?;
-            let about = About { job: &job, reference: reference.as_ref(), platform: &image.platform(), created: image.created.clone() };
+            let about = About {
+                job: &job,
+                reference: reference.as_ref(),
+                platform: &image.platform(),
+                created: image.created.clone(),
+            };
             let root = || Ok(Root::from_fd(tree.mount_read_only(job.build.shared.host.store())?));
             let statements = attest.make(&about, everything, root)?;
             let attestation = match statements.as_slice() {
@@ -220,7 +227,10 @@ pub(super) async fn assemble(
     }
     // Statements come after the images: readers take the first that fits.
     manifests.extend(attestations);
-    if !several && !attested && let Some(only) = manifests.pop() {
+    if !several
+        && !attested
+        && let Some(only) = manifests.pop()
+    {
         return Ok(Assembled { target: only, config });
     }
     let (ingest, options) = (Arc::clone(&target.sources.own), options.clone());

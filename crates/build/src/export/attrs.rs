@@ -57,7 +57,10 @@ impl<'a> Attrs<'a> {
 
     /// An option that is known and cannot be had.
     pub(super) fn unsupported(&self, option: &str, instead: &str) -> Error {
-        Error::new(Kind::Unsupported, format!("option {option} of output type {} is not supported: {instead}", self.kind))
+        Error::new(
+            Kind::Unsupported,
+            format!("option {option} of output type {} is not supported: {instead}", self.kind),
+        )
     }
 
     /// Everything was taken.

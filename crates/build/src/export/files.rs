@@ -64,7 +64,12 @@ impl Output {
     ///
     /// # Errors
     /// As [`super::Outputs::export`].
-    pub(super) async fn export(&self, job: &Arc<Job>, solved: &Solved, request: &Request) -> Result<HashMap<String, String>> {
+    pub(super) async fn export(
+        &self,
+        job: &Arc<Job>,
+        solved: &Solved,
+        request: &Request,
+    ) -> Result<HashMap<String, String>> {
         result_trees(job, solved).await?;
         let kind = if self.archive { "tarball" } else { "directory" };
         let step = Step::begin(job, &format!("exporting to client {kind}"));

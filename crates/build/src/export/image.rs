@@ -57,7 +57,12 @@ impl Output {
     ///
     /// # Errors
     /// As [`super::Outputs::export`].
-    pub(super) async fn export(&self, job: &Arc<Job>, solved: &Solved, request: &Request) -> Result<HashMap<String, String>> {
+    pub(super) async fn export(
+        &self,
+        job: &Arc<Job>,
+        solved: &Solved,
+        request: &Request,
+    ) -> Result<HashMap<String, String>> {
         // Steps first: their time is not this output's.
         super::result_trees(job, solved).await?;
         let step = Step::begin(job, "exporting to image");

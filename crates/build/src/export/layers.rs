@@ -75,9 +75,10 @@ pub(super) fn compression(attrs: &mut Attrs) -> Result<(Option<Compression>, boo
     let name = attrs.take("compression");
     let within = |most: u8, default: u8| match level {
         None => Ok(default),
-        Some(level) => u8::try_from(level).ok().filter(|level| (1..=most).contains(level)).ok_or_else(|| {
-            attrs.invalid("compression-level", &level.to_string(), &format!("levels are 1 to {most}"))
-        }),
+        Some(level) => u8::try_from(level)
+            .ok()
+            .filter(|level| (1..=most).contains(level))
+            .ok_or_else(|| attrs.invalid("compression-level", &level.to_string(), &format!("levels are 1 to {most}"))),
     };
     let compression = match name {
         None if level.is_some() => Some(Compression::Gzip(within(9, 6)?)),

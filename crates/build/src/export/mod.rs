@@ -88,7 +88,9 @@ impl Outputs {
                 "local" | "tar" => files::Output::read(id, &exporter.r#type, attrs).map(Output::Files),
                 other => Err(Error::new(
                     Kind::Unsupported,
-                    format!("output type \"{other}\" is not known: there are image, registry, oci, docker, local and tar"),
+                    format!(
+                        "output type \"{other}\" is not known: there are image, registry, oci, docker, local and tar"
+                    ),
                 )),
             }
         };
@@ -143,6 +145,7 @@ async fn result_trees(job: &Job, solved: &Solved) -> Result<Vec<(Option<String>,
 /// The client that what is made goes to.
 async fn client(job: &Job) -> Result<crate::session::Client> {
     let session = job.build.session.as_ref();
-    let session = session.ok_or_else(|| Error::new(Kind::Invalid, "the output goes to the client, and it has no session"))?;
+    let session =
+        session.ok_or_else(|| Error::new(Kind::Invalid, "the output goes to the client, and it has no session"))?;
     job.build.shared.sessions.get(session).await
 }

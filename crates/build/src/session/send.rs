@@ -84,7 +84,9 @@ impl Client {
         let mut request = Request::new(stream(messages));
         describe(request.metadata_mut(), output, &HashMap::new())?;
         let sender = to.clone();
-        let writing = move || Sender { packets: sender, questions, files: Vec::new(), wanted: VecDeque::new() }.send(&tree, &moved);
+        let writing = move || {
+            Sender { packets: sender, questions, files: Vec::new(), wanted: VecDeque::new() }.send(&tree, &moved)
+        };
         let mut count = 0_usize;
         let pass = move |packet| {
             count += 1;
@@ -237,7 +239,10 @@ impl Sender {
                 let mod_time = tree.mtime.map_or(0, nanoseconds);
                 let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
                 let path = shown(tree, &path)?;
-                self.offer(Stat { path, mode: 0o644, size, mod_time, ..Stat::default() }, Offered::Extra(name.clone()))?;
+                self.offer(
+                    Stat { path, mode: 0o644, size, mod_time, ..Stat::default() },
+                    Offered::Extra(name.clone()),
+                )?;
                 continue;
             }
             if let Some(below) = self.member(tree, dir, &name, &path, &mut links)? {
@@ -356,7 +361,10 @@ impl Sender {
         let data = |data: Vec<u8>| Packet { r#type: PacketType::Data as i32, id, data, ..Packet::default() };
         match offered {
             Offered::Nothing => {
-                return Err(Error::new(Kind::Invalid, format!("the client asks for file {id}, which it was not offered")));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("the client asks for file {id}, which it was not offered"),
+                ));
             }
             Offered::Extra(name) => {
                 for chunk in tree.extra.get(&name).map(Vec::as_slice).unwrap_or_default().chunks(CHUNK) {
@@ -444,4 +452,3 @@ fn attributes(file: &impl std::os::fd::AsFd) -> std::io::Result<HashMap<String, 
     });
     Ok(kept.collect())
 }
-

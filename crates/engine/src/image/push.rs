@@ -63,7 +63,11 @@ impl Images {
     ///
     /// # Errors
     /// Those of the registry, in its words.
-    pub(crate) async fn push_built(inner: &Arc<Inner>, push: build::host::Push, auth: Option<AuthConfig>) -> Result<()> {
+    pub(crate) async fn push_built(
+        inner: &Arc<Inner>,
+        push: build::host::Push,
+        auth: Option<AuthConfig>,
+    ) -> Result<()> {
         let build::host::Push { ingest, target, reference, by_digest, moved, cancel, .. } = push;
         let name = reference.clone();
         let reference = match by_digest {

@@ -40,7 +40,12 @@ impl Images {
                 match chosen.iter_mut().find(|saved| saved.target.digest == target.digest) {
                     Some(known) => known.references.extend(reference.filter(|r| !known.references.contains(r))),
                     None => {
-                        chosen.push(Saved { target, references: reference.into_iter().collect(), only, annotations: BTreeMap::new() });
+                        chosen.push(Saved {
+                            target,
+                            references: reference.into_iter().collect(),
+                            only,
+                            annotations: BTreeMap::new(),
+                        });
                     }
                 }
                 leases.push(image);

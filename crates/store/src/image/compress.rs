@@ -82,7 +82,8 @@ fn gzip(plain: &mut impl Read, out: &mut BlobWriter, level: u8) -> Result<()> {
         9 => 2,
         _ => 0,
     };
-    let unsupported = |e: &dyn std::fmt::Display| Error::io("cannot compress a layer")(std::io::Error::other(e.to_string()));
+    let unsupported =
+        |e: &dyn std::fmt::Display| Error::io("cannot compress a layer")(std::io::Error::other(e.to_string()));
     let header = gzip::Header::parse(&header).map_err(|e| unsupported(&e))?;
     let mut encoder = gzip::Encoder::new(&header, Dialect::Go127, level).map_err(|e| unsupported(&e))?;
     let mut ready = Vec::new();

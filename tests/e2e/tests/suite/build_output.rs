@@ -77,7 +77,12 @@ fn listed(dir: &Path) -> BTreeMap<String, String> {
         for entry in fs::read_dir(&at).unwrap().map(Result::unwrap) {
             let stat = fs::symlink_metadata(entry.path()).unwrap();
             let kind = stat.file_type();
-            let mut text = format!("{:o} {} links {}", stat.permissions().mode(), stat.len() * u64::from(!kind.is_dir()), stat.nlink());
+            let mut text = format!(
+                "{:o} {} links {}",
+                stat.permissions().mode(),
+                stat.len() * u64::from(!kind.is_dir()),
+                stat.nlink()
+            );
             if kind.is_symlink() {
                 text += &format!(" -> {}", fs::read_link(entry.path()).unwrap().display());
             } else if kind.is_dir() {
@@ -140,6 +145,12 @@ fn target(path: &str) -> Value {
     index["manifests"][0].clone()
 }
 
+/// The manifest of its image: clients ask for an index with a provenance by themselves.
+fn manifest(path: &str) -> Value {
+    let index = document(path, &target(path));
+    document(path, &index["manifests"][0])
+}
+
 #[test]
 fn files_come_to_the_client_as_from_docker() {
     let Some(bench) = Bench::start() else { return };
@@ -186,11 +197,16 @@ fn platforms_have_directories_of_their_own() {
     build(&["-o", &format!("type=local,dest={flat},platform-split=false")]);
     assert_eq!(listed(Path::new(&flat)).into_keys().collect::<Vec<_>>(), ["only-amd64", "only-arm64"]);
     let split = format!("type=local,dest={flat},platform-split=false");
-    bench.refused("FROM scratch\nCOPY f /\n", &[&several[..], &["-o", &split]].concat(), "in the results of several platforms");
+    bench.refused(
+        "FROM scratch\nCOPY f /\n",
+        &[&several[..], &["-o", &split]].concat(),
+        "in the results of several platforms",
+    );
     build(&["-t", "several:1", "-o", &format!("type=oci,dest={oci}")]);
     let index = document(&oci, &target(&oci));
-    let platforms: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|m| m["platform"]["architecture"].clone()).collect();
-    assert_eq!(platforms, ["amd64", "arm64"]);
+    let platforms: Vec<_> =
+        index["manifests"].as_array().unwrap().iter().map(|m| m["platform"]["architecture"].clone()).collect();
+    assert_eq!(platforms, ["amd64", "arm64", "unknown", "unknown"]);
     bench.client.run(&["load", "-i", &oci]);
     let shown = bench.client.json(&["image", "inspect", "--platform", "linux/arm64", "several:1"]);
     assert_eq!(shown[0]["Architecture"], "arm64");
@@ -217,8 +233,7 @@ fn archives_are_loaded_elsewhere() {
     assert!(copy.expect("skopeo runs").success());
     bench.client.run(&["load", "-i", &bench.path("copied.tar")]);
     assert_eq!(bench.client.run(&["run", "--rm", "--network", "none", "copied:1"]), "said");
-    let manifest = document(&oci, &target(&oci));
-    for layer in manifest["layers"].as_array().unwrap() {
+    for layer in manifest(&oci)["layers"].as_array().unwrap() {
         assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
     }
     for (options, kinds) in [
@@ -227,7 +242,7 @@ fn archives_are_loaded_elsewhere() {
         ("oci-mediatypes=false", ["gzip", "gzip"]),
     ] {
         bench.build(dockerfile, &["-o", &format!("type=oci,dest={oci},{options}")]);
-        let manifest = document(&oci, &target(&oci));
+        let manifest = manifest(&oci);
         let layers = manifest["layers"].as_array().unwrap();
         for (layer, kind) in layers.iter().zip(kinds) {
             assert!(layer["mediaType"].as_str().unwrap().ends_with(kind), "{options}: {manifest}");
@@ -243,7 +258,7 @@ fn archives_are_loaded_elsewhere() {
         }
     }
     let annotated = format!("type=oci,dest={oci},annotation.one=1,annotation-manifest-descriptor.two=2");
-    bench.build(dockerfile, &["-o", &annotated]);
+    bench.build(dockerfile, &["--provenance=false", "-o", &annotated]);
     let descriptor = target(&oci);
     assert_eq!(descriptor["annotations"]["two"], "2");
     assert_eq!(document(&oci, &descriptor)["annotations"], json!({ "one": "1" }));
@@ -263,15 +278,13 @@ fn what_makes_no_sense_is_refused_before_anything_is_built() {
         (format!("type=tar,dest={dest},platform-split=perhaps"), "true or false"),
         (format!("type=oci,dest={dest}-dir,tar=false"), "tar=false"),
         (String::from("type=image,name=A B"), "invalid"),
-        (String::from("type=registry"), "has none"),
     ] {
         bench.refused(fails, &["-o", &output], words);
     }
     let index = format!("type=oci,dest={dest},annotation-index.a=b");
-    bench.refused("FROM busybox\n", &["-o", &index], "annotation a is for an index");
+    bench.refused("FROM busybox\n", &["--provenance=false", "-o", &index], "annotation a is for an index");
     // A client that cannot store what it gets says why.
-    fs::write(&dest, "").unwrap();
-    bench.refused(FILES, &["-o", &format!("type=local,dest={dest}")], "not a directory");
+    bench.refused(FILES, &["-o", "type=tar,dest=/dev/full"], "the client cannot store the output");
 }
 
 #[test]
@@ -281,7 +294,7 @@ fn images_go_to_a_registry_compressed() {
     let dockerfile = "FROM busybox\nRUN echo pushed > /said\nCMD [\"cat\", \"/said\"]\n";
     let name = |rest: &str| format!("{}/{rest}", registry.address);
     let pushed = name("team/app:1");
-    bench.build(dockerfile, &["--push", "-t", &pushed]);
+    bench.build(dockerfile, &["--provenance=false", "--push", "-t", &pushed]);
     let raw = Command::new("skopeo")
         .args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{pushed}")])
         .output()
@@ -291,7 +304,8 @@ fn images_go_to_a_registry_compressed() {
         assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
     }
     // What is here is what is there, and does not have to come again.
-    let digest = |name: &str| bench.client.json(&["image", "inspect", name])[0]["RepoDigests"][0].as_str().unwrap().to_owned();
+    let digest =
+        |name: &str| bench.client.json(&["image", "inspect", name])[0]["RepoDigests"][0].as_str().unwrap().to_owned();
     let first = digest(&pushed);
     assert!(bench.client.run(&["pull", &pushed]).contains("up to date"));
     bench.client.run(&["rmi", &pushed]);
@@ -315,9 +329,8 @@ fn the_same_image_whenever_it_is_built() {
     let mut archives = BTreeSet::new();
     for round in 0..2 {
         let oci = bench.path(&format!("{round}.tar"));
-        let args = |output: &'static str| {
-            vec!["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1700000000", "-o", output]
-        };
+        let args =
+            |output: &'static str| vec!["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1700000000", "-o", output];
         bench.build(dockerfile, &args("type=image,name=same:1,rewrite-timestamp=true"));
         digests.insert(bench.client.run(&["image", "inspect", "-f", "{{.Id}}", "same:1"]));
         let output = format!("type=oci,dest={oci},rewrite-timestamp=true,name=same:1");
@@ -340,4 +353,136 @@ fn the_same_image_whenever_it_is_built() {
     bench.build(FILES, &["--build-arg", "SOURCE_DATE_EPOCH=1700000000", "-o", &format!("type=local,dest={dir}")]);
     assert_eq!(fs::metadata(Path::new(&dir).join("d/one")).unwrap().mtime(), 1_700_000_000);
     bench.refused("FROM busybox\n", &["--build-arg", "SOURCE_DATE_EPOCH=yesterday"], "SOURCE_DATE_EPOCH");
+}
+
+/// What an index says beside its images: predicates by their types, of the statements about the first image.
+fn predicates(path: &str) -> BTreeMap<String, Value> {
+    let index = document(path, &target(path));
+    let manifests = index["manifests"].as_array().unwrap();
+    let about = |manifest: &&Value| manifest["annotations"]["vnd.docker.reference.type"] == "attestation-manifest";
+    let attestation = manifests.iter().find(about).expect("an attestation");
+    assert_eq!(attestation["annotations"]["vnd.docker.reference.digest"], manifests[0]["digest"]);
+    let layers = document(path, attestation)["layers"].as_array().unwrap().clone();
+    let of = |layer: &Value| {
+        let statement = document(path, layer);
+        let digest = manifests[0]["digest"].as_str().unwrap().trim_start_matches("sha256:");
+        assert_eq!(statement["subject"][0]["digest"]["sha256"], digest);
+        assert_eq!(statement["predicateType"], layer["annotations"]["in-toto.io/predicate-type"]);
+        (statement["predicateType"].as_str().unwrap().to_owned(), statement["predicate"].clone())
+    };
+    layers.iter().map(of).collect()
+}
+
+#[test]
+fn results_come_with_statements_about_them() {
+    let Some(bench) = Bench::start() else { return };
+    let registry = Registry::start();
+    let token = format!("dhow-planted-{}", bench.daemon.pid());
+    let secret = bench.path("token");
+    fs::write(&secret, &token).unwrap();
+    // A database that says what is installed.
+    let database = "P:musl\\nV:1.2.5-r0\\nA:x86_64\\nL:MIT\\n\\n";
+    let dockerfile = format!(
+        "FROM busybox\nARG PLAIN=1\nRUN --mount=type=secret,id=token,required=true mkdir -p /lib/apk/db && \
+         printf '{database}' > /lib/apk/db/installed && echo $PLAIN > /said\nCMD [\"cat\", \"/said\"]\n"
+    );
+    let source = format!("id=token,src={secret}");
+    let common = ["--secret", source.as_str(), "--build-arg", "PLAIN=visible"];
+    let build = |args: &[&str]| bench.build(&dockerfile, &[&common[..], args].concat());
+    let id = |name: &str| bench.client.run(&["image", "inspect", "-f", "{{.Id}}", name]);
+
+    // What nobody asked for is not made, and nothing changes where nothing did.
+    build(&["-t", "plain:1"]);
+    build(&["-t", "plain:2"]);
+    assert_eq!(id("plain:1"), id("plain:2"));
+    build(&["-t", "plain:3", "--provenance=false"]);
+    assert_eq!(id("plain:1"), id("plain:3"));
+
+    // In short, the same again, and an image like any other.
+    let attested = ["-t", "attested:1", "--provenance=mode=min", "--sbom=true"];
+    build(&attested);
+    let first = id("attested:1");
+    build(&attested);
+    assert_eq!(id("attested:1"), first);
+    assert_ne!(first, id("plain:1"));
+    assert_eq!(bench.client.run(&["run", "--rm", "--network", "none", "attested:1"]), "visible");
+    let saved = bench.path("saved.tar");
+    bench.client.run(&["save", "-o", &saved, "attested:1"]);
+    let found = predicates(&saved);
+    let short = &found["https://slsa.dev/provenance/v0.2"];
+    assert_eq!(short["invocation"]["parameters"]["frontend"], "dockerfile.v0");
+    assert!(short["materials"][0]["uri"].as_str().unwrap().starts_with("pkg:docker/busybox@latest?platform="));
+    for absent in ["visible", "buildInvocationID", "buildStartedOn", "\"token\""] {
+        assert!(!short.to_string().contains(absent), "{absent}: {short}");
+    }
+    let packages = found["https://spdx.dev/Document"]["packages"].as_array().unwrap();
+    let musl = packages.iter().find(|package| package["name"] == "musl").unwrap();
+    assert_eq!(
+        (&musl["versionInfo"], &musl["licenseComments"]),
+        (&json!("1.2.5-r0"), &json!("The package declares: MIT"))
+    );
+    bench.client.run(&["tag", "attested:1", "attested:2"]);
+    for name in ["attested:1", "attested:2"] {
+        bench.client.run(&["rmi", name]);
+    }
+    bench.client.run(&["load", "-i", &saved]);
+    assert_eq!(id("attested:1"), first);
+
+    // To a registry goes what clients ask for by themselves.
+    let pushed = format!("{}/team/attested:1", registry.address);
+    build(&["--push", "-t", &pushed]);
+    let provenance = bench.client.run(&[
+        "buildx",
+        "imagetools",
+        "inspect",
+        &pushed,
+        "--format",
+        "{{json .Provenance.SLSA.buildType}}",
+    ]);
+    assert_eq!(provenance, "\"https://mobyproject.org/buildkit@v1\"");
+    bench.client.run(&["rmi", &pushed]);
+    bench.client.run(&["pull", &pushed]);
+    assert_eq!(bench.client.run(&["run", "--rm", "--network", "none", &pushed]), "visible");
+    // And what was made here goes with its image later, too.
+    let later = format!("{}/team/attested:2", registry.address);
+    bench.client.run(&["tag", "attested:1", &later]);
+    let told = bench.client.run(&["push", &later]);
+    assert!(told.contains(&first), "{told}");
+
+    // In full, with everything but secrets.
+    let oci = bench.path("oci.tar");
+    let output = format!("type=oci,dest={oci}");
+    build(&["-o", &output, "--provenance=mode=max,version=v1,builder-id=https://builder.example"]);
+    let full = predicates(&oci)["https://slsa.dev/provenance/v1"].clone();
+    assert_eq!(full["runDetails"]["builder"]["id"], "https://builder.example");
+    let request = &full["buildDefinition"]["externalParameters"]["request"];
+    assert_eq!(request["args"]["build-arg:PLAIN"], "visible");
+    assert_eq!(request["secrets"], json!([{ "id": "token" }]));
+    assert!(
+        full["buildDefinition"]["internalParameters"]["buildConfig"]["llbDefinition"].as_array().unwrap().len() >= 2
+    );
+    assert!(full["runDetails"]["metadata"]["startedOn"].is_string());
+    assert!(!full.to_string().contains(&token));
+
+    // As files beside the files.
+    let dir = bench.path("dir");
+    let files = "FROM scratch\nCOPY f /\n";
+    let output = format!("type=local,dest={dir},attestation-prefix=about-");
+    bench.build(files, &["-o", &output, "--sbom=true", "--provenance=mode=min"]);
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&fs::read(Path::new(&dir).join(name)).unwrap()).unwrap() };
+    for name in ["about-provenance.json", "about-sbom.spdx.json"] {
+        assert_eq!(read(name)["subject"][0]["name"], "f", "{name}");
+    }
+    let output = format!("type=tar,dest={oci}");
+    bench.build(files, &["-o", &output, "--sbom=true"]);
+    assert_eq!(members(&oci).into_keys().collect::<Vec<_>>(), ["f", "sbom.spdx.json"]);
+    // Nobody asked for these.
+    bench.build(files, &["-o", &output]);
+    assert_eq!(members(&oci).into_keys().collect::<Vec<_>>(), ["f"]);
+
+    let found = Command::new("grep").args(["-rlF", &token]).arg(bench.daemon.data_root()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    bench.refused(files, &["--sbom=generator=some/scanner"], "some/scanner");
+    bench.refused(files, &["--provenance=mode=most"], "mode=most");
 }
