@@ -123,7 +123,7 @@ impl Builder {
     pub fn begin(self: &Arc<Self>, name: &str, session: Option<String>, entitlements: Vec<String>) -> Result<Arc<Job>> {
         let progress = Arc::new(Progress::default());
         let build = Build::new(Arc::clone(&self.shared), Arc::clone(&progress), session, entitlements)?;
-        let job = Arc::new(Job::new(build, progress));
+        let job = Arc::new(Job::new(name, build, progress));
         {
             let mut stories = self.stories.lock().unwrap_or_else(PoisonError::into_inner);
             if name.is_empty() || stories.contains_key(name) {
@@ -167,7 +167,12 @@ impl Builder {
     /// # Errors
     /// Not found when it does not, or has ended.
     pub async fn job(&self, name: &str) -> Result<Arc<Job>> {
-        self.wait(name, &self.jobs).await
+        // One that has ended does not begin again: nobody is to wait for that.
+        let over = || {
+            let stories = self.stories.lock().unwrap_or_else(PoisonError::into_inner);
+            stories.contains_key(name) && !self.jobs.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+        };
+        self.wait(name, &self.jobs, over).await
     }
 
     /// What a build tells; it may be about to begin, and may just have ended.
@@ -175,16 +180,21 @@ impl Builder {
     /// # Errors
     /// Not found when it does not begin, or has ended a while ago.
     pub async fn story(&self, name: &str) -> Result<Arc<Progress>> {
-        self.wait(name, &self.stories).await
+        self.wait(name, &self.stories, || false).await
     }
 
-    async fn wait<T>(&self, name: &str, map: &Mutex<HashMap<String, Arc<T>>>) -> Result<Arc<T>> {
+    async fn wait<T>(
+        &self,
+        name: &str,
+        map: &Mutex<HashMap<String, Arc<T>>>,
+        over: impl Fn() -> bool,
+    ) -> Result<Arc<T>> {
         let mut begun = self.begun.subscribe();
         let wait = async {
             loop {
                 begun.borrow_and_update();
                 let found = map.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-                if let Some(found) = found {
+                if found.is_some() || over() {
                     return found;
                 }
                 if begun.changed().await.is_err() {
@@ -192,8 +202,8 @@ impl Builder {
                 }
             }
         };
-        let missing = |_| Error::new(Kind::NotFound, format!("no such job {name}"));
-        tokio::time::timeout(AROUND, wait).await.map_err(missing)
+        let found = tokio::time::timeout(AROUND, wait).await.ok().flatten();
+        found.ok_or_else(|| Error::new(Kind::NotFound, format!("no such job {name}")))
     }
 
     /// User and password that a client has for a registry.

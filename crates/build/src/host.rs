@@ -56,6 +56,9 @@ pub trait Host: Send + Sync + 'static {
     /// Makes an image known by its names; gives its id.
     fn admit(&self, ingest: Arc<Ingest>, target: Descriptor, names: Vec<Reference>) -> Pending<'_, String>;
 
+    /// Sends an image to the registry of its name. All that it leads to is in the store.
+    fn push(&self, push: Push) -> Pending<'_, ()>;
+
     /// Keeps what is known of results over restarts: those to be put, and keys to be forgotten.
     fn keep(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()>;
 
@@ -82,6 +85,30 @@ pub trait Host: Send + Sync + 'static {
 
     /// Keeps records of builds over restarts: those to be put, and names to be forgotten.
     fn remember(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()>;
+}
+
+/// An image on its way to a registry.
+pub struct Push {
+    /// Keeps its content.
+    pub ingest: Arc<Ingest>,
+    /// Its index or manifest.
+    pub target: Descriptor,
+    /// Its name.
+    pub reference: Reference,
+    /// It gets no tag there.
+    pub by_digest: bool,
+    /// The session that has credentials.
+    pub session: Option<String>,
+    /// Told of bytes as they go.
+    pub moved: Box<dyn Fn(u64) + Send + Sync>,
+    /// Ends it.
+    pub cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for Push {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Push").field("target", &self.target).field("reference", &self.reference).finish_non_exhaustive()
+    }
 }
 
 /// Which image.

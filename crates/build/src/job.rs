@@ -1,6 +1,6 @@
 //! A build as its client sees it: what it is told, what front ends have solved so far, and what comes of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use buildkit::wire::{gateway, llb};
@@ -20,9 +20,24 @@ pub struct Job {
     pub build: Arc<Build>,
     /// What it tells.
     pub progress: Arc<Progress>,
+    /// Its name.
+    pub id: String,
+    /// When it began.
+    pub started: jiff::Timestamp,
+    /// How the front end was asked.
+    invocation: Mutex<Invocation>,
     /// What the client's own front end returned.
     returned: watch::Sender<Option<Result<Solved>>>,
     references: Mutex<HashMap<String, Reference>>,
+}
+
+/// How a front end was asked for a build.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// The front end's name; empty when the client was its own.
+    pub frontend: String,
+    /// Its options.
+    pub attrs: BTreeMap<String, String>,
 }
 
 /// Something to be solved when it is needed.
@@ -59,8 +74,29 @@ impl Reference {
 impl Job {
     /// A build that nothing is known of.
     #[must_use]
-    pub fn new(build: Arc<Build>, progress: Arc<Progress>) -> Self {
-        Self { build, progress, returned: watch::Sender::new(None), references: Mutex::default() }
+    pub fn new(id: &str, build: Arc<Build>, progress: Arc<Progress>) -> Self {
+        Self {
+            build,
+            progress,
+            id: id.to_owned(),
+            started: jiff::Timestamp::now(),
+            invocation: Mutex::default(),
+            returned: watch::Sender::new(None),
+            references: Mutex::default(),
+        }
+    }
+
+    /// Notes how the front end was asked.
+    pub fn asked(&self, frontend: &str, attrs: &HashMap<String, String>) {
+        let attrs = attrs.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let invocation = Invocation { frontend: frontend.to_owned(), attrs };
+        *self.invocation.lock().unwrap_or_else(PoisonError::into_inner) = invocation;
+    }
+
+    /// How the front end was asked.
+    #[must_use]
+    pub fn invocation(&self) -> Invocation {
+        self.invocation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Remembers something solved; gives what messages say of it.

@@ -5,6 +5,7 @@
 //! [`Builder::serve_session`]. What the builder needs of an engine (images, processes, names for what was built) is
 //! [`host::Host`]; nothing else here knows one.
 
+mod attest;
 mod builder;
 pub mod classic;
 pub mod convert;

@@ -210,8 +210,11 @@ fn what_was_given_up_is_known_and_missed_only_by_name() {
         );
         let target = document(manifest, media_type::OCI_MANIFEST);
         ingest.commit().unwrap();
-        let saved = [store::image::Saved { target, references: Vec::new(), only: None }];
-        let error = store::image::save(store, &saved, &types::Platform::host(), std::io::sink()).unwrap_err();
+        let saved =
+            [store::image::Saved { target, references: Vec::new(), only: None, annotations: Default::default() }];
+        let error =
+            store::image::save(&**store, &saved, &types::Platform::host(), store::image::Form::Docker, std::io::sink())
+                .unwrap_err();
         assert!(matches!(error, Error::Released(digest) if digest == info.blob), "{error}");
         drop(ingest);
         store.discard_layer(&info.diff_id).unwrap();

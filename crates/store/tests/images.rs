@@ -10,7 +10,7 @@ use std::path::Path;
 use common::{Tar, layer_path, names, open, root, scratch, sha256, tar};
 use layer::tar::{Entry, Kind};
 use rustix::fs::{Mode, OFlags};
-use store::image::{Commit, Import, Saved, commit, import, load, resolve, save};
+use store::image::{Commit, Form, Import, Saved, commit, import, load, resolve, save};
 use store::model::{Descriptor, Image, ImageConfig, Manifest, media_type};
 use store::tree::{Change, ChangeKind, changes, export};
 use store::{Error, Store};
@@ -223,11 +223,12 @@ fn save_and_load() {
     let (first, second) = (scratch(), scratch());
     let target = imported(&first.store, &busybox().bytes());
     let name = Reference::parse("busybox:1").unwrap();
-    let saved = [Saved { target: target.clone(), references: vec![name.clone()], only: None }];
+    let saved =
+        [Saved { target: target.clone(), references: vec![name.clone()], only: None, annotations: Default::default() }];
     let mut archive = Vec::new();
-    save(&first.store, &saved, &Platform::host(), &mut archive).unwrap();
+    save(&*first.store, &saved, &Platform::host(), Form::Docker, &mut archive).unwrap();
     let mut again = Vec::new();
-    save(&first.store, &saved, &Platform::host(), &mut again).unwrap();
+    save(&*first.store, &saved, &Platform::host(), Form::Docker, &mut again).unwrap();
     assert!(archive == again, "the same bytes each time");
     let list = names(&archive);
     assert_eq!(&list[list.len() - 3..], ["index.json", "manifest.json", "oci-layout"]);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use common::{Scratch, Tar, members, root, scratch, sha256, tar};
 use store::Error;
-use store::image::{Saved, load, save};
+use store::image::{Form, Saved, load, save};
 use store::model::{Descriptor, Image, Manifest, RootFs, media_type};
 use types::{DiffId, Digest, Platform};
 
@@ -152,9 +152,14 @@ fn a_save_has_everything_or_what_is_chosen() {
     let (scratch, _) = loaded(&made, &[]).unwrap();
     let written = |target: &Descriptor, only: Option<&[usize]>| {
         let only = only.map(|only| only.iter().map(|at| made.manifests[*at].digest).collect::<BTreeSet<_>>());
-        let saved = [Saved { target: target.clone(), references: vec!["multi:1".parse().unwrap()], only }];
+        let saved = [Saved {
+            target: target.clone(),
+            references: vec!["multi:1".parse().unwrap()],
+            only,
+            annotations: Default::default(),
+        }];
         let mut archive = Vec::new();
-        save(&scratch.store, &saved, &Platform::host(), &mut archive).unwrap();
+        save(&*scratch.store, &saved, &Platform::host(), Form::Docker, &mut archive).unwrap();
         let names: BTreeSet<String> = members(&archive).into_iter().map(|(name, _)| name).collect();
         (archive, names)
     };

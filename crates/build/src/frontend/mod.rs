@@ -22,7 +22,7 @@ use types::{Kind, Platform};
 use self::context::{Contexts, Named};
 use crate::convert::{self, ContextSource, KnownBase, LocalSource, NoCache};
 use crate::error::{Error, Result};
-use crate::export::{CONFIG, Step};
+use crate::export::{CONFIG, EPOCH, Step};
 use crate::graph;
 use crate::job::{Job, Reference, Solved};
 use crate::solve::KEEP_FAILED;
@@ -60,6 +60,7 @@ pub async fn solve(
             format!("front end \"{name}\" is not supported: {NAME} is built in, others are not run yet"),
         ));
     }
+    job.asked(name, &attrs);
     let mut options = Options::read(attrs)?;
     if options.build_args.remove(KEEP_FAILED).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false")) {
         job.build.keep_failed();
@@ -90,6 +91,9 @@ pub async fn solve(
             solved.reference = Some(reference);
         }
     }
+    if let Some(epoch) = options.build_args.get("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) {
+        solved.metadata.insert(EPOCH.to_owned(), epoch.clone().into_bytes());
+    }
     if several {
         let list = solved.by_platform.iter().zip(&options.platforms).map(|((name, _), platform)| {
             serde_json::json!({ "ID": name, "Platform": {
@@ -104,10 +108,6 @@ pub async fn solve(
 impl Options {
     fn read(attrs: HashMap<String, String>) -> Result<Self> {
         let text = |key: &str| attrs.get(key).filter(|value| !value.is_empty()).cloned();
-        let unsupported = |what: &str| Err(Error::new(Kind::Unsupported, format!("{what} is not supported yet")));
-        if attrs.keys().any(|key| key.starts_with("attest:")) {
-            return unsupported("making attestations");
-        }
         let mut platforms = Vec::new();
         for name in text("platform").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
             let invalid = |e| Error::new(Kind::Invalid, format!("invalid platform \"{name}\": {e}"));

@@ -50,7 +50,7 @@ const FRONTEND_CAPS: [&str; 15] = [
 ];
 
 /// What definitions may use.
-const LLB_CAPS: [&str; 36] = [
+const LLB_CAPS: [&str; 40] = [
     "source.image",
     "source.image.resolvemode",
     "source.local",
@@ -87,6 +87,10 @@ const LLB_CAPS: [&str; 36] = [
     "meta.description",
     "gc.freespacefilter",
     "history.filter",
+    "exporter.image.annotations",
+    "exporter.image.attestations",
+    "exporter.multiple",
+    "exporter.sourcedateepoch",
 ];
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {

@@ -18,7 +18,7 @@ use crate::builder::Builder;
 use crate::emulation;
 use crate::error::{Error, Result};
 use crate::exchange;
-use crate::export;
+use crate::export::Outputs;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
 use crate::kept::{Filters, Limits, Policy, Usage};
@@ -58,7 +58,7 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
     let mut labels = HashMap::from([
         ("org.mobyproject.buildkit.worker.executor".to_owned(), "dhow".to_owned()),
         ("org.mobyproject.buildkit.worker.network".to_owned(), "host".to_owned()),
-        // Clients offer exports of caches, and of archives, only to builders that say how they stack layers.
+        // What results are kept with. By it clients know that outputs of all kinds and several platforms can be asked for.
         ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
     ]);
     if let Some(gateway) = builder.shared().host.gateway() {
@@ -111,19 +111,22 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
 /// Carries out a build, from its beginning to its end. It ends when nobody waits for it any more.
 pub(crate) async fn carry(
     builder: &Arc<Builder>,
-    request: SolveRequest,
+    mut request: SolveRequest,
     given: Given,
 ) -> Result<HashMap<String, String>> {
-    if request.enable_session_exporter {
-        tracing::debug!("a client offers to choose the output; what it asks for is taken");
-    }
     if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
         return Err(Error::new(Kind::Unsupported, "source policies are not supported yet"));
+    }
+    if request.exporters.is_empty() && !request.exporter_deprecated.is_empty() {
+        let attrs = std::mem::take(&mut request.exporter_attrs_deprecated);
+        request.exporters.push(Exporter { r#type: std::mem::take(&mut request.exporter_deprecated), attrs });
     }
     let session = Some(request.session.clone()).filter(|session| !session.is_empty());
     let job = builder.begin(&request.r#ref, session.clone(), request.entitlements.clone())?;
     let _ending = Ending { builder: Arc::clone(builder), name: request.r#ref.clone() };
     job.build.give(given);
+    // After the beginning: clients ask for the build's story beside this, and would wait for it.
+    let outputs = Outputs::read(&request.exporters, &request.frontend_attrs)?;
     if let Some(session) = &session {
         let client = builder.shared().sessions.get(session).await?;
         let (gone, cancel) = (client.gone(), job.build.cancel.clone());
@@ -138,14 +141,14 @@ pub(crate) async fn carry(
     if !internal {
         builder.history().begin(&request, &job.progress);
     }
-    let record = Recording { builder: Arc::clone(&builder), name };
+    let record = Recording { builder: Arc::clone(builder), name };
     let imports = request.cache.as_ref().map(|cache| cache.imports.clone()).unwrap_or_default();
     let importing = Arc::clone(&job);
     tokio::spawn(async move {
         let imports = exchange::Imports::read(&importing, &imports).await;
         importing.build.import(imports);
     });
-    let answer = build(&job, request).await;
+    let answer = build(&job, request, &outputs).await;
     // Also what a failed build made before it failed; the client does not wait for it.
     let made = Arc::clone(&job.build);
     tokio::spawn(async move { made.keep().await });
@@ -171,7 +174,7 @@ impl Drop for Recording {
     }
 }
 
-async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, String>> {
+async fn build(job: &Arc<Job>, request: SolveRequest, outputs: &Outputs) -> Result<HashMap<String, String>> {
     let solved = match (request.frontend.as_str(), request.definition) {
         ("", Some(definition)) if !definition.def.is_empty() => {
             Solved { reference: Some(Reference::read(definition)?), ..Solved::default() }
@@ -180,11 +183,7 @@ async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, 
         ("", _) => job.given().await?,
         (name, _) => frontend::solve(job, name, request.frontend_attrs, &request.frontend_inputs).await?,
     };
-    let mut exporters = request.exporters;
-    if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
-        exporters.push(Exporter { r#type: request.exporter_deprecated, attrs: request.exporter_attrs_deprecated });
-    }
-    let mut answer = export::export(job, &solved, &exporters).await?;
+    let mut answer = outputs.export(job, &solved).await?;
     let caches = request.cache.map(|cache| cache.exports).unwrap_or_default();
     answer.extend(exchange::export(job, &solved, &caches).await?);
     Ok(answer)

@@ -3,6 +3,7 @@
 mod files;
 mod pool;
 mod receive;
+mod send;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use types::Kind;
 
 pub use files::{Received, Wanted};
 pub use pool::Pool;
+pub use send::Sent;
 
 use crate::error::{Error, Result};
 

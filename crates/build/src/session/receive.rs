@@ -28,12 +28,12 @@ use crate::file::ContentDigests;
 /// Files on their way at a time.
 const IN_FLIGHT: usize = 64;
 /// Most files and directories of one tree.
-const MAX_ENTRIES: usize = 4_000_000;
+pub(super) const MAX_ENTRIES: usize = 4_000_000;
 /// Longest path, as the kernel has it.
 const MAX_PATH: usize = 4095;
 
 /// Bits of Go's `FileMode`.
-mod go {
+pub(super) mod go {
     pub const DIRECTORY: u32 = 1 << 31;
     pub const SYMLINK: u32 = 1 << 27;
     pub const DEVICE: u32 = 1 << 26;

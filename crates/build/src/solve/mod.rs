@@ -21,6 +21,7 @@ use buildkit::wire::llb::OpOp;
 use store::Ingest;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use types::Platform;
 
 pub use caches::Caches;
 pub use failed::KEEP_FAILED;
@@ -135,6 +136,8 @@ pub struct Build {
     trail: Mutex<Vec<String>>,
     /// Results of other builders; none as long as nobody has said which.
     imports: watch::Sender<Option<Arc<Imports>>>,
+    /// Digests of images that steps began with, by name and platform.
+    materials: Mutex<HashMap<(String, Option<Platform>), String>>,
 }
 
 impl std::fmt::Debug for Build {
@@ -179,6 +182,7 @@ impl Build {
             held: Mutex::default(),
             trail: Mutex::default(),
             imports: watch::Sender::new(None),
+            materials: Mutex::default(),
         }))
     }
 
@@ -205,6 +209,13 @@ impl Build {
     #[must_use]
     pub fn ingest(&self) -> &Arc<Ingest> {
         &self.ingest
+    }
+
+    /// The digest of an image that a step began with.
+    #[must_use]
+    pub fn material(&self, name: &str, platform: Option<&Platform>) -> Option<String> {
+        let materials = self.materials.lock().unwrap_or_else(PoisonError::into_inner);
+        materials.get(&(name.to_owned(), platform.cloned())).cloned()
     }
 
     /// Carries out what a graph asks for.

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use build::host::{BaseImage, Ended, Fetched, Host, Pending, Run, WantedImage};
+use build::host::{BaseImage, Ended, Fetched, Host, Pending, Push, Run, WantedImage};
 use build::{Builder, Error as BuildError};
 use bytes::Bytes;
+use docker_types::auth::AuthConfig;
 use state::{Durability, Op};
 use store::model::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
 use store::{Ingest, Store};
@@ -151,6 +152,14 @@ impl Host for EngineHost {
         })
     }
 
+    fn push(&self, push: Push) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let inner = self.inner()?;
+            let auth = credentials(&inner, push.session.as_deref(), &push.reference).await?;
+            Ok(Images::push_built(&inner, push, auth).await?)
+        })
+    }
+
     fn keep(&self, put: Vec<(String, String)>, forget: Vec<String>) -> Pending<'_, ()> {
         Box::pin(async move {
             let inner = self.inner()?;
@@ -230,11 +239,7 @@ async fn base_image(inner: &Arc<Inner>, name: &str, found: crate::image::Resolve
 }
 
 /// What the client that builds has for a name's registry.
-async fn credentials(
-    inner: &Inner,
-    session: Option<&str>,
-    name: &Reference,
-) -> build::Result<Option<docker_types::auth::AuthConfig>> {
+async fn credentials(inner: &Inner, session: Option<&str>, name: &Reference) -> build::Result<Option<AuthConfig>> {
     let found = match (session, inner.builder()) {
         (Some(session), Some(builder)) => builder.credentials(session, name.domain()).await?,
         _ => None,
@@ -242,8 +247,8 @@ async fn credentials(
     Ok(found.map(auth))
 }
 
-fn auth((username, password): (String, String)) -> docker_types::auth::AuthConfig {
-    docker_types::auth::AuthConfig { username, password, ..docker_types::auth::AuthConfig::default() }
+fn auth((username, password): (String, String)) -> AuthConfig {
+    AuthConfig { username, password, ..AuthConfig::default() }
 }
 
 /// Fetches an image, with the credentials of the client that builds.

@@ -59,6 +59,55 @@ impl Images {
         telling(async move |teller: Teller| push(&inner, reference, options, teller).await).await
     }
 
+    /// Push what a build made; all of it is in the store.
+    ///
+    /// # Errors
+    /// Those of the registry, in its words.
+    pub(crate) async fn push_built(
+        inner: &Arc<Inner>,
+        push: build::host::Push,
+        auth: Option<AuthConfig>,
+    ) -> Result<()> {
+        let build::host::Push { ingest, target, reference, by_digest, moved, cancel, .. } = push;
+        let name = reference.clone();
+        let reference = match by_digest {
+            true => format!("{}@{}", reference.name(), target.digest).parse().map_err(|e| fail!(Invalid, "{e}"))?,
+            false => reference,
+        };
+        let (store, whole) = (Arc::clone(&inner.images.store), target);
+        let parts = inner.blocking("read an image", move || complete(&store, &whole)).await?;
+        let parts = parts.ok_or_else(|| fail!(Internal, "content of {} is not in the store", name.familiar()))?;
+        let request = PushRequest {
+            reference,
+            credentials: auth.map(credentials),
+            documents: parts.documents.iter().map(descriptor).collect(),
+            blobs: parts.blobs.iter().map(descriptor).collect(),
+        };
+        let source = Source::new(inner, &name, request.credentials.clone());
+        let sent = std::sync::Mutex::new(std::collections::HashMap::<String, u64>::new());
+        let told = move |step: PushProgress| {
+            if let PushStatus::Pushing { current, .. } = step.status {
+                let mut sent = sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let before = sent.insert(step.id, current).unwrap_or(0);
+                moved(current.saturating_sub(before));
+            }
+        };
+        let (client, runtime) = (inner.images.client.clone(), Handle::current());
+        // As for pulls: the client's future stays on one thread.
+        let pushed = inner.blocking("push an image", move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    pushed = client.push(&request, Arc::new(source), told) => Ok(pushed?),
+                    () = cancel.cancelled() => Err(fail!(Cancelled, "context canceled")),
+                }
+            })
+        });
+        pushed.await?;
+        drop(ingest);
+        inner.images.publish(inner, "push", &name.familiar(), &name.familiar_name(), None);
+        Ok(())
+    }
+
     /// What a registry says of a name, without pulling it.
     ///
     /// # Errors
@@ -200,12 +249,7 @@ async fn push_one(
     let (held, reference) = (Arc::clone(&image), name.clone());
     let plan = inner.blocking("read an image", move || plan(&store, held, reference, platform.as_ref())).await?;
     let request = PushRequest { credentials: auth.map(credentials), ..plan.request };
-    let source = Source {
-        store: Arc::clone(&images.store),
-        inner: Arc::clone(inner),
-        domain: name.domain().to_owned(),
-        credentials: request.credentials.clone(),
-    };
+    let source = Source::new(inner, &name, request.credentials.clone());
     let source = Arc::new(source);
     let told = teller.clone();
     images.client.push(&request, source, move |step| tell(&told, step)).await?;
@@ -365,6 +409,15 @@ impl ContentSource for Source {
 }
 
 impl Source {
+    fn new(inner: &Arc<Inner>, name: &Reference, credentials: Option<Credentials>) -> Self {
+        Self {
+            store: Arc::clone(&inner.images.store),
+            inner: Arc::clone(inner),
+            domain: name.domain().to_owned(),
+            credentials,
+        }
+    }
+
     /// A blob that is not here, from a registry that it came from.
     async fn fetch(&self, digest: Digest, size: u64, offset: u64) -> std::result::Result<Chunks, SinkError> {
         let names: Vec<(Reference, Option<Credentials>)> = self

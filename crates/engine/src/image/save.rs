@@ -1,5 +1,6 @@
 //! `docker save`: images as an archive.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use store::image::Saved;
@@ -39,7 +40,12 @@ impl Images {
                 match chosen.iter_mut().find(|saved| saved.target.digest == target.digest) {
                     Some(known) => known.references.extend(reference.filter(|r| !known.references.contains(r))),
                     None => {
-                        chosen.push(Saved { target, references: reference.into_iter().collect(), only });
+                        chosen.push(Saved {
+                            target,
+                            references: reference.into_iter().collect(),
+                            only,
+                            annotations: BTreeMap::new(),
+                        });
                     }
                 }
                 leases.push(image);
@@ -47,12 +53,12 @@ impl Images {
         }
         let store = Arc::clone(&inner.images.store);
         // An archive that breaks off tells a client nothing.
-        store::image::savable(&store, &chosen)?;
+        store::image::savable(&*store, &chosen)?;
         let platform = platforms.first().cloned().unwrap_or_else(Platform::host);
         Ok(bridge::stream(move |out| {
             // The images stay until they are written.
             let _leases = leases;
-            Ok(store::image::save(&store, &chosen, &platform, out)?)
+            Ok(store::image::save(&*store, &chosen, &platform, store::image::Form::Docker, out)?)
         }))
     }
 

@@ -290,6 +290,12 @@ impl Ingest {
         Ok(())
     }
 
+    /// Whether the blob is on its way in with this.
+    #[must_use]
+    pub fn is_pending(&self, digest: &Digest) -> bool {
+        self.lock().blobs.contains_key(digest)
+    }
+
     /// Size in bytes of a stored or pending blob.
     ///
     /// # Errors
@@ -400,7 +406,11 @@ impl Ingest {
         digest
     }
 
-    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Box<dyn Read + Send>> {
+    /// Opens a stored or pending blob.
+    ///
+    /// # Errors
+    /// As [`super::Blobs::open`].
+    pub fn open_blob(&self, digest: &Digest) -> Result<Box<dyn Read + Send>> {
         let reopened = self.lock().blobs.get(digest).map(PendingBlob::reopen);
         match reopened {
             Some(file) => file.map(|file| Box::new(file) as _),

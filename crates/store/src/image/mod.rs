@@ -1,6 +1,7 @@
 //! Whole images: finding the one for a platform, loading and saving archives, importing and committing.
 
 mod commit;
+mod compress;
 mod docker_archive;
 mod import;
 mod load;
@@ -8,7 +9,8 @@ mod resolve;
 mod save;
 
 pub use commit::{Commit, commit, commit_layer};
+pub use compress::{Compression, compress};
 pub use import::{Import, import, write};
 pub use load::{Loaded, load};
 pub use resolve::{Read, Resolved, resolve, walk};
-pub use save::{Saved, savable, save};
+pub use save::{Content, Form, Saved, savable, save};

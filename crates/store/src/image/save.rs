@@ -1,6 +1,7 @@
 //! `docker save`: images as an archive in the OCI layout, with `manifest.json` for older readers.
 //!
-//! The same images give the same bytes: members are sorted and carry no time.
+//! The same images give the same bytes: members are sorted and carry no time. Content is taken from the store, or from
+//! images that are on their way in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write};
@@ -10,7 +11,8 @@ use serde::Serialize;
 use types::{Digest, Platform, Reference};
 
 use super::load::{IMAGE_NAME, REF_NAME};
-use super::resolve::{self, walk};
+use super::resolve::{self, Read, walk};
+use crate::content::Ingest;
 use crate::error::{Error, Result};
 use crate::model::{Descriptor, Document, Index, media_type};
 use crate::store::Store;
@@ -24,6 +26,64 @@ pub struct Saved {
     pub references: Vec<Reference>,
     /// Manifests of an index that are saved; all that are here when absent.
     pub only: Option<BTreeSet<Digest>>,
+    /// What the archive says of it, beside its names.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What an archive is to be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The OCI layout and `manifest.json`, which `docker load` of any age reads.
+    Docker,
+    /// The OCI layout alone.
+    Oci,
+}
+
+/// Where the content of images is read from.
+pub trait Content: Read {
+    /// Bytes of a blob; none when it is not here.
+    fn size(&self, digest: &Digest) -> Option<u64>;
+
+    /// Opens a blob.
+    ///
+    /// # Errors
+    /// [`Error::NoBlob`]; [`Error::Released`], which is noted for the next pull of the image.
+    fn open(&self, digest: &Digest) -> Result<Box<dyn std::io::Read + Send>>;
+
+    /// Whether the blob was given up for room; that is noted for the next pull of its image.
+    fn is_released(&self, digest: &Digest) -> bool;
+}
+
+impl Content for Store {
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        self.blobs().size(digest).ok()
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Box<dyn std::io::Read + Send>> {
+        Ok(Box::new(self.blobs().open(digest)?))
+    }
+
+    fn is_released(&self, digest: &Digest) -> bool {
+        let released = self.blobs().is_released(digest);
+        if released {
+            self.blobs().miss(digest);
+        }
+        released
+    }
+}
+
+impl Content for Ingest {
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        self.blob_size(digest).ok()
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Box<dyn std::io::Read + Send>> {
+        self.open_blob(digest)
+    }
+
+    fn is_released(&self, digest: &Digest) -> bool {
+        !self.is_pending(digest) && self.store().is_released(digest)
+    }
 }
 
 #[derive(Serialize)]
@@ -40,17 +100,18 @@ struct Item {
 ///
 /// # Errors
 /// [`Error::NoBlob`] when content of an image's own manifest is missing; [`Error::Tar`] for the stream.
-pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Write) -> Result<()> {
+pub fn save(store: &impl Content, images: &[Saved], platform: &Platform, form: Form, out: impl Write) -> Result<()> {
     let mut blobs: BTreeSet<Digest> = BTreeSet::new();
     let mut manifests = Vec::new();
     let mut items: BTreeMap<Digest, Item> = BTreeMap::new();
     for saved in images {
         content(store, saved, &mut blobs)?;
         if saved.references.is_empty() {
-            manifests.push(Descriptor { annotations: None, ..saved.target.clone() });
+            let annotations = Some(saved.annotations.clone()).filter(|annotations| !annotations.is_empty());
+            manifests.push(Descriptor { annotations, ..saved.target.clone() });
         }
         for reference in &saved.references {
-            let mut annotations = BTreeMap::new();
+            let mut annotations = saved.annotations.clone();
             annotations.insert(IMAGE_NAME.to_owned(), reference.to_string());
             if let Some(tag) = reference.tag() {
                 annotations.insert(REF_NAME.to_owned(), tag.to_owned());
@@ -94,7 +155,7 @@ pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Writ
     let items: Vec<Item> = items.into_values().collect();
     let json = |error: serde_json::Error| Error::document("image archive", error.to_string());
     document(&mut writer, "index.json", &serde_json::to_vec(&index).map_err(json)?)?;
-    if !items.is_empty() {
+    if !items.is_empty() && form == Form::Docker {
         document(&mut writer, "manifest.json", &serde_json::to_vec(&items).map_err(json)?)?;
     }
     document(&mut writer, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -106,12 +167,12 @@ pub fn save(store: &Store, images: &[Saved], platform: &Platform, out: impl Writ
 ///
 /// # Errors
 /// [`Error::NoBlob`]; [`Error::Released`] for a blob that another pull brings.
-pub fn savable(store: &Store, images: &[Saved]) -> Result<()> {
+pub fn savable(store: &impl Content, images: &[Saved]) -> Result<()> {
     images.iter().try_for_each(|saved| content(store, saved, &mut BTreeSet::new()))
 }
 
 /// Digests of everything that is to be saved of an image and is in the store.
-fn content(store: &Store, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<()> {
+fn content(store: &impl Content, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<()> {
     let documents = walk(store, &saved.target)?;
     let single = documents.len() == 1;
     for (descriptor, document) in documents {
@@ -122,11 +183,10 @@ fn content(store: &Store, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<(
         out.insert(descriptor.digest);
         let Document::Manifest(manifest) = document else { continue };
         for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
-            if store.blobs().is_released(&part.digest) {
-                store.blobs().miss(&part.digest);
+            if store.is_released(&part.digest) {
                 return Err(Error::Released(part.digest));
             }
-            if store.blobs().has(&part.digest) {
+            if store.size(&part.digest).is_some() {
                 out.insert(part.digest);
             } else if single {
                 return Err(Error::NoBlob(part.digest));
@@ -136,10 +196,10 @@ fn content(store: &Store, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<(
     Ok(())
 }
 
-fn blob<W: Write>(store: &Store, writer: &mut Writer<W>, digest: &Digest) -> Result<()> {
-    let mut blob = store.blobs().open(digest)?;
+fn blob<W: Write>(store: &impl Content, writer: &mut Writer<W>, digest: &Digest) -> Result<()> {
     let mut entry = Entry::new(blob_path(digest), Kind::File, 0o644);
-    entry.size = blob.size();
+    entry.size = store.size(digest).ok_or(Error::NoBlob(*digest))?;
+    let mut blob = store.open(digest)?;
     writer.entry(&entry)?;
     let mut buffer = vec![0; 128 * 1024];
     loop {

@@ -61,6 +61,61 @@ pub fn export_whole(root: &Root, out: impl Write) -> Result<()> {
     archiver.finish()
 }
 
+/// An archive made of several trees and files, each at a place of its own.
+pub struct TreeArchive<W: Write> {
+    archiver: Archiver<W>,
+}
+
+impl<W: Write> TreeArchive<W> {
+    /// An archive into `out`. With `mtime`, in seconds since 1970, every member has that time instead of its own.
+    pub fn new(out: W, mtime: Option<i64>) -> Self {
+        let mut archiver = Archiver::new(out);
+        archiver.mtime = mtime;
+        Self { archiver }
+    }
+
+    /// Writes a directory that is in no tree; the path ends with a slash.
+    ///
+    /// # Errors
+    /// As [`export`].
+    pub fn directory(&mut self, path: &str) -> Result<()> {
+        self.archiver.entry(Entry::new(path, Kind::Directory, 0o755))
+    }
+
+    /// Writes what is in a tree, paths prefixed with `prefix`: nothing, or a path with its slash. Names of the top
+    /// directory in `except` are left out.
+    ///
+    /// # Errors
+    /// As [`export`].
+    pub fn tree(&mut self, root: &Root, prefix: &str, except: &[&str]) -> Result<()> {
+        let dir = root.dir().map_err(Error::io("cannot open the tree"))?;
+        // Files with several links are linked within a tree only.
+        self.archiver.links.clear();
+        let mut first = level(&dir, prefix.as_bytes().to_vec())?;
+        first.pending.retain(|entry| !except.iter().any(|name| entry.name == OsStr::new(name)));
+        self.archiver.walk(dir, first)
+    }
+
+    /// Writes a file of these bytes.
+    ///
+    /// # Errors
+    /// As [`export`].
+    pub fn file(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        let mut entry = Entry::new(path, Kind::File, 0o644);
+        entry.size = bytes.len() as u64;
+        self.archiver.entry(entry)?;
+        Ok(self.archiver.writer.data(bytes)?)
+    }
+
+    /// Writes the end.
+    ///
+    /// # Errors
+    /// As [`export`].
+    pub fn finish(self) -> Result<()> {
+        self.archiver.finish()
+    }
+}
+
 /// Walks directories and writes members.
 pub(super) struct Archiver<W: Write> {
     writer: Writer<W>,
@@ -72,6 +127,8 @@ pub(super) struct Archiver<W: Write> {
     device: Option<u64>,
     /// Access lists, nanoseconds and holes too.
     whole: bool,
+    /// The time of every member, in seconds since 1970, instead of its own.
+    mtime: Option<i64>,
     buffer: Box<[u8]>,
 }
 
@@ -84,7 +141,15 @@ struct Level {
 impl<W: Write> Archiver<W> {
     pub(super) fn new(out: W) -> Self {
         let buffer = vec![0; 128 * 1024].into_boxed_slice();
-        Self { writer: Writer::new(out), links: HashMap::new(), layer: false, device: None, whole: false, buffer }
+        Self {
+            writer: Writer::new(out),
+            links: HashMap::new(),
+            layer: false,
+            device: None,
+            whole: false,
+            mtime: None,
+            buffer,
+        }
     }
 
     pub(super) fn finish(self) -> Result<()> {
@@ -94,8 +159,12 @@ impl<W: Write> Archiver<W> {
 
     /// Writes what is in `dir`, each path prefixed with `prefix`; no recursion, whatever the depth.
     pub(super) fn children(&mut self, dir: Dir, prefix: Vec<u8>) -> Result<()> {
-        let fail = || Error::io("cannot walk the tree");
         let first = level(&dir, prefix)?;
+        self.walk(dir, first)
+    }
+
+    fn walk(&mut self, dir: Dir, first: Level) -> Result<()> {
+        let fail = || Error::io("cannot walk the tree");
         let mut descent = Descent::new(dir, first).map_err(fail())?;
         while let Some((dir, top)) = descent.top() {
             let Some(next) = top.pending.pop() else {
@@ -109,6 +178,14 @@ impl<W: Write> Archiver<W> {
             }
         }
         Ok(())
+    }
+
+    /// Begins a member.
+    fn entry(&mut self, mut entry: Entry) -> Result<()> {
+        if let Some(secs) = self.mtime {
+            entry.mtime = Mtime { secs, nanos: 0 };
+        }
+        Ok(self.writer.entry(&entry)?)
     }
 
     /// Writes one member; the answer is a directory to go into.
@@ -130,7 +207,7 @@ impl<W: Write> Archiver<W> {
             let parent = &path[..path.len() - name.len()];
             let mut entry = Entry::new([parent, whiteout::PREFIX, name.as_bytes()].concat(), Kind::File, 0);
             entry.mtime.secs = stat.st_mtime;
-            self.writer.entry(&entry)?;
+            self.entry(entry)?;
             return Ok(None);
         }
         let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -148,7 +225,7 @@ impl<W: Write> Archiver<W> {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
                 entry.kind = Kind::HardLink;
                 entry.link.clone_from(first);
-                self.writer.entry(&entry)?;
+                self.entry(entry)?;
                 return Ok(None);
             }
             self.links.insert((stat.st_dev, stat.st_ino), path.to_vec());
@@ -163,21 +240,21 @@ impl<W: Write> Archiver<W> {
             Kind::Directory => {
                 let child = Dir::from_handle(&handle).map_err(fail())?;
                 self.xattrs(&child, &mut entry, &fail)?;
-                self.writer.entry(&entry)?;
+                self.entry(entry)?;
                 if self.layer && is_opaque(&child, &fail)? {
                     let marker = [path, b"/", whiteout::OPAQUE].concat();
-                    self.writer.entry(&Entry::new(marker, Kind::File, 0))?;
+                    self.entry(Entry::new(marker, Kind::File, 0))?;
                 }
                 let inside = self.device.is_none_or(|device| device == stat.st_dev);
                 Ok(inside.then_some(child))
             }
             Kind::Symlink => {
                 entry.link = sys::path::read_link(&handle).map_err(fail())?.as_bytes().to_vec();
-                self.writer.entry(&entry)?;
+                self.entry(entry)?;
                 Ok(None)
             }
             _ => {
-                self.writer.entry(&entry)?;
+                self.entry(entry)?;
                 Ok(None)
             }
         }
@@ -188,7 +265,7 @@ impl<W: Write> Archiver<W> {
         let fail = || Error::io(format!("cannot archive {:?}", String::from_utf8_lossy(path)));
         let mut entry = metadata(&status(dir)?, Kind::Directory, path);
         self.xattrs(dir, &mut entry, &fail)?;
-        self.writer.entry(&entry)?;
+        self.entry(entry)?;
         Ok(())
     }
 
@@ -224,8 +301,9 @@ impl<W: Write> Archiver<W> {
         if self.whole {
             entry.sparse = regions(&file, entry.size);
         }
-        self.writer.entry(&entry)?;
-        let Some(regions) = entry.sparse else {
+        let regions = entry.sparse.clone();
+        self.entry(entry)?;
+        let Some(regions) = regions else {
             let length = self.writer.owed();
             return self.bytes(&mut file, length, fail);
         };

@@ -14,7 +14,7 @@ mod packages;
 mod usage;
 
 pub use apply::{Applied, ApplyOptions, apply};
-pub use archive::{diff_tar, export, export_whole};
+pub use archive::{TreeArchive, diff_tar, export, export_whole};
 pub use changes::{Change, ChangeKind, changes};
 pub use compare::{Difference, compare};
 pub use copy::{ExtractOptions, PathStat, archive_path, copy_tree, extract, stat_path};

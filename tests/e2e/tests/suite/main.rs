@@ -12,6 +12,7 @@ mod build_classic;
 mod build_exchange;
 mod build_failed;
 mod build_history;
+mod build_output;
 mod build_sources;
 mod compose;
 mod copy;

@@ -59,7 +59,11 @@ impl Build {
     }
 
     async fn image(&self, name: &str, platform: Option<Platform>, mode: Option<&str>) -> Result<Outcome> {
-        let image = self.base_image(name, platform, mode).await?;
+        let image = self.base_image(name, platform.clone(), mode).await?;
+        self.materials
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert((name.to_owned(), platform), image.digest.clone());
         let layers = layers(&image)?;
         let key = layers.iter().map(|layer| layer.diff_id.to_string()).collect::<Vec<_>>().join(",");
         let tree = Tree::stored(layers, Some(image.lease));
