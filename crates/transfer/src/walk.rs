@@ -37,7 +37,11 @@ struct Level {
 ///
 /// # Errors
 /// Directories that cannot be read; names that the protocol cannot carry; what `tell` says.
-pub fn walk(root: &Root, filter: &Filter, tell: &mut dyn FnMut(&Found<'_>) -> Result<()>) -> Result<()> {
+pub fn walk<E: From<Error>>(
+    root: &Root,
+    filter: &Filter,
+    tell: &mut dyn FnMut(&Found<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
     let top = root.dir().map_err(Error::io("."))?;
     let mut path = String::new();
     let mut levels = vec![Level { names: names(&top, "")?, dir: top, length: 0, untold: None }];
@@ -51,7 +55,7 @@ pub fn walk(root: &Root, filter: &Filter, tell: &mut dyn FnMut(&Found<'_>) -> Re
             Ok(stat) => stat,
             // It was removed since.
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            Err(e) => return Err(Error::io(&format!("{path}/{}", name.display()))(e)),
+            Err(e) => return Err(Error::io(&format!("{path}/{}", name.display()))(e).into()),
         };
         if level.length > 0 {
             path.push('/');
@@ -65,7 +69,7 @@ pub fn walk(root: &Root, filter: &Filter, tell: &mut dyn FnMut(&Found<'_>) -> Re
             continue;
         }
         if name.to_str().is_none() {
-            return Err(Error::Name(path));
+            return Err(Error::Name(path).into());
         }
         if taken {
             tell_above(&mut levels, &path, tell)?;
@@ -76,14 +80,14 @@ pub fn walk(root: &Root, filter: &Filter, tell: &mut dyn FnMut(&Found<'_>) -> Re
         if directory && filter.reaches(&path) {
             if levels.len() >= MAX_DEPTH {
                 let source = std::io::Error::new(ErrorKind::InvalidFilename, format!("more than {MAX_DEPTH} directories deep"));
-                return Err(Error::Io { path, source });
+                return Err(Error::Io { path, source }.into());
             }
             let opened = levels.last().map(|level| level.dir.open_dir(&name));
             let dir = match opened {
                 Some(Ok(dir)) => dir,
                 // It was removed, or replaced by something else; what comes of that is seen the next time.
                 Some(Err(e)) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-                Some(Err(e)) => return Err(Error::io(&path)(e)),
+                Some(Err(e)) => return Err(Error::io(&path)(e).into()),
                 None => continue,
             };
             let names = names(&dir, &path)?;
@@ -94,7 +98,11 @@ pub fn walk(root: &Root, filter: &Filter, tell: &mut dyn FnMut(&Found<'_>) -> Re
 }
 
 /// Tells of the directories above that were not, outermost first.
-fn tell_above(levels: &mut [Level], path: &str, tell: &mut dyn FnMut(&Found<'_>) -> Result<()>) -> Result<()> {
+fn tell_above<E>(
+    levels: &mut [Level],
+    path: &str,
+    tell: &mut dyn FnMut(&Found<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
     for at in 1..levels.len() {
         let Some((name, stat)) = levels.get_mut(at).and_then(|level| level.untold.take()) else { continue };
         if let (Some(above), Some(own)) = (levels.get(at - 1), levels.get(at))
@@ -123,7 +131,7 @@ mod tests {
         let mut found = Vec::new();
         walk(&root, &filter, &mut |file| {
             found.push(file.path.to_owned());
-            Ok(())
+            Ok::<_, Error>(())
         })
         .unwrap();
         found

@@ -153,12 +153,23 @@ fn whole(path: &str) -> Selection {
 
 /// Digest of what is selected in a tree.
 fn content(tree: &Tree, selection: &Selection, store: &store::Store) -> Result<[u8; 32]> {
-    let root = tree.read(store)?;
-    let digest = match tree.parts() {
-        [Part::Files(files)] => file::digest(&root, selection, &files.digests()),
-        _ => file::digest(&root, selection, &()),
+    let files = match tree.parts() {
+        [Part::Files(files)] => Some((files, format!("{selection:?}"))),
+        _ => None,
     };
-    digest.map_err(|e| Error::from(e).context("failed to calculate checksum of ref"))
+    if let Some(known) = files.as_ref().and_then(|(files, name)| files.remembered(name)) {
+        return Ok(known);
+    }
+    let root = tree.read(store)?;
+    let digest = match &files {
+        Some((files, _)) => file::digest(&root, selection, &files.digests()),
+        None => file::digest(&root, selection, &()),
+    };
+    let digest = digest.map_err(|e| Error::from(e).context("failed to calculate checksum of ref"))?;
+    if let Some((files, name)) = files {
+        files.remember(name, digest);
+    }
+    Ok(digest)
 }
 
 fn tree_of(inputs: &[Input], number: usize) -> Result<Tree> {
