@@ -18,7 +18,8 @@ const MAX_PATHS: usize = 10_000;
 /// # Errors
 /// [`crate::Error::Io`] for directories that cannot be read, [`crate::Error::Pattern`] for wildcards that are none.
 pub fn follow(root: &Root, paths: &[String]) -> Result<Vec<String>> {
-    let mut follower = Follower { root, found: BTreeSet::new(), open: paths.iter().rev().map(|path| join("", path)).collect() };
+    let mut follower =
+        Follower { root, found: BTreeSet::new(), open: paths.iter().rev().map(|path| join("", path)).collect() };
     while let Some(path) = follower.open.pop() {
         follower.path(&path)?;
     }
@@ -71,7 +72,9 @@ impl Follower<'_> {
         let pattern = Ignore::patterns([format!("./{name}").as_str()]).map_err(invalid)?;
         let listed = match self.root.open_dir(&below).and_then(|dir| dir.list()) {
             Ok(listed) => listed,
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(targets),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Ok(targets);
+            }
             Err(e) => return Err(Error::io(directory)(e)),
         };
         let mut listed: Vec<_> = listed

@@ -65,7 +65,10 @@ fn answer(root: &Root, packets: &Sender<Packet>, mut requests: Receiver<Packet>,
                     let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
                     usize::try_from(request.id).ok().and_then(|id| files.get_mut(id)).and_then(Option::take)
                 };
-                let unknown = || Error::Io { path: format!("file {}", request.id), source: std::io::ErrorKind::InvalidInput.into() };
+                let unknown = || Error::Io {
+                    path: format!("file {}", request.id),
+                    source: std::io::ErrorKind::InvalidInput.into(),
+                };
                 let sent = path.ok_or_else(unknown).and_then(|path| content(root, &path, request.id, packets));
                 sent.map_err(|error| fail(packets, error))?;
             }

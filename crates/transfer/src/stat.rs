@@ -64,14 +64,18 @@ impl Links {
             path: found.path.to_owned(),
             mode: mode_of(stat.st_mode),
             size: if kind == FileType::Directory { 0 } else { stat.st_size },
-            mod_time: stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            mod_time: stat
+                .st_mtime
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
             ..Described::default()
         };
         let fail = || Error::io(found.path);
         match kind {
             FileType::Symlink => {
                 let target = found.dir.readlink(found.name).map_err(fail())?;
-                described.linkname = target.into_string().map_err(|_| Error::Name(format!("the target of {}", found.path)))?;
+                described.linkname =
+                    target.into_string().map_err(|_| Error::Name(format!("the target of {}", found.path)))?;
             }
             FileType::CharacterDevice | FileType::BlockDevice => {
                 described.devmajor = i64::from(rustix::fs::major(stat.st_rdev));

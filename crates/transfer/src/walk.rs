@@ -79,7 +79,8 @@ pub fn walk<E: From<Error>>(
         }
         if directory && filter.reaches(&path) {
             if levels.len() >= MAX_DEPTH {
-                let source = std::io::Error::new(ErrorKind::InvalidFilename, format!("more than {MAX_DEPTH} directories deep"));
+                let source =
+                    std::io::Error::new(ErrorKind::InvalidFilename, format!("more than {MAX_DEPTH} directories deep"));
                 return Err(Error::Io { path, source }.into());
             }
             let opened = levels.last().map(|level| level.dir.open_dir(&name));
@@ -147,9 +148,13 @@ mod tests {
         }
         std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
         // Name by name: what is in `a` comes before `a-b`.
-        let all = ["a", "a/b", "a/b/c", "a/z", "a-b", "a-b/x", "keep", "keep/in", "keep/in/deep", "keep/out", "top.log"];
+        let all =
+            ["a", "a/b", "a/b/c", "a/z", "a-b", "a-b/x", "keep", "keep/in", "keep/in/deep", "keep/out", "top.log"];
         assert_eq!(paths(dir.path(), &[], &[]), all);
-        assert_eq!(paths(dir.path(), &[], &["a*", "keep", "!keep/in/deep"]), ["keep", "keep/in", "keep/in/deep", "top.log"]);
+        assert_eq!(
+            paths(dir.path(), &[], &["a*", "keep", "!keep/in/deep"]),
+            ["keep", "keep/in", "keep/in/deep", "top.log"]
+        );
         assert_eq!(paths(dir.path(), &["keep/in"], &[]), ["keep", "keep/in", "keep/in/deep"]);
         assert_eq!(paths(dir.path(), &["none/such"], &[]), [""; 0]);
         assert_eq!(paths(dir.path(), &["*.log"], &[]), ["top.log"]);

@@ -45,7 +45,9 @@ pub(crate) async fn session(call: Call) -> Answer {
         if !names.is_empty() {
             match receive(&mut io, names).await {
                 Ok(directories) => greeting.directories = directories,
-                Err(error) => return tracing::debug!(%error, "a client did not share the directories that it said it would"),
+                Err(error) => {
+                    return tracing::debug!(%error, "a client did not share the directories that it said it would");
+                }
             }
         }
         if let Err(error) = builder.serve_session(io, greeting).await {

@@ -10,9 +10,9 @@ use tonic::Request;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use types::Kind;
 
-use super::{Client, local};
 use super::pool::{self, Held, Pool};
 use super::receive::{self, Counts};
+use super::{Client, local};
 use crate::error::{Error, Result};
 use crate::file::ContentDigests;
 use crate::tree::Files;

@@ -226,11 +226,8 @@ impl Receiver {
     /// The directory as it is now, all files being there.
     pub(super) fn end(mut self) -> Result<(Held, Counts)> {
         self.finish()?;
-        let index = Index {
-            entries: self.now,
-            digests: Mutex::new(self.digests),
-            selections: Mutex::new(self.selections),
-        };
+        let index =
+            Index { entries: self.now, digests: Mutex::new(self.digests), selections: Mutex::new(self.selections) };
         Ok((Held { path: self.path, index }, self.counts))
     }
 
