@@ -69,7 +69,10 @@ impl Context {
                 return Err(Error::new(format!("unable to prepare context: path {place:?} not found")));
             }
             Err(error) => {
-                return Err(Error::new(format!("unable to prepare context: {place}: {}", crate::error::os_text(error))));
+                return Err(Error::new(format!(
+                    "unable to prepare context: {place}: {}",
+                    crate::error::os_text(error)
+                )));
             }
         }
         self.directories.insert("context".to_owned(), path.to_owned());

@@ -89,14 +89,10 @@ pub(crate) fn run(parsed: &Parsed, session: &Session) -> Result<u8> {
     runtime.shutdown_background();
     let Done { answer, asked } = done?;
     drop(context);
-    if let (Call::Ask(_, json), Some(asked)) = (call(parsed)?, asked) {
-        return answered(&asked, json);
+    if let (Call::Ask(what, json), Some(asked)) = (options::call(parsed)?, asked) {
+        return answered(what, &asked, json);
     }
     finish(parsed, mode, &answer)
-}
-
-fn call(parsed: &Parsed) -> Result<Call> {
-    options::call(parsed)
 }
 
 /// How a build ended.
@@ -268,12 +264,15 @@ fn broken(error: impl std::fmt::Display) -> Error {
 }
 
 /// What a front end said of a Dockerfile; the exit code is its verdict.
-fn answered(asked: &HashMap<String, Vec<u8>>, json: bool) -> Result<u8> {
+fn answered(what: &str, asked: &HashMap<String, Vec<u8>>, json: bool) -> Result<u8> {
     let text = |key: &str| asked.get(key).map(|value| String::from_utf8_lossy(value).into_owned());
     let shown = text(if json { "result.json" } else { "result.txt" });
     let shown = shown.ok_or_else(|| {
         Error::new("the daemon's front end does not answer this; check, outline and targets need a newer one")
     })?;
+    if shown.is_empty() && what == "frontend.lint" {
+        print_line("Check complete, no warnings found.")?;
+    }
     print(&if shown.ends_with('\n') || shown.is_empty() { shown } else { format!("{shown}\n") })?;
     let code = text("result.statuscode").and_then(|code| code.trim().parse().ok()).unwrap_or(0);
     Ok(code)

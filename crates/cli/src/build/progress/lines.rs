@@ -31,7 +31,8 @@ impl Lines {
                         continue;
                     };
                     // The moving parts are for those who can see them move.
-                    if part.completed.is_some() {
+                    let ended = self.numbers.get(at).is_some_and(|shown| shown.ended);
+                    if part.completed.is_some() && !ended {
                         let line = self::part(part, true);
                         self.line(*at, step, &line, text);
                     }
@@ -108,7 +109,7 @@ impl Lines {
 
 /// A part of a step, such as a transfer and how far it is.
 pub(super) fn part(part: &buildkit::wire::control::VertexStatus, timed: bool) -> String {
-    let mut text = printable(if part.name.is_empty() { &part.id } else { &part.name });
+    let mut text = printable(if part.id.is_empty() { &part.name } else { &part.id });
     #[allow(clippy::cast_precision_loss, reason = "to be shown in three digits")]
     let size = |bytes: i64| human_size(bytes as f64);
     match (part.current, part.total) {

@@ -47,7 +47,7 @@ impl Story {
     /// Takes what was told; what is new of it.
     pub(super) fn take(&mut self, told: StatusResponse) -> Vec<Event> {
         self.started.get_or_insert_with(std::time::Instant::now);
-        let mut events = Vec::new();
+        let (mut events, mut ends) = (Vec::new(), Vec::new());
         for vertex in told.vertexes {
             let at = self.step(&vertex.digest);
             let Some(step) = self.steps.get_mut(at) else { continue };
@@ -57,8 +57,11 @@ impl Story {
                 continue;
             }
             step.vertex = vertex;
-            if started {
-                events.push(Event::Changed(at));
+            match (started, step.vertex.completed.is_some()) {
+                // What a step printed comes before its end, also when both were told at once.
+                (true, true) => ends.push(Event::Changed(at)),
+                (true, false) => events.push(Event::Changed(at)),
+                (false, _) => {}
             }
         }
         for status in told.statuses {
@@ -67,6 +70,9 @@ impl Story {
             let part = match step.parts.iter().position(|part| part.id == status.id) {
                 Some(part) => {
                     if let Some(known) = step.parts.get_mut(part) {
+                        if known.completed.is_some() {
+                            continue;
+                        }
                         *known = status;
                     }
                     part
@@ -92,6 +98,7 @@ impl Story {
             }
         }
         self.warnings.extend(told.warnings);
+        events.extend(ends);
         events
     }
 

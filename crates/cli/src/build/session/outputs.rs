@@ -301,7 +301,7 @@ mod tests {
         let packets = vec![
             stat("d", go::DIRECTORY | 0o750),
             stat("d/new", 0o640),
-            stat("file", 0o4755),
+            stat("file", go::SETUID | 0o755),
             linked("hard", 0o755, "file"),
             linked("link", go::SYMLINK | 0o777, "/etc/passwd"),
             plain(PacketType::Stat),
