@@ -16,7 +16,7 @@ use crate::job::Job;
 use crate::progress::Progress;
 use crate::service;
 use crate::session::{Greeting, Pool, Sessions};
-use crate::solve::{Build, Caches, Records, Shared, Usage};
+use crate::solve::{Build, Caches, Memory, Records, Shared, Usage};
 
 /// How long questions about a build wait for it to begin, and for how long its story is told after its end.
 const AROUND: Duration = Duration::from_secs(5);
@@ -49,6 +49,7 @@ impl Builder {
             sessions: Sessions::default(),
             pool: Pool::new(&work)?,
             records: Records::read(documents),
+            memory: Memory::default(),
             caches: Caches::open(&top.join("cache"))?,
             work,
             host,

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::export;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
+use crate::solve::Project;
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {
     methods
@@ -100,6 +101,10 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
     let _ending = Ending { builder: Arc::clone(&builder), name: request.r#ref.clone() };
     if let Some(session) = &session {
         let client = builder.shared().sessions.get(session).await?;
+        let attr = |key: &str| request.frontend_attrs.get(key).map(String::as_str).unwrap_or_default();
+        let name = [client.shared_key(), attr("filename"), attr("target"), attr("platform")].join("\0");
+        // The first who asks begins the build.
+        let _ = job.build.project.set(Project { name, explain: attr("dhow.explain") == "true" });
         let (gone, cancel) = (client.gone(), job.build.cancel.clone());
         tokio::spawn(async move {
             tokio::select! {

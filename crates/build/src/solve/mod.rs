@@ -5,13 +5,14 @@
 
 mod caches;
 mod exec;
+mod explain;
 mod file_op;
 mod key;
 mod records;
 mod source;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use buildkit::wire::control;
 use buildkit::wire::llb::OpOp;
@@ -20,9 +21,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use caches::Caches;
+pub use explain::Memory;
 pub use records::{Record, Records, Usage};
 pub(crate) use source::platform;
 
+use self::explain::Went;
 use crate::error::{Error, Result};
 use crate::graph::{Edge, Graph, Vertex};
 use crate::host::Host;
@@ -40,6 +43,8 @@ pub struct Shared {
     pub pool: Arc<Pool>,
     /// What earlier builds made.
     pub records: Records,
+    /// What they made it of.
+    pub memory: Memory,
     /// Directories that steps keep between builds.
     pub caches: Caches,
     /// Where builds work.
@@ -96,6 +101,8 @@ pub struct Build {
     pub cancel: CancellationToken,
     /// What clients allow: `network.host`, `security.insecure`.
     pub entitlements: Vec<String>,
+    /// What the build is of.
+    pub project: OnceLock<Project>,
     work: Arc<Work>,
     ingest: Arc<Ingest>,
     steps: Mutex<HashMap<String, Step>>,
@@ -106,6 +113,15 @@ impl std::fmt::Debug for Build {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Build").field("session", &self.session).finish_non_exhaustive()
     }
+}
+
+/// What a build is of, by which it is compared with the one before.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The same for builds of the same directory and target.
+    pub name: String,
+    /// Whether the client wants to know why results were known or not.
+    pub explain: bool,
 }
 
 /// Something to keep.
@@ -135,6 +151,7 @@ impl Build {
             session,
             cancel: CancellationToken::new(),
             entitlements,
+            project: OnceLock::new(),
             work,
             ingest,
             steps: Mutex::default(),
@@ -203,7 +220,7 @@ impl Build {
         }
         let started = progress::now();
         self.tell(graph, vertex, |told| told.started = Some(started));
-        let outcome = self.carry_out(vertex, &inputs).await;
+        let outcome = self.carry_out(graph, vertex, &inputs).await;
         self.tell(graph, vertex, |told| {
             told.started = Some(started);
             told.completed = Some(progress::now());
@@ -215,12 +232,18 @@ impl Build {
         outcome.map_err(|error| error.of_vertex(&vertex.digest).at(vertex.lines.clone()))
     }
 
-    async fn carry_out(self: &Arc<Self>, vertex: &Vertex, inputs: &[Input]) -> Result<Outcome> {
+    async fn carry_out(self: &Arc<Self>, graph: &Graph, vertex: &Vertex, inputs: &[Input]) -> Result<Outcome> {
         if let Some(OpOp::Source(source)) = &vertex.op.op {
             return self.load(vertex, source).await;
         }
         let keys = self.keys(vertex, inputs).await?;
         let known = keys.all().find_map(|key| self.shared.records.find(key, &self.ingest));
+        let went = match (&known, vertex.ignore_cache) {
+            (_, true) => Went::Ignored,
+            (Some(_), false) => Went::Known,
+            (None, false) => Went::Done,
+        };
+        self.explain(graph, vertex, inputs, &keys, &went);
         if let Some(outputs) = known.filter(|_| !vertex.ignore_cache) {
             return Ok(Outcome { key: keys.canonical, stable: true, outputs, cached: true });
         }

@@ -107,6 +107,9 @@ impl Display {
             }
             Mode::Json | Mode::Quiet => {}
         }
+        if self.mode != Mode::Json {
+            write(&self.story.explanations());
+        }
         if matches!(self.mode, Mode::Redrawn | Mode::Lines) {
             write(&self.story.warnings());
         }

@@ -8,6 +8,8 @@ use prost_types::Timestamp;
 
 /// Lines of a step's output that are kept, for the display and for the word about its failure.
 const KEPT: usize = 20;
+/// The stream on which the daemon says why results were known or not.
+const EXPLANATIONS: i64 = 3;
 /// Longest line that is waited for, in bytes.
 const MAX_LINE: usize = 64 * 1024;
 
@@ -30,6 +32,8 @@ pub(in crate::build) struct Step {
     partial: Vec<u8>,
     /// Parts of it, such as transfers.
     pub(super) parts: Vec<VertexStatus>,
+    /// Why its result was known or not.
+    why: String,
 }
 
 /// Something that happened to a step, by its number.
@@ -87,6 +91,10 @@ impl Story {
         for log in told.logs {
             let at = self.step(&log.vertex);
             let Some(step) = self.steps.get_mut(at) else { continue };
+            if log.stream == EXPLANATIONS {
+                step.why = printable(String::from_utf8_lossy(&log.msg).trim_end());
+                continue;
+            }
             let time = seconds(step.vertex.started.as_ref(), log.timestamp.as_ref()).unwrap_or(0.0);
             step.partial.extend_from_slice(&log.msg);
             while let Some(end) = step.partial.iter().position(|byte| *byte == b'\n') {
@@ -133,6 +141,15 @@ impl Story {
             lines.push(format!("{:.3} {}", step.seconds(), printable(&String::from_utf8_lossy(&step.partial))));
         }
         Some((&step.vertex.name, lines))
+    }
+
+    /// Why the results of steps were known or not, as far as the daemon says it.
+    pub(super) fn explanations(&self) -> String {
+        let mut text = String::new();
+        for step in self.steps.iter().filter(|step| !step.why.is_empty()) {
+            let _ = writeln!(text, " {}\n    {}", printable(&step.vertex.name), step.why);
+        }
+        if text.is_empty() { text } else { format!("\nWhy steps were done, or were not:\n{text}") }
     }
 
     /// The warnings, as one text.
@@ -252,6 +269,10 @@ pub(super) mod tests {
         let (name, lines) = story.failed(Some("a")).unwrap();
         assert_eq!((name, lines[0].as_str()), ("RUN x", "1.500 one"));
         assert!(story.failed(None).is_none());
+        let mut why = log("a", 12, "known: x\n");
+        why.logs[0].stream = EXPLANATIONS;
+        assert!(story.take(why).is_empty());
+        assert!(story.explanations().ends_with(" RUN x\n    known: x\n"));
         assert_eq!(printable("a\x1b[31;1mb\x1b[0m\x07c"), "abc");
     }
 }
