@@ -183,6 +183,7 @@ impl<C: ContentDigests> Visitor for Hasher<'_, C> {
             if first != self.count {
                 self.common(b'H', entry);
                 self.number(first);
+                self.list(entry, b"another name");
                 return Ok(());
             }
         }

@@ -6,6 +6,7 @@
 mod archives;
 mod bad_input;
 mod build;
+mod build_client;
 mod compose;
 mod copy;
 mod crash;
