@@ -68,6 +68,14 @@ impl Held {
         Held(Arc::new(Busy(Arc::clone(state))))
     }
 
+    /// The user at the other end of a Unix socket, when it connected.
+    pub(crate) fn peer_uid(&self) -> Option<u32> {
+        match self.0.0.socket().as_ref()? {
+            Socket::Unix(socket) => socket.peer_cred().ok().map(|peer| peer.uid()),
+            Socket::Tcp(_) => None,
+        }
+    }
+
     /// Takes the socket away from HTTP: from now on it belongs to the caller alone.
     pub(crate) fn take_socket(&self) -> Option<Socket> {
         self.0.0.socket().take()

@@ -18,7 +18,7 @@ use crate::kept::{self, Collect, Collector, Policy, Usage};
 use crate::progress::Progress;
 use crate::service;
 use crate::session::{Greeting, Pool, Sessions};
-use crate::solve::{Build, Caches, FetchedTrees, Records, Shared};
+use crate::solve::{Build, Caches, FetchedTrees, Memory, Records, Shared};
 
 /// How long questions about a build wait for it to begin, and for how long its story is told after its end.
 const AROUND: Duration = Duration::from_secs(5);
@@ -70,6 +70,7 @@ impl Builder {
             sessions: Sessions::default(),
             pool: Pool::new(&work)?,
             records: Records::read(results),
+            memory: Memory::default(),
             caches: Caches::open(&top.join("cache"))?,
             fetched: FetchedTrees::default(),
             repositories,

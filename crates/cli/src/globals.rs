@@ -130,9 +130,8 @@ fn dispatch(words: &[String], session: Session) -> Result<u8> {
             ))),
         };
     }
-    // `build` and `builder` are commands of the buildx plugin under their own names.
+    // `builder` is a command of the buildx plugin under its own name.
     let (name, plugin_words) = match first.as_str() {
-        "build" => ("buildx", [&["buildx".to_owned()], words].concat()),
         "builder" => ("buildx", [&["buildx".to_owned()], &words[1..]].concat()),
         other => (other, words.to_vec()),
     };

@@ -4,6 +4,7 @@
 //! turns the flags of `run` into a request, `format` renders answers and `term` owns the terminal. Requests go through
 //! the `client` crate. No command prints but through `term::output`.
 
+mod build;
 mod cmd;
 mod config;
 mod create;
@@ -18,6 +19,7 @@ mod term;
 use std::process::ExitCode;
 
 pub(crate) use error::{Error, Result};
+pub(crate) use session::Session;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {

@@ -3,13 +3,14 @@
 
 use std::{
     io::{self, Read, Write},
-    net::Shutdown,
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
 };
 
 use crate::{
     Error, Result,
     body::read_raw,
-    connection::{Connection, Stream},
+    connection::{Connection, Head, Stream},
 };
 
 /// The reading side of a hijacked connection.
@@ -49,6 +50,43 @@ impl Read for Hijacked {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
             other => other,
         }
+    }
+}
+
+/// A connection that speaks another protocol from here on.
+#[derive(Debug)]
+pub struct Upgraded {
+    connection: Connection,
+    head: Head,
+}
+
+/// A socket as the system has it.
+#[derive(Debug)]
+pub enum Socket {
+    /// A Unix socket.
+    Unix(UnixStream),
+    /// A TCP connection.
+    Tcp(TcpStream),
+}
+
+impl Upgraded {
+    pub(crate) fn new(connection: Connection, head: Head) -> Self {
+        Self { connection, head }
+    }
+
+    /// First header of this name in the daemon's answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// The socket, with what was read from it beyond the answer.
+    pub fn into_parts(self) -> (Socket, Vec<u8>) {
+        let early = self.connection.buffered().to_vec();
+        let socket = match self.connection.stream {
+            Stream::Unix(stream) => Socket::Unix(stream),
+            Stream::Tcp(stream) => Socket::Tcp(stream),
+        };
+        (socket, early)
     }
 }
 

@@ -26,7 +26,7 @@ mod version;
 pub use body::{Body, Closer};
 pub use engine::{Client, Ping};
 pub use error::Error;
-pub use hijack::{HijackWriter, Hijacked};
+pub use hijack::{HijackWriter, Hijacked, Socket, Upgraded};
 pub use host::Host;
 pub use query::{Query, escape_segment};
 pub use request::{Pending, Request, Response};

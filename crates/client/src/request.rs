@@ -3,7 +3,7 @@
 use std::io::{IoSlice, Write};
 
 use crate::{
-    ApiVersion, Body, Client, Error, Hijacked, Query, Result, Upload,
+    ApiVersion, Body, Client, Error, Hijacked, Query, Result, Upgraded, Upload,
     body::Framing,
     connection::{Connection, Head},
 };
@@ -122,15 +122,15 @@ impl Request {
     }
 
     /// Writes the request; the answer is read by [`Pending::receive`] or [`Pending::receive_hijacked`].
-    fn dispatch(self, upgrade: bool) -> Result<Pending> {
+    fn dispatch(self, upgrade: Option<&str>) -> Result<Pending> {
         let version = self.client.version();
         let body = self.body.as_deref().unwrap_or_default();
         let mut framing = String::new();
         if !matches!(self.method, "GET" | "HEAD") || !body.is_empty() {
             framing = format!("Content-Length: {}\r\n", body.len());
         }
-        if upgrade {
-            framing.push_str("Connection: Upgrade\r\nUpgrade: tcp\r\n");
+        if let Some(protocol) = upgrade {
+            framing.push_str(&format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n"));
         }
         let head = self.head_bytes(version, &framing);
         loop {
@@ -155,7 +155,7 @@ impl Request {
     /// # Errors
     /// [`Error::Connect`] when nobody answers, [`Error::Io`] when the connection breaks.
     pub fn start(self) -> Result<Pending> {
-        self.dispatch(false)
+        self.dispatch(None)
     }
 
     /// As [`Request::start`], asking for the connection itself (attach, exec).
@@ -163,7 +163,7 @@ impl Request {
     /// # Errors
     /// As [`Request::start`].
     pub fn start_hijack(self) -> Result<Pending> {
-        self.dispatch(true)
+        self.dispatch(Some("tcp"))
     }
 
     /// Sends the request and reads the head of the answer.
@@ -171,7 +171,7 @@ impl Request {
     /// # Errors
     /// [`Error::Api`] for statuses of 400 and more; the others when there is no such answer.
     pub fn send(self) -> Result<Response> {
-        self.dispatch(false)?.receive()
+        self.dispatch(None)?.receive()
     }
 
     /// Sends the request and discards the body of the answer.
@@ -187,7 +187,27 @@ impl Request {
     /// # Errors
     /// As [`Request::send`].
     pub fn hijack(self) -> Result<Hijacked> {
-        self.dispatch(true)?.receive_hijacked()
+        self.dispatch(Some("tcp"))?.receive_hijacked()
+    }
+
+    /// Sends the request and takes the connection over for another protocol; the daemon has to agree.
+    ///
+    /// # Errors
+    /// As [`Request::send`].
+    pub fn upgrade(self, protocol: &str) -> Result<Upgraded> {
+        let (client, version) = (self.client.clone(), self.client.version());
+        let (request, newest, outcome) = self.dispatch(Some(protocol))?.answer(true)?;
+        match outcome {
+            Ok((connection, head)) if head.status == 101 => {
+                client.accepted();
+                Ok(Upgraded::new(connection, head))
+            }
+            Ok((_, head)) => {
+                Err(Error::Protocol(format!("the daemon does not speak {protocol} here (status {})", head.status)))
+            }
+            Err(error) if client.downgrade(version, newest, &error) => request.upgrade(protocol),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends the head and lets the caller write the body as it comes.

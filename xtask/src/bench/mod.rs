@@ -1,6 +1,7 @@
 //! Benchmarks beside real peers. Lone times mean little on a shared machine, so both sides run
 //! alternately in one go and the ratio of the medians is what counts.
 
+mod build;
 mod compose;
 mod disk;
 mod list;
@@ -30,13 +31,19 @@ pub fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("run") => run::run(count),
         Some("net") => net(count, value("--programs").map(Path::new), value("--only").map(String::as_str)),
+        Some("build") => {
+            let programs = value("--programs").map(Path::new);
+            let programs =
+                programs.map_or_else(|| binaries::build(Profile::Release), |given| Ok(given.to_path_buf()))?;
+            build::begin(count, &programs, value("--only").map(String::as_str))
+        }
         Some("pull") => pull::run(count.min(5)),
         Some("registry") => registry::run(value("--programs").map(Path::new), count.min(10)),
         Some("oci") => oci::run(count, value("--runtime").map(Path::new), args.iter().any(|arg| arg == "--record")),
         // The second half of `oci`, in a namespace.
         Some("oci-inside") => oci::inside(&args[1..]),
         _ => bail!(
-            "usage: cargo xtask bench run [-n ROUNDS]\n       cargo xtask bench net [-n ROUNDS] [--only changes|compose|traffic] [--programs DIRECTORY]\n       cargo xtask bench pull [-n ROUNDS, at most 5]\n       cargo xtask bench registry [-n ROUNDS, at most 10] [--programs DIRECTORY]\n       cargo xtask bench oci [-n ROUNDS] [--runtime PROGRAM] [--record]"
+            "usage: cargo xtask bench run [-n ROUNDS]\n       cargo xtask bench net [-n ROUNDS] [--only changes|compose|traffic] [--programs DIRECTORY]\n       cargo xtask bench build [-n ROUNDS] [--only WORDS] [--programs DIRECTORY]\n       cargo xtask bench pull [-n ROUNDS, at most 5]\n       cargo xtask bench registry [-n ROUNDS, at most 10] [--programs DIRECTORY]\n       cargo xtask bench oci [-n ROUNDS] [--runtime PROGRAM] [--record]"
         ),
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Both ask for HTTP/2 without TLS (`Upgrade: h2c`) and get the bare connection after a `101`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use build::kept::{Limits, Policy};
 use build::session::Greeting;
@@ -18,10 +21,16 @@ use crate::status::ApiError;
 
 /// Most methods that a session may offer.
 const MAX_METHODS: usize = 1000;
+/// Most directories that a session may share.
+const MAX_DIRECTORIES: usize = 64;
+/// Longest wait for the descriptors of directories that a client said it has.
+const DIRECTORIES: Duration = Duration::from_secs(5);
+/// Names a directory that the client would share, once for each; in the answer, that they are taken.
+const DIRECTORY: &str = "x-dhow-directory";
 
 pub(crate) async fn grpc(call: Call) -> Answer {
-    let builder = std::sync::Arc::clone(call.engine.builder()?);
-    upgraded(call, move |io| async move {
+    let builder = Arc::clone(call.engine.builder()?);
+    upgraded(call, None, move |io| async move {
         if let Err(error) = builder.serve(io).await {
             tracing::debug!(%error, "a builder's client left");
         }
@@ -29,13 +38,51 @@ pub(crate) async fn grpc(call: Call) -> Answer {
 }
 
 pub(crate) async fn session(call: Call) -> Answer {
-    let builder = std::sync::Arc::clone(call.engine.builder()?);
-    let greeting = greeting(&call.headers)?;
-    upgraded(call, move |io| async move {
+    let builder = Arc::clone(call.engine.builder()?);
+    let mut greeting = greeting(&call.headers)?;
+    let names = directories(&call);
+    let shared = (!names.is_empty()).then(|| HeaderValue::from_static("accepted"));
+    upgraded(call, shared, move |mut io| async move {
+        if !names.is_empty() {
+            match receive(&mut io, names).await {
+                Ok(directories) => greeting.directories = directories,
+                Err(error) => {
+                    return tracing::debug!(%error, "a client did not share the directories that it said it would");
+                }
+            }
+        }
         if let Err(error) = builder.serve_session(io, greeting).await {
             tracing::debug!(%error, "a builder's session ended");
         }
     })
+}
+
+/// Names of directories that the client would share and that are taken: from the user that this process is alone. What is
+/// below a directory is read with the rights of this process, which may be more than another client has.
+fn directories(call: &Call) -> Vec<String> {
+    let names = call.headers.get_all(DIRECTORY).iter().filter_map(|value| value.to_str().ok().map(str::to_owned));
+    let names: Vec<String> = names.take(MAX_DIRECTORIES).collect();
+    let own = rustix::process::geteuid().as_raw();
+    if names.is_empty() || call.held.peer_uid() != Some(own) { Vec::new() } else { names }
+}
+
+/// The descriptors of the directories, in the order of the names.
+async fn receive(io: &mut Early, names: Vec<String>) -> std::io::Result<HashMap<String, Arc<OwnedFd>>> {
+    use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+    let received = tokio::time::timeout(DIRECTORIES, io.receive_descriptors()).await;
+    let descriptors = received.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let refuse = |why: &str| Err(std::io::Error::other(why.to_owned()));
+    if descriptors.len() != names.len() {
+        return refuse("not one descriptor for each name");
+    }
+    for descriptor in &descriptors {
+        // One that was opened for reading: that its holder may read the directory was found out then.
+        let readable = !fcntl_getfl(descriptor)?.contains(OFlags::PATH);
+        if !readable || FileType::from_raw_mode(fstat(descriptor)?.st_mode) != FileType::Directory {
+            return refuse("a descriptor of what is no directory open for reading");
+        }
+    }
+    Ok(names.into_iter().zip(descriptors.into_iter().map(Arc::new)).collect())
 }
 
 /// `POST /build/prune`.
@@ -80,6 +127,7 @@ fn greeting(headers: &HeaderMap) -> Result<Greeting, ApiError> {
         name: text("x-docker-expose-session-name"),
         shared_key: text("x-docker-expose-session-sharedkey"),
         methods,
+        ..Greeting::default()
     };
     if greeting.id.is_empty() {
         return Err(ApiError::invalid("a session needs an id in the header X-Docker-Expose-Session-Uuid"));
@@ -88,7 +136,7 @@ fn greeting(headers: &HeaderMap) -> Result<Greeting, ApiError> {
 }
 
 /// Answers with the bare connection, which `serve` then has.
-fn upgraded<F, S>(call: Call, serve: S) -> Answer
+fn upgraded<F, S>(call: Call, shared: Option<HeaderValue>, serve: S) -> Answer
 where
     S: FnOnce(Early) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -110,7 +158,11 @@ where
         // The connection counts as busy until here.
         drop(held);
     });
-    Ok(switching())
+    let mut response = switching();
+    if let Some(shared) = shared {
+        response.headers_mut().insert(DIRECTORY, shared);
+    }
+    Ok(response)
 }
 
 fn switching() -> Response {

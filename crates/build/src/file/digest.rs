@@ -54,6 +54,19 @@ impl<T: ContentDigests + ?Sized> ContentDigests for &T {
 /// [`FileError::NotFound`] for a path that does not exist, or a pattern that must match something and does not; those of
 /// reading.
 pub fn digest(from: &Root, selection: &Selection, contents: &impl ContentDigests) -> Result<[u8; 32], FileError> {
+    digest_listed(from, selection, contents, &mut Vec::new())
+}
+
+/// The same, with a list of what was taken: the path of each, and a number that is another one when it is.
+///
+/// # Errors
+/// As [`digest`].
+pub fn digest_listed(
+    from: &Root,
+    selection: &Selection,
+    contents: &impl ContentDigests,
+    listed: &mut Vec<(Box<[u8]>, u64)>,
+) -> Result<[u8; 32], FileError> {
     let patterns = Patterns::new(&selection.include_patterns, &selection.exclude_patterns)?;
     let asked = source::clean(&selection.src).display().to_string();
     let missing = |e: FileError| match e {
@@ -67,7 +80,7 @@ pub fn digest(from: &Root, selection: &Selection, contents: &impl ContentDigests
     if found.is_empty() && !selection.allow_empty_wildcard {
         return Err(FileError::NotFound(asked));
     }
-    let mut hasher = Hasher { hash: Sha256::new(), contents, links: HashMap::new(), count: 0 };
+    let mut hasher = Hasher { hash: Sha256::new(), contents, links: HashMap::new(), count: 0, listed };
     hasher.hash.update(b"dhow file selection 1\0");
     for path in found {
         let found = source::locate(from, &path, selection.follow_symlink).map_err(missing)?;
@@ -88,6 +101,8 @@ struct Hasher<'a, C> {
     links: HashMap<(u64, u64), u64>,
     /// Members so far.
     count: u64,
+    /// What was taken.
+    listed: &'a mut Vec<(Box<[u8]>, u64)>,
 }
 
 impl<C: ContentDigests> Hasher<'_, C> {
@@ -112,6 +127,15 @@ impl<C: ContentDigests> Hasher<'_, C> {
             self.bytes(key.as_bytes());
             self.bytes(value);
         }
+    }
+
+    /// Notes a member, and what of it a copy takes.
+    fn list(&mut self, entry: &Entry<'_>, content: &[u8]) {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        let stat = entry.stat;
+        (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_rdev, entry.attributes, content).hash(&mut hasher);
+        self.listed.push((entry.path().as_os_str().as_bytes().into(), hasher.finish()));
     }
 
     fn content(&mut self, entry: &Entry<'_>, handle: &OwnedFd) -> Result<[u8; 32], FileError> {
@@ -141,6 +165,7 @@ impl<C: ContentDigests> Hasher<'_, C> {
 impl<C: ContentDigests> Visitor for Hasher<'_, C> {
     fn directory(&mut self, entry: &Entry<'_>, direct: bool) -> Result<(), FileError> {
         self.common(b'D', entry);
+        self.list(entry, &[]);
         self.hash.update([u8::from(direct)]);
         Ok(())
     }
@@ -158,6 +183,7 @@ impl<C: ContentDigests> Visitor for Hasher<'_, C> {
             if first != self.count {
                 self.common(b'H', entry);
                 self.number(first);
+                self.list(entry, b"another name");
                 return Ok(());
             }
         }
@@ -167,11 +193,13 @@ impl<C: ContentDigests> Visitor for Hasher<'_, C> {
                 self.number(entry.stat.st_size.cast_unsigned());
                 let content = self.content(entry, handle)?;
                 self.hash.update(content);
+                self.list(entry, &content);
             }
             FileType::Symlink => {
                 self.common(b'L', entry);
                 let target = sys::path::read_link(handle).map_err(FileError::io("readlink", entry.path()))?;
                 self.bytes(target.as_bytes());
+                self.list(entry, target.as_bytes());
             }
             FileType::CharacterDevice | FileType::BlockDevice => {
                 self.common(if kind == FileType::BlockDevice { b'B' } else { b'C' }, entry);

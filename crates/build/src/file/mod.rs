@@ -20,7 +20,7 @@ mod walk;
 
 pub use chmod::ModeChange;
 pub use copy::{Copy, copy};
-pub use digest::{ContentDigests, digest};
+pub use digest::{ContentDigests, digest, digest_listed};
 pub use error::FileError;
 pub use make::{Mkdir, Mkfile, Rm, Symlink, mkdir, mkfile, rm, symlink};
 pub use owner::owner;

@@ -22,7 +22,7 @@ use crate::export::Outputs;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
 use crate::kept::{Filters, Limits, Policy, Usage};
-use crate::solve::Given;
+use crate::solve::{Given, Project};
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {
     methods
@@ -129,6 +129,10 @@ pub(crate) async fn carry(
     let outputs = Outputs::read(&request.exporters, &request.frontend_attrs)?;
     if let Some(session) = &session {
         let client = builder.shared().sessions.get(session).await?;
+        let attr = |key: &str| request.frontend_attrs.get(key).map(String::as_str).unwrap_or_default();
+        let name = [client.shared_key(), attr("filename"), attr("target"), attr("platform")].join("\0");
+        // The first who asks begins the build.
+        let _ = job.build.project.set(Project { name, explain: attr("dhow.explain") == "true" });
         let (gone, cancel) = (client.gone(), job.build.cancel.clone());
         tokio::spawn(async move {
             tokio::select! {

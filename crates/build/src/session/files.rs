@@ -10,9 +10,9 @@ use tonic::Request;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use types::Kind;
 
-use super::Client;
 use super::pool::{Held, Pool};
 use super::receive::{self, Counts};
+use super::{Client, local};
 use crate::error::{Error, Result};
 use crate::file::ContentDigests;
 use crate::tree::Files;
@@ -53,6 +53,16 @@ impl Files for Received {
             None => &(),
         }
     }
+
+    fn remembered(&self, selection: &str) -> Option<[u8; 32]> {
+        self.held.as_ref()?.index.remembered(selection)
+    }
+
+    fn remember(&self, selection: String, digest: [u8; 32]) {
+        if let Some(held) = &self.held {
+            held.index.remember(selection, digest);
+        }
+    }
 }
 
 impl Drop for Received {
@@ -77,7 +87,19 @@ impl Client {
         let key = key(self.shared_key(), wanted);
         let held = pool.take(&key, &wanted.name)?;
         let (id, path) = (held.id().to_owned(), held.path.clone());
-        match self.bring(held, wanted, moved).await {
+        let brought = match self.directory(&wanted.name) {
+            Some(directory) => {
+                let wanted = wanted.clone();
+                let taking = tokio::task::spawn_blocking(move || local::take(held, &directory, &wanted, &moved));
+                let taken = taking.await.map_err(|e| Error::io("taking files was interrupted", e));
+                taken.and_then(|taken| taken).map(|(held, Counts { files, bytes })| {
+                    tracing::debug!(directory = key, files, bytes, "files taken from the client's directory");
+                    held
+                })
+            }
+            None => self.bring(held, wanted, moved).await,
+        };
+        match brought {
             Ok(held) => Ok(Received { pool: Arc::clone(pool), key, held: Some(held) }),
             Err(error) => {
                 pool.lose(&id, &path);

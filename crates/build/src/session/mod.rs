@@ -1,11 +1,13 @@
 //! Sessions: connections on which clients answer what the builder asks, for as long as they wait for a build.
 
 mod files;
+mod local;
 mod pool;
 mod receive;
 mod send;
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ pub struct Greeting {
     pub shared_key: String,
     /// Methods that it serves, as `/package.Service/Method`.
     pub methods: HashSet<String>,
+    /// Directories of its own that it shares, by the names it has them under.
+    pub directories: HashMap<String, Arc<OwnedFd>>,
 }
 
 /// A client that answers.
@@ -120,6 +124,12 @@ impl Client {
     #[must_use]
     pub fn shared_key(&self) -> &str {
         &self.greeting.shared_key
+    }
+
+    /// A directory that the client shares instead of sending it.
+    #[must_use]
+    pub fn directory(&self, name: &str) -> Option<Arc<OwnedFd>> {
+        self.greeting.directories.get(name).cloned()
     }
 
     /// Whether the client serves a method.

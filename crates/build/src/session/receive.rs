@@ -19,6 +19,7 @@ use rustix::fs::{FileType, Mode, Timespec, Timestamps};
 use sha2::{Digest as _, Sha256};
 use sys::path::{Dir, Root};
 use tokio::sync::mpsc;
+use transfer::Fingerprint;
 use types::Kind;
 
 use super::pool::Held;
@@ -29,6 +30,8 @@ use crate::file::ContentDigests;
 const IN_FLIGHT: usize = 64;
 /// Most files and directories of one tree.
 pub(super) const MAX_ENTRIES: usize = 4_000_000;
+/// Most digests of selections that are remembered for one directory.
+const MAX_SELECTIONS: usize = 1000;
 /// Longest path, as the kernel has it.
 const MAX_PATH: usize = 4095;
 
@@ -56,17 +59,24 @@ pub(super) struct Counts {
 /// What a directory has.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    entries: BTreeMap<Key, Entry>,
+    pub(super) entries: BTreeMap<Key, Entry>,
     /// Digests of files, by their paths.
     digests: Mutex<HashMap<PathBuf, [u8; 32]>>,
+    /// Digests of what steps took, as long as nothing changes.
+    selections: Mutex<HashMap<String, [u8; 32]>>,
 }
 
 /// A path whose order is that of its names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(Vec<Box<[u8]>>);
+pub(super) struct Key(Vec<Box<[u8]>>);
 
 impl Key {
-    fn of(path: &str) -> Self {
+    /// Whether it is the key of a path.
+    pub(super) fn is(&self, path: &str) -> bool {
+        self.0.iter().map(AsRef::as_ref).eq(path.split('/').map(str::as_bytes))
+    }
+
+    pub(super) fn of(path: &str) -> Self {
         Self(path.split('/').map(|name| name.as_bytes().into()).collect())
     }
 
@@ -76,8 +86,24 @@ impl Key {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Entry {
-    stat: Stat,
+pub(super) struct Entry {
+    pub(super) stat: Stat,
+    /// Of the client's file, where it was taken from the client's directory and did not change meanwhile.
+    pub(super) origin: Option<Fingerprint>,
+}
+
+impl Index {
+    /// The digest of a selection that was computed since something changed.
+    pub(super) fn remembered(&self, selection: &str) -> Option<[u8; 32]> {
+        self.selections.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(selection).copied()
+    }
+
+    pub(super) fn remember(&self, selection: String, digest: [u8; 32]) {
+        let mut selections = self.selections.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if selections.len() < MAX_SELECTIONS {
+            selections.insert(selection, digest);
+        }
+    }
 }
 
 impl ContentDigests for Index {
@@ -101,33 +127,18 @@ pub(super) fn is_ended(error: &Error) -> bool {
 
 /// Makes the directory what the sender lists. Blocking.
 pub(super) fn receive(
-    mut held: Held,
+    held: Held,
     mut packets: mpsc::Receiver<Packet>,
     requests: &mpsc::Sender<Packet>,
     moved: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<(Held, Counts)> {
-    let index = std::mem::take(&mut held.index);
-    let root = Root::open(&held.path).map_err(|e| Error::io("cannot open the directory for a client's files", e))?;
-    let mut receiver = Receiver {
-        root,
-        before: index.entries,
-        now: BTreeMap::new(),
-        digests: index.digests.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
-        last: None,
-        number: 0,
-        waiting: VecDeque::new(),
-        open: HashMap::new(),
-        directories: Vec::new(),
-        counts: Counts::default(),
-        listed: false,
-        finished: false,
-    };
+    let mut receiver = Receiver::new(held)?;
     while let Some(packet) = packets.blocking_recv() {
         let kind = PacketType::try_from(packet.r#type)
             .map_err(|_| bad(format!("a packet of type {}, which is none", packet.r#type)))?;
         match kind {
             PacketType::Stat => match packet.stat {
-                Some(stat) if !stat.path.is_empty() || stat.mode != 0 => receiver.listed(stat)?,
+                Some(stat) if !stat.path.is_empty() || stat.mode != 0 => receiver.listed(stat, None)?,
                 _ => receiver.end_of_list()?,
             },
             PacketType::Data => receiver.data(packet.id, &packet.data, moved)?,
@@ -149,19 +160,18 @@ pub(super) fn receive(
     if !receiver.finished && !receiver.done() {
         return Err(Error::new(Kind::Unavailable, ENDED));
     }
-    receiver.finish()?;
-    held.index = Index { entries: receiver.now, digests: Mutex::new(receiver.digests) };
-    Ok((held, receiver.counts))
+    receiver.end()
 }
 
 fn bad(what: impl std::fmt::Display) -> Error {
     Error::new(Kind::Invalid, format!("the client sent {what}"))
 }
 
-struct Receiver {
+pub(super) struct Receiver {
+    held: Held,
     root: Root,
     /// What was here and has not been listed yet.
-    before: BTreeMap<Key, Entry>,
+    pub(super) before: BTreeMap<Key, Entry>,
     now: BTreeMap<Key, Entry>,
     digests: HashMap<PathBuf, [u8; 32]>,
     last: Option<Key>,
@@ -174,6 +184,8 @@ struct Receiver {
     /// Directories that get their times when everything in them is there.
     directories: Vec<Key>,
     counts: Counts,
+    /// Kept as long as nothing changes.
+    selections: HashMap<String, [u8; 32]>,
     listed: bool,
     finished: bool,
 }
@@ -186,8 +198,39 @@ struct Open {
 }
 
 impl Receiver {
+    pub(super) fn new(mut held: Held) -> Result<Self> {
+        let index = std::mem::take(&mut held.index);
+        let root =
+            Root::open(&held.path).map_err(|e| Error::io("cannot open the directory for a client's files", e))?;
+        Ok(Self {
+            held,
+            root,
+            before: index.entries,
+            now: BTreeMap::new(),
+            digests: index.digests.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+            last: None,
+            number: 0,
+            waiting: VecDeque::new(),
+            open: HashMap::new(),
+            directories: Vec::new(),
+            counts: Counts::default(),
+            selections: index.selections.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+            listed: false,
+            finished: false,
+        })
+    }
+
+    /// The directory as it is now, all files being there.
+    pub(super) fn end(mut self) -> Result<(Held, Counts)> {
+        self.finish()?;
+        let index =
+            Index { entries: self.now, digests: Mutex::new(self.digests), selections: Mutex::new(self.selections) };
+        self.held.index = index;
+        Ok((self.held, self.counts))
+    }
+
     /// An entry of the list.
-    fn listed(&mut self, stat: Stat) -> Result<()> {
+    pub(super) fn listed(&mut self, stat: Stat, origin: Option<Fingerprint>) -> Result<()> {
         if self.listed {
             return Err(bad("an entry after the end of its list"));
         }
@@ -210,7 +253,7 @@ impl Receiver {
         self.last = Some(key.clone());
         self.drop_before(&key)?;
         let old = self.before.remove(&key);
-        let entry = Entry { stat };
+        let entry = Entry { stat, origin };
         match &old {
             Some(old) if *old == entry && entry.stat.linkname.is_empty() | (entry.stat.mode & go::SYMLINK != 0) => {}
             _ => self.make(number, &key, &entry.stat, old.as_ref())?,
@@ -236,6 +279,7 @@ impl Receiver {
 
     fn remove(&mut self, key: &Key) -> Result<()> {
         let path = key.path();
+        self.selections.clear();
         // What was in a directory goes with it, and comes next in the order.
         while let Some(next) = self.before.first_entry() {
             if !next.key().0.starts_with(&key.0) {
@@ -253,6 +297,7 @@ impl Receiver {
 
     fn make(&mut self, number: u32, key: &Key, stat: &Stat, old: Option<&Entry>) -> Result<()> {
         let path = key.path();
+        self.selections.clear();
         let fail = |e| failed(&path, e);
         let both_directories =
             stat.mode & go::DIRECTORY != 0 && old.is_some_and(|old| old.stat.mode & go::DIRECTORY != 0);
@@ -325,6 +370,48 @@ impl Receiver {
         Ok(())
     }
 
+    /// The content of the file that was listed last, if it is wanted, from the client's directory. A file that changes
+    /// meanwhile is taken again the next time.
+    pub(super) fn copy(
+        &mut self,
+        found: &transfer::Found<'_>,
+        origin: &Fingerprint,
+        moved: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<()> {
+        let Some((_, key)) = self.waiting.pop_front() else { return Ok(()) };
+        let path = key.path();
+        let fail = |e| failed(&path, e);
+        let read = |e| Error::io(format_args!("cannot read {} of the build context", path.display()), e);
+        let stat = |file: &File| rustix::fs::fstat(file).map(|stat| Fingerprint::of(&stat)).map_err(|e| read(e.into()));
+        let (dir, name) = self.place(&path)?;
+        let to: File = dir.create_file(&name, Mode::RUSR | Mode::WUSR).map_err(fail)?.into();
+        let (mut same, mut bytes) = (false, 0);
+        match found.dir.open_file(found.name) {
+            Ok(from) => {
+                let mut from = File::from(from);
+                same = stat(&from)? == *origin;
+                // Shared blocks where the file system has them; else within the kernel.
+                bytes = match rustix::fs::ioctl_ficlone(&to, &from) {
+                    Ok(()) => from.metadata().map_err(read)?.len(),
+                    Err(_) => std::io::copy(&mut from, &mut &to).map_err(read)?,
+                };
+                same &= stat(&from)? == *origin;
+            }
+            // Removed since it was listed.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(read(e)),
+        }
+        let Some(entry) = self.now.get_mut(&key) else { return Ok(()) };
+        if !same {
+            entry.origin = None;
+        }
+        finish(&dir, &name, &entry.stat).map_err(fail)?;
+        self.counts.files += 1;
+        self.counts.bytes += bytes;
+        moved(bytes);
+        Ok(())
+    }
+
     fn data(&mut self, id: u32, data: &[u8], moved: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
         let open = self.open.get_mut(&id).ok_or_else(|| bad(format!("data for {id}, which was not asked for")))?;
         if !data.is_empty() {
@@ -349,7 +436,7 @@ impl Receiver {
         Ok(())
     }
 
-    fn end_of_list(&mut self) -> Result<()> {
+    pub(super) fn end_of_list(&mut self) -> Result<()> {
         self.listed = true;
         while let Some((key, _)) = self.before.pop_first() {
             self.remove(&key)?;

@@ -10,7 +10,7 @@ use buildkit::wire::llb::{ExecOp, FileAction, FileActionAction, FileOp, Mount, M
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{Build, Input, input};
+use super::{Build, Input, Shared, input};
 use crate::error::{Error, Result};
 use crate::file::{self, Selection};
 use crate::graph::Vertex;
@@ -23,6 +23,10 @@ pub(super) struct Keys {
     pub canonical: String,
     /// Of the keys of its inputs alone, where that says something.
     pub quick: Option<String>,
+    /// Numbers of the inputs that count by their keys.
+    pub by_key: Vec<usize>,
+    /// Digests of files that were taken, where they were looked at.
+    pub contents: Vec<[u8; 32]>,
 }
 
 impl Keys {
@@ -116,7 +120,7 @@ impl Build {
         }
         let base = base.end();
         if taken.is_empty() {
-            return Ok(Keys { canonical: base, quick: None });
+            return Ok(Keys { canonical: base, quick: None, by_key, contents: Vec::new() });
         }
         let stable = by_content.iter().all(|number| inputs.get(*number).is_some_and(|(outcome, _)| outcome.stable));
         let quick = stable.then(|| {
@@ -130,19 +134,23 @@ impl Build {
         if let Some(quick) = &quick
             && let Some(canonical) = self.shared.records.canonical(quick)
         {
-            return Ok(Keys { canonical, quick: Some(quick.clone()) });
+            return Ok(Keys { canonical, quick: Some(quick.clone()), by_key, contents: Vec::new() });
         }
-        let store = Arc::clone(self.shared.host.store());
+        let shared = Arc::clone(&self.shared);
         let content = tokio::task::spawn_blocking(move || {
             let mut hasher = Hasher::new("content 1");
+            let mut contents = Vec::with_capacity(taken.len());
             hasher.part(base.as_bytes());
             for Taken { tree, selection } in &taken {
-                hasher.part(&content(tree, selection, &store)?);
+                let digest = content(tree, selection, &shared)?;
+                hasher.part(&digest);
+                contents.push(digest);
             }
-            Ok(hasher.end())
+            Ok((hasher.end(), contents))
         });
-        let canonical = content.await.map_err(|e| Error::io("reading files was interrupted", e))?;
-        Ok(Keys { canonical: canonical.map_err(|e: Error| e.context("failed to compute cache key"))?, quick })
+        let content = content.await.map_err(|e| Error::io("reading files was interrupted", e))?;
+        let (canonical, contents) = content.map_err(|e: Error| e.context("failed to compute cache key"))?;
+        Ok(Keys { canonical, quick, by_key, contents })
     }
 }
 
@@ -152,13 +160,26 @@ fn whole(path: &str) -> Selection {
 }
 
 /// Digest of what is selected in a tree.
-fn content(tree: &Tree, selection: &Selection, store: &store::Store) -> Result<[u8; 32]> {
-    let root = tree.read(store)?;
-    let digest = match tree.parts() {
-        [Part::Files(files)] => file::digest(&root, selection, &files.digests()),
-        _ => file::digest(&root, selection, &()),
+fn content(tree: &Tree, selection: &Selection, shared: &Shared) -> Result<[u8; 32]> {
+    let files = match tree.parts() {
+        [Part::Files(files)] => Some((files, format!("{selection:?}"))),
+        _ => None,
     };
-    digest.map_err(|e| Error::from(e).context("failed to calculate checksum of ref"))
+    if let Some(known) = files.as_ref().and_then(|(files, name)| files.remembered(name)) {
+        return Ok(known);
+    }
+    let root = tree.read(shared.host.store())?;
+    let mut listed = Vec::new();
+    let digest = match &files {
+        Some((files, _)) => file::digest_listed(&root, selection, &files.digests(), &mut listed),
+        None => file::digest_listed(&root, selection, &(), &mut listed),
+    };
+    let digest = digest.map_err(|e| Error::from(e).context("failed to calculate checksum of ref"))?;
+    shared.memory.list(digest, listed);
+    if let Some((files, name)) = files {
+        files.remember(name, digest);
+    }
+    Ok(digest)
 }
 
 fn tree_of(inputs: &[Input], number: usize) -> Result<Tree> {
@@ -171,7 +192,7 @@ fn only_read(mount: &Mount) -> bool {
 }
 
 /// Proxies make no difference to what a command does, so they do not count; nor do the numbers of inputs, which have keys.
-fn canonical_exec(exec: &ExecOp) -> ExecOp {
+pub(super) fn canonical_exec(exec: &ExecOp) -> ExecOp {
     let mut exec = exec.clone();
     if let Some(meta) = &mut exec.meta {
         meta.proxy_env = None;

@@ -5,6 +5,7 @@
 
 mod caches;
 mod exec;
+mod explain;
 mod failed;
 mod file_op;
 mod key;
@@ -24,12 +25,14 @@ use tokio_util::sync::CancellationToken;
 use types::Platform;
 
 pub use caches::Caches;
+pub use explain::Memory;
 pub use failed::KEEP_FAILED;
 pub(crate) use records::Shareable;
 pub use records::{Record, Records};
 pub use source::FetchedTrees;
 pub(crate) use source::platform;
 
+use self::explain::Went;
 use crate::error::{Error, Result};
 use crate::exchange::Imports;
 use crate::graph::{Edge, Graph, Vertex};
@@ -48,6 +51,8 @@ pub struct Shared {
     pub pool: Arc<Pool>,
     /// What earlier builds made.
     pub records: Records,
+    /// What they made it of.
+    pub memory: Memory,
     /// Directories that steps keep between builds.
     pub caches: Arc<Caches>,
     /// Trees that came from addresses and repositories.
@@ -126,6 +131,8 @@ pub struct Build {
     given: OnceLock<Given>,
     /// What failed steps leave is kept.
     keep_failed: AtomicBool,
+    /// What the build is of.
+    pub project: OnceLock<Project>,
     work: Arc<Work>,
     ingest: Arc<Ingest>,
     steps: Mutex<HashMap<String, Step>>,
@@ -144,6 +151,15 @@ impl std::fmt::Debug for Build {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Build").field("session", &self.session).finish_non_exhaustive()
     }
+}
+
+/// What a build is of, by which it is compared with the one before.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The same for builds of the same directory and target.
+    pub name: String,
+    /// Whether the client wants to know why results were known or not.
+    pub explain: bool,
 }
 
 /// Something to keep.
@@ -175,6 +191,7 @@ impl Build {
             entitlements,
             given: OnceLock::new(),
             keep_failed: AtomicBool::new(false),
+            project: OnceLock::new(),
             work,
             ingest,
             steps: Mutex::default(),
@@ -273,7 +290,7 @@ impl Build {
         }
         let started = progress::now();
         self.tell(graph, vertex, |told| told.started = Some(started));
-        let outcome = self.carry_out(vertex, &inputs).await;
+        let outcome = self.carry_out(graph, vertex, &inputs).await;
         self.tell(graph, vertex, |told| {
             told.started = Some(started);
             told.completed = Some(progress::now());
@@ -285,7 +302,7 @@ impl Build {
         outcome.map_err(|error| error.of_vertex(&vertex.digest).at(vertex.lines.clone()))
     }
 
-    async fn carry_out(self: &Arc<Self>, vertex: &Vertex, inputs: &[Input]) -> Result<Outcome> {
+    async fn carry_out(self: &Arc<Self>, graph: &Graph, vertex: &Vertex, inputs: &[Input]) -> Result<Outcome> {
         if let Some(OpOp::Source(source)) = &vertex.op.op {
             return self.load(vertex, source).await;
         }
@@ -296,6 +313,12 @@ impl Build {
             outputs
         });
         self.trail.lock().unwrap_or_else(PoisonError::into_inner).push(keys.canonical.clone());
+        let went = match (&known, vertex.ignore_cache) {
+            (_, true) => Went::Ignored,
+            (Some(_), false) => Went::Known,
+            (None, false) => Went::Done,
+        };
+        self.explain(graph, vertex, inputs, &keys, &went);
         if let Some(outputs) = known.filter(|_| !vertex.ignore_cache) {
             return Ok(Outcome { key: keys.canonical, stable: true, outputs, cached: true });
         }

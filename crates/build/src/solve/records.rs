@@ -134,6 +134,11 @@ impl Records {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a result of a step of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.lock().by_key.values().any(|record| record.name == name)
+    }
+
     /// The key that another one stands for.
     pub(super) fn canonical(&self, alias: &str) -> Option<String> {
         self.lock().aliases.get(alias).cloned()

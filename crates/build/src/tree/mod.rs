@@ -48,6 +48,14 @@ pub trait Files: Send + Sync + std::fmt::Debug {
 
     /// Digests of what is in it, as far as they are known.
     fn digests(&self) -> &dyn crate::file::ContentDigests;
+
+    /// The digest of a selection that was given to `remember` since the files changed.
+    fn remembered(&self, _selection: &str) -> Option<[u8; 32]> {
+        None
+    }
+
+    /// Remembers the digest of a selection.
+    fn remember(&self, _selection: String, _digest: [u8; 32]) {}
 }
 
 /// A tree: layers, lowest first. None is an empty tree.

@@ -1,6 +1,7 @@
 //! The command tree: every command in one table, one file per command or family.
 
 mod attach;
+mod build;
 mod commit;
 mod context;
 mod cp;
@@ -58,6 +59,7 @@ pub(crate) const GROUPS: &[Group] = &[
 ];
 
 pub(crate) const COMMANDS: &[&Command] = &[
+    &build::BUILD,
     &run::RUN,
     &run::CREATE,
     &start::START,

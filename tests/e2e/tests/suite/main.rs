@@ -9,6 +9,7 @@ mod build;
 mod build_cache;
 mod build_check;
 mod build_classic;
+mod build_client;
 mod build_exchange;
 mod build_failed;
 mod build_history;
