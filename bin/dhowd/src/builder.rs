@@ -144,7 +144,7 @@ fn bytes(name: &str, value: &Value) -> Result<u64, String> {
     let bad = || format!("{name}: {value} is not a size such as \"20GB\"");
     match value.as_str().ok_or_else(bad)? {
         "" => Ok(0),
-        text => types::ram_in_bytes(text).ok().and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(bad),
+        text => types::ram_in_bytes(text).map_err(|_| bad()),
     }
 }
 

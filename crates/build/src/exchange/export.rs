@@ -15,10 +15,22 @@ use super::pack;
 use crate::error::{Error, Result};
 use crate::export::Step;
 use crate::job::{Job, Solved};
+use crate::solve::Build;
 use crate::tree::Stored;
 
 /// What stays the same as long as nothing else does: the answer's key for the manifest, which clients write into indexes.
 const ANSWER: &str = "cache.manifest";
+
+/// Whether what is asked for can be done, as far as that can be said before the build.
+///
+/// # Errors
+/// Options that make no sense.
+pub(crate) async fn check(build: &Build, entries: &[CacheOptionsEntry]) -> Result<()> {
+    for entry in entries {
+        Export::read(build, entry).await?;
+    }
+    Ok(())
+}
 
 /// Exports what a build made and found. The answer is for the client.
 ///

@@ -65,6 +65,13 @@ impl Imports {
         self.sources.push(source);
     }
 
+    /// What came is to be read at once.
+    async fn admit(ingest: &Arc<Ingest>) -> Result<()> {
+        let ingest = Arc::clone(ingest);
+        let committed = tokio::task::spawn_blocking(move || ingest.commit());
+        Ok(committed.await.map_err(|e| Error::io("fetching was interrupted", e))??)
+    }
+
     /// A result by one of its keys, fetched. None where there is none, or it does not come.
     pub(crate) async fn find(&self, key: &str, ingest: &Arc<Ingest>) -> Option<Vec<Option<Tree>>> {
         let (source, record) = self.by_key.get(key)?;
@@ -85,6 +92,10 @@ impl Imports {
             }
             outputs.push(Some(Tree::stored(layers, None)));
         }
+        if let Err(error) = Self::admit(ingest).await {
+            tracing::warn!(%error, step = record.name, "a result of another builder cannot be kept");
+            return None;
+        }
         Some(outputs)
     }
 
@@ -93,7 +104,11 @@ impl Imports {
         for source in &self.sources {
             let Some(cache) = source.ours.caches.iter().find(|cache| cache.id == id) else { continue };
             let layer = source.ours.layer(cache.layer).ok()?;
-            match self.fetch(source, &layer, ingest).await {
+            let fetched = match self.fetch(source, &layer, ingest).await {
+                Ok(()) => Self::admit(ingest).await,
+                other => other,
+            };
+            match fetched {
                 Ok(()) => return Some(Tree::stored(vec![layer], None)),
                 Err(error) => tracing::info!(%error, cache = id, "what was in a cache does not come"),
             }

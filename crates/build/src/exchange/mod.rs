@@ -12,5 +12,5 @@ mod options;
 mod pack;
 mod remote;
 
-pub(crate) use export::export;
+pub(crate) use export::{check, export};
 pub(crate) use import::Imports;

@@ -83,7 +83,6 @@ fn gc_policy(policy: &Policy) -> GcPolicy {
         reserved_space: number(policy.limits.reserved),
         max_used_space: number(policy.limits.max_used),
         min_free_space: number(policy.limits.min_free),
-        ..GcPolicy::default()
     }
 }
 
@@ -140,6 +139,9 @@ pub(crate) async fn carry(
                 () = cancel.cancelled() => {}
             }
         });
+    }
+    if let Some(cache) = &request.cache {
+        exchange::check(&job.build, &cache.exports).await?;
     }
     let (name, internal) = (request.r#ref.clone(), request.internal);
     if !internal {

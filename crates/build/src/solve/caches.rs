@@ -214,7 +214,7 @@ impl Caches {
             let aside = self.path.join(format!(".gone-{new}"));
             {
                 let mut all = self.lock();
-                if !all.get(name).is_some_and(|entry| entry.users == 0) {
+                if all.get(name).is_none_or(|entry| entry.users > 0) {
                     continue;
                 }
                 if let Err(error) = std::fs::rename(self.path.join(name), &aside) {

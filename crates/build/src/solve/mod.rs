@@ -421,7 +421,11 @@ impl Build {
             Ok::<_, Error>(records)
         });
         let kept = match kept.await {
-            Ok(Ok(records)) => self.shared.records.put(&*self.shared.host, records).await,
+            Ok(Ok(records)) => {
+                let keys = records.iter().map(|(key, _)| key.clone());
+                self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+                self.shared.records.put(&*self.shared.host, records).await
+            }
             Ok(Err(error)) => Err(error),
             Err(error) => Err(Error::io("keeping results was interrupted", error)),
         };

@@ -223,7 +223,7 @@ impl Records {
         }
     }
 
-    /// Adds results, here and in the database.
+    /// Adds results, here and in the database. The build that made them has them until it releases them.
     pub(super) async fn put(&self, host: &dyn Host, records: Vec<(String, Record)>) -> Result<()> {
         let document =
             |record: &Record| serde_json::to_string(record).map_err(|e| Error::io("cannot encode a result", e));
@@ -232,6 +232,7 @@ impl Records {
             // Before the database has them: the collector asks here what is needed.
             let mut all = self.lock();
             for (key, record) in records {
+                *all.held.entry(key.clone()).or_default() += 1;
                 all.insert(key, record);
             }
         }
