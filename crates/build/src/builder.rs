@@ -50,6 +50,7 @@ impl Builder {
             pool: Pool::new(&work)?,
             records: Records::read(documents),
             caches: Caches::open(&top.join("cache"))?,
+            compressed: Arc::default(),
             work,
             host,
         };

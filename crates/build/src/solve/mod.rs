@@ -43,6 +43,8 @@ pub struct Shared {
     pub records: Records,
     /// Directories that steps keep between builds.
     pub caches: Caches,
+    /// Layers that were compressed for an output.
+    pub(crate) compressed: Arc<crate::export::Compressed>,
     /// Where builds work.
     pub work: std::path::PathBuf,
 }
