@@ -145,7 +145,12 @@ impl Target {
         // What buildx asks for without a word from its user goes to others: here the image stays what is run.
         let attested = if leaving { Attested::Everything } else { Attested::Explicit };
         let compressed = Arc::clone(&job.build.shared.compressed);
-        Self { sources: Sources { compressed, own: Arc::clone(&build), build }, leaving, unpack: true, attested }
+        Self {
+            sources: Sources { compressed, own: Arc::clone(&build), build, cancel: job.build.cancel.clone() },
+            leaving,
+            unpack: true,
+            attested,
+        }
     }
 
     /// One whose content is its own, and gone with it.
@@ -154,7 +159,7 @@ impl Target {
         let build = Arc::clone(job.build.ingest());
         let compressed = Arc::clone(&job.build.shared.compressed);
         Self {
-            sources: Sources { compressed, own, build },
+            sources: Sources { compressed, own, build, cancel: job.build.cancel.clone() },
             leaving: true,
             unpack: false,
             attested: Attested::Everything,

@@ -8,6 +8,7 @@ use layer::tar::{Kind as Member, Limits, Mtime, Reader, Writer};
 use store::Ingest;
 use store::image::{Compression, Content, compress};
 use store::model::{Descriptor, media_type};
+use tokio_util::sync::CancellationToken;
 use types::{DiffId, Digest, Kind};
 
 use super::attrs::Attrs;
@@ -53,6 +54,8 @@ pub(super) struct Sources {
     pub own: Arc<Ingest>,
     /// Where the build's layers are.
     pub build: Arc<Ingest>,
+    /// Nobody wants the output any more.
+    pub cancel: CancellationToken,
 }
 
 impl Sources {
@@ -73,11 +76,27 @@ impl Content for Sources {
     }
 
     fn open(&self, digest: &Digest) -> store::Result<Box<dyn Read + Send>> {
-        self.of(digest).open(digest)
+        let (inner, cancel) = (self.of(digest).open(digest)?, self.cancel.clone());
+        Ok(Box::new(Wanting { inner, cancel }))
     }
 
     fn is_released(&self, digest: &Digest) -> bool {
         self.of(digest).is_released(digest)
+    }
+}
+
+/// What is read for as long as somebody wants it: large layers take a while, in threads that nobody can end.
+struct Wanting<R> {
+    inner: R,
+    cancel: CancellationToken,
+}
+
+impl<R: Read> Read for Wanting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(std::io::Error::other(Error::cancelled()));
+        }
+        self.inner.read(buffer)
     }
 }
 
