@@ -74,6 +74,7 @@ impl Builder {
             caches: Caches::open(&top.join("cache"))?,
             fetched: FetchedTrees::default(),
             repositories,
+            compressed: Arc::default(),
             work,
             host,
         };

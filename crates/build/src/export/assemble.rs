@@ -144,14 +144,26 @@ impl Target {
         let build = Arc::clone(job.build.ingest());
         // What buildx asks for without a word from its user goes to others: here the image stays what is run.
         let attested = if leaving { Attested::Everything } else { Attested::Explicit };
-        Self { sources: Sources { own: Arc::clone(&build), build }, leaving, unpack: true, attested }
+        let compressed = Arc::clone(&job.build.shared.compressed);
+        Self {
+            sources: Sources { compressed, own: Arc::clone(&build), build, cancel: job.build.cancel.clone() },
+            leaving,
+            unpack: true,
+            attested,
+        }
     }
 
     /// One whose content is its own, and gone with it.
     pub(super) fn apart(job: &Job) -> Self {
         let own = Arc::new(job.build.shared.host.store().ingest());
         let build = Arc::clone(job.build.ingest());
-        Self { sources: Sources { own, build }, leaving: true, unpack: false, attested: Attested::Everything }
+        let compressed = Arc::clone(&job.build.shared.compressed);
+        Self {
+            sources: Sources { compressed, own, build, cancel: job.build.cancel.clone() },
+            leaving: true,
+            unpack: false,
+            attested: Attested::Everything,
+        }
     }
 }
 

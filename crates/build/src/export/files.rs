@@ -98,7 +98,7 @@ impl Output {
             let about = About { job: &job, reference: reference.as_ref(), platform: &image.platform(), created };
             let root = || part.root.try_clone().map_err(|e| Error::io("cannot open the result", e));
             let statements = attest.make(&about, false, root)?;
-            let subjects = digests(&part.root)?;
+            let subjects = digests(&part.root, || job.build.cancel.is_cancelled())?;
             for statement in statements {
                 let name = format!("{prefix}{}", statement.filename);
                 let name = match (&suffix, name.rsplit_once('.')) {
@@ -190,7 +190,7 @@ fn apart(parts: &[Part]) -> Result<()> {
 }
 
 /// The files of a tree with their digests, sorted.
-fn digests(root: &Root) -> Result<Vec<Subject>> {
+fn digests(root: &Root, cancelled: impl Fn() -> bool) -> Result<Vec<Subject>> {
     let mut found = Vec::new();
     each(root, |path, kind| {
         if kind != FileType::RegularFile {
@@ -202,6 +202,9 @@ fn digests(root: &Root) -> Result<Vec<Subject>> {
         let mut digest = Sha256::new();
         let mut buffer = vec![0; 128 * 1024];
         loop {
+            if cancelled() {
+                return Err(Error::cancelled());
+            }
             match file.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => digest.update(buffer.get(..read).unwrap_or_default()),

@@ -1,25 +1,61 @@
 //! Layers as an output has them: in another compression, with times that do not tell when they were made.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use layer::tar::{Kind as Member, Limits, Mtime, Reader, Writer};
 use store::Ingest;
 use store::image::{Compression, Content, compress};
 use store::model::{Descriptor, media_type};
+use tokio_util::sync::CancellationToken;
 use types::{DiffId, Digest, Kind};
 
 use super::attrs::Attrs;
 use crate::error::{Error, Result};
 use crate::tree::Stored;
 
+/// Most layers whose compressed forms are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// What layers are when they are compressed: whoever has it already need not do it again.
+#[derive(Debug, Default)]
+pub(crate) struct Compressed {
+    known: Mutex<HashMap<(Digest, Compression), (Digest, u64)>>,
+}
+
+impl Compressed {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Digest, Compression), (Digest, u64)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The compressed form of a blob, if it is here; it is kept from collection as long as `ingest` is.
+    fn find(&self, ingest: &Ingest, blob: &Digest, to: Compression) -> Option<(Digest, u64)> {
+        let found = *self.lock().get(&(*blob, to))?;
+        let here = ingest.has_blob(&found.0) && !ingest.store().blobs().is_released(&found.0);
+        here.then_some(found)
+    }
+
+    fn remember(&self, blob: Digest, to: Compression, found: (Digest, u64)) {
+        let mut known = self.lock();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert((blob, to), found);
+    }
+}
+
 /// Content on its way: an output's own, and the build's.
 #[derive(Clone)]
 pub(super) struct Sources {
+    /// What is known of layers that were compressed before.
+    pub compressed: Arc<Compressed>,
     /// Where the output's own content goes.
     pub own: Arc<Ingest>,
     /// Where the build's layers are.
     pub build: Arc<Ingest>,
+    /// Nobody wants the output any more.
+    pub cancel: CancellationToken,
 }
 
 impl Sources {
@@ -40,11 +76,27 @@ impl Content for Sources {
     }
 
     fn open(&self, digest: &Digest) -> store::Result<Box<dyn Read + Send>> {
-        self.of(digest).open(digest)
+        let (inner, cancel) = (self.of(digest).open(digest)?, self.cancel.clone());
+        Ok(Box::new(Wanting { inner, cancel }))
     }
 
     fn is_released(&self, digest: &Digest) -> bool {
         self.of(digest).is_released(digest)
+    }
+}
+
+/// What is read for as long as somebody wants it: large layers take a while, in threads that nobody can end.
+struct Wanting<R> {
+    inner: R,
+    cancel: CancellationToken,
+}
+
+impl<R: Read> Read for Wanting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(std::io::Error::other(Error::cancelled()));
+        }
+        self.inner.read(buffer)
     }
 }
 
@@ -115,8 +167,14 @@ pub(super) fn finished(sources: &Sources, layer: Stored, wanted: &Wanted) -> Res
         _ => None,
     };
     if let Some(to) = to.filter(|to| now.is_some_and(|now| now != Packed::by(*to))) {
-        let from = sources.open(&layer.blob.digest)?;
-        let (digest, size) = compress(&sources.own, from, to)?;
+        let (digest, size) = match sources.compressed.find(&sources.own, &layer.blob.digest, to) {
+            Some(known) => known,
+            None => {
+                let made = compress(&sources.own, sources.open(&layer.blob.digest)?, to)?;
+                sources.compressed.remember(layer.blob.digest, to, made);
+                made
+            }
+        };
         layer.blob = Descriptor { media_type: to.media_type().to_owned(), digest, size, ..layer.blob };
     }
     if let Some(packed) = Packed::of(&layer.blob.media_type) {

@@ -19,6 +19,7 @@ use types::Kind;
 
 pub(crate) use assemble::CONFIG;
 pub(crate) use attrs::boolean;
+pub(crate) use layers::Compressed;
 pub(crate) use step::Step;
 
 use self::attrs::Attrs;

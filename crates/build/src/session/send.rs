@@ -452,3 +452,91 @@ fn attributes(file: &impl std::os::fd::AsFd) -> std::io::Result<HashMap<String, 
     });
     Ok(kept.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::pool::Held;
+    use super::super::receive::{Index, receive};
+    use super::*;
+
+    fn tree(path: &Path) -> Sent {
+        std::fs::create_dir_all(path.join("d/e")).unwrap();
+        std::fs::write(path.join("d/f"), "file").unwrap();
+        std::fs::write(path.join("d.x"), vec![7; CHUNK + 1]).unwrap();
+        std::fs::hard_link(path.join("d/f"), path.join("z")).unwrap();
+        std::os::unix::fs::symlink("d/f", path.join("link")).unwrap();
+        let extra = [("about.json".to_owned(), b"{}".to_vec())].into();
+        Sent { root: Root::open(path).unwrap(), below: None, extra, mtime: Some(1000) }
+    }
+
+    fn sender(
+        tree: Sent,
+    ) -> (mpsc::Receiver<Packet>, mpsc::UnboundedSender<Packet>, std::thread::JoinHandle<Result<()>>) {
+        let (packets, told) = mpsc::channel(1000);
+        let (asked, questions) = mpsc::unbounded_channel();
+        let sender = Sender { packets, questions, files: Vec::new(), wanted: VecDeque::new() };
+        (told, asked, std::thread::spawn(move || sender.send(&tree, &|_| {})))
+    }
+
+    #[test]
+    fn what_is_sent_is_what_the_receiver_of_this_protocol_takes() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (mut told, asked, sending) = sender(tree(from.path()));
+        let (incoming, packets) = mpsc::channel(1000);
+        let (requests, mut questions) = mpsc::channel(1000);
+        let forward = std::thread::spawn(move || {
+            while let Some(packet) = told.blocking_recv() {
+                if incoming.blocking_send(packet).is_err() {
+                    return;
+                }
+            }
+        });
+        let ask = std::thread::spawn(move || {
+            while let Some(question) = questions.blocking_recv() {
+                let _ = asked.send(question);
+            }
+        });
+        let held = Held::at(to.path());
+        let (_, counts) = receive(held, packets, &requests, &|_| {}).unwrap();
+        drop(requests);
+        sending.join().unwrap().unwrap();
+        forward.join().unwrap();
+        ask.join().unwrap();
+        assert_eq!(counts.files, 3);
+        assert_eq!(std::fs::read(to.path().join("z")).unwrap(), b"file");
+        assert_eq!(std::fs::read(to.path().join("d.x")).unwrap().len(), CHUNK + 1);
+        assert_eq!(std::fs::read(to.path().join("about.json")).unwrap(), b"{}");
+        assert_eq!(std::fs::read_link(to.path().join("link")).unwrap(), Path::new("d/f"));
+        let stat = |name: &str| rustix::fs::stat(to.path().join(name)).unwrap();
+        assert_eq!((stat("z").st_ino, stat("z").st_nlink), (stat("d/f").st_ino, 2));
+        assert_eq!((stat("d/f").st_mtime, stat("d").st_mtime), (1000, 1000));
+    }
+
+    #[test]
+    fn hostile_receivers_get_nothing() {
+        let question = |kind: PacketType, id, data: &[u8]| Packet {
+            r#type: kind as i32,
+            id,
+            data: data.to_vec(),
+            ..Packet::default()
+        };
+        for (questions, words) in [
+            (vec![question(PacketType::Req, 4_000_000_000, b"")], "was not offered"),
+            // A directory, and a file twice.
+            (vec![question(PacketType::Req, 1, b"")], "was not offered"),
+            (vec![question(PacketType::Req, 0, b""), question(PacketType::Req, 0, b"")], "was not offered"),
+            (vec![question(PacketType::Err, 0, b"disk full")], "disk full"),
+            (vec![question(PacketType::Data, 0, b"x")], "out of turn"),
+            (vec![], "does not take the output"),
+        ] {
+            let from = tempfile::tempdir().unwrap();
+            let (_told, asked, sending) = sender(tree(from.path()));
+            for question in questions {
+                asked.send(question).unwrap();
+            }
+            drop(asked);
+            let error = sending.join().unwrap().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}: {words}");
+        }
+    }
+}

@@ -59,6 +59,8 @@ pub struct Shared {
     pub fetched: FetchedTrees,
     /// Where repositories are kept for the next fetch.
     pub repositories: std::path::PathBuf,
+    /// Layers that were compressed for an output.
+    pub(crate) compressed: Arc<crate::export::Compressed>,
     /// Where builds work.
     pub work: std::path::PathBuf,
 }

@@ -54,6 +54,8 @@ impl LayerInfo {
 pub struct Ingest {
     store: Arc<Store>,
     pending: Mutex<Pending>,
+    /// Held while something becomes visible: a second commit returns once what the first took is there.
+    committing: Mutex<()>,
     limits: Limits,
 }
 
@@ -70,7 +72,7 @@ struct Pending {
 
 impl Ingest {
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store, pending: Mutex::default(), limits: Limits::default() }
+        Self { store, pending: Mutex::default(), committing: Mutex::default(), limits: Limits::default() }
     }
 
     /// Sets bounds for the archives of this image.
@@ -330,6 +332,7 @@ impl Ingest {
     /// # Errors
     /// [`Error::Io`]; then nothing may be acknowledged.
     pub fn commit(&self) -> Result<()> {
+        let _committing = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let Pending { blobs, layers, recipes, .. } = {
             let mut pending = self.lock();
             let (blobs, layers) = (std::mem::take(&mut pending.blobs), std::mem::take(&mut pending.layers));
