@@ -7,6 +7,7 @@ mod archives;
 mod bad_input;
 mod build;
 mod build_client;
+mod build_examples;
 mod compose;
 mod copy;
 mod crash;
