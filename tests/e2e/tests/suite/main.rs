@@ -15,6 +15,7 @@ mod build_failed;
 mod build_history;
 mod build_output;
 mod build_sources;
+mod build_examples;
 mod compose;
 mod copy;
 mod crash;
