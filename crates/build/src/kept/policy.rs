@@ -24,7 +24,9 @@ impl Policy {
     /// Nothing is to stay.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.filters.is_empty() && self.keep_ns == 0 && self.limits == Limits::default()
+        self.filters.iter().all(|filter| filter.trim().is_empty())
+            && self.keep_ns == 0
+            && self.limits == Limits::default()
     }
 }
 

@@ -232,7 +232,8 @@ fn a_failure_is_shown_with_its_lines() {
         failed.expect_error(1, "exit code: 7");
         for line in [
             " > [3/3] RUN echo last words;     exit 7:\n",
-            " last words\n------\nDockerfile:3\n",
+            " last words\n",
+            "\n------\nDockerfile:3\n",
             "   3 | >>> RUN echo last words; \\\n   4 | >>>     exit 7\n",
             "   2 |     RUN echo before\n",
             "ERROR: failed to build: failed to solve: ",
