@@ -252,7 +252,11 @@ impl Build {
     /// As [`Build::solve`].
     pub async fn outcome(self: &Arc<Self>, graph: &Arc<Graph>, edge: Edge) -> Result<Arc<Outcome>> {
         for vertex in &graph.vertices {
-            self.tell(graph, vertex, |_| {});
+            // What has begun was told, and is not untold by asking for it again.
+            let begun = self.steps.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&vertex.digest);
+            if !begun {
+                self.tell(graph, vertex, |_| {});
+            }
         }
         tokio::select! {
             outcome = wait(self.step(graph, edge.vertex)) => outcome,
