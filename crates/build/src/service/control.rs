@@ -161,7 +161,7 @@ impl Drop for Recording {
 }
 
 async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, String>> {
-    let solved = match (request.frontend.as_str(), request.definition) {
+    let mut solved = match (request.frontend.as_str(), request.definition) {
         ("", Some(definition)) if !definition.def.is_empty() => {
             Solved { reference: Some(Reference::read(definition)?), ..Solved::default() }
         }
@@ -173,8 +173,9 @@ async fn build(job: &Arc<Job>, request: SolveRequest) -> Result<HashMap<String, 
     if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
         exporters.push(Exporter { r#type: request.exporter_deprecated, attrs: request.exporter_attrs_deprecated });
     }
-    let mut answer = export::export(job, &solved, &exporters).await?;
     let caches = request.cache.map(|cache| cache.exports).unwrap_or_default();
+    exchange::inline(job, &mut solved, &caches).await?;
+    let mut answer = export::export(job, &solved, &exporters).await?;
     answer.extend(exchange::export(job, &solved, &caches).await?);
     Ok(answer)
 }
