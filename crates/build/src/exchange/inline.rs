@@ -118,11 +118,14 @@ mod tests {
     #[test]
     fn what_an_image_says_is_about_its_layers() {
         let digest = |number: u8| format!("sha256:{}", format!("{number:02x}").repeat(32));
+        let layer = |number| {
+            serde_json::json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(number), "size": 1 })
+        };
         let manifest = serde_json::json!({
             "schemaVersion": 2,
             "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(9), "size": 1 },
-            "layers": [1, 2].map(|n| serde_json::json!({
-                "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(n), "size": 1 })),
+            "layers": [layer(1), layer(2)],
         });
         let manifest: Manifest = serde_json::from_value(manifest).unwrap();
         let image = |outputs: serde_json::Value| {
