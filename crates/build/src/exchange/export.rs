@@ -10,8 +10,8 @@ use sys::path::Root;
 use types::DiffId;
 
 use super::config::{self, Ours};
-use super::options::Export;
-use super::pack;
+use super::options::{self, Export};
+use super::{inline, pack};
 use crate::error::{Error, Result};
 use crate::export::Step;
 use crate::job::{Job, Solved};
@@ -27,7 +27,10 @@ const ANSWER: &str = "cache.manifest";
 /// Options that make no sense.
 pub(crate) async fn check(build: &Build, entries: &[CacheOptionsEntry]) -> Result<()> {
     for entry in entries {
-        Export::read(build, entry).await?;
+        match entry.r#type.as_str() {
+            inline::TYPE => options::inline(entry)?,
+            _ => drop(Export::read(build, entry).await?),
+        }
     }
     Ok(())
 }
@@ -42,6 +45,8 @@ pub(crate) async fn export(
     entries: &[CacheOptionsEntry],
 ) -> Result<HashMap<String, String>> {
     let mut answer = HashMap::new();
+    // Those in the image are there with it.
+    let entries: Vec<_> = entries.iter().filter(|entry| entry.r#type != inline::TYPE).collect();
     if entries.is_empty() {
         return Ok(answer);
     }

@@ -6,19 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use buildkit::wire::control::CacheOptionsEntry;
 use bytes::{Buf, Bytes};
-use serde::Deserialize;
 use store::Ingest;
-use store::model::Descriptor;
+use store::model::{Document, MAX_CONFIG};
 use tokio::sync::mpsc;
-use types::{DiffId, Digest, Kind};
+use types::{DiffId, Kind, Platform};
 
 use super::config::{self, Ours};
-use super::options;
 use super::remote::Remote;
+use super::{inline, options};
 use crate::error::{Error, Result};
 use crate::export::Step;
 use crate::job::Job;
 use crate::tree::{Stored, Tree};
+
+/// Most images of an index that are looked into.
+const MAX_IMAGES: usize = 4;
 
 /// Results that can be had.
 #[derive(Debug, Default)]
@@ -140,21 +142,42 @@ impl Imports {
 }
 
 async fn read(job: &Job, entry: &CacheOptionsEntry) -> Result<Option<Source>> {
-    /// What there is in manifests and indexes.
-    #[derive(Deserialize)]
-    struct Parts {
-        config: Option<Descriptor>,
-        #[serde(default)]
-        manifests: Vec<Descriptor>,
-    }
-    let (remote, digest, _) = options::import(&job.build, entry).await?;
+    let (remote, digest) = options::import(&job.build, entry).await?;
     let bytes = remote.manifest(&digest).await?;
-    let invalid = |why: &str| Error::new(Kind::Invalid, format!("invalid build cache: {why}"));
-    let parts: Parts = serde_json::from_slice(&bytes).map_err(|e| invalid(&e.to_string()))?;
-    let config = parts.config.into_iter().chain(parts.manifests).find(|part| part.media_type == config::MEDIA_TYPE);
-    let config: Digest = config.ok_or_else(|| invalid("it is an image or something else"))?.digest;
-    let ours = config::read(&remote.document(&config, config::MAX).await?)?;
+    let ours = ours(&remote, &bytes).await?;
     Ok(ours.map(|ours| Source { remote, ours }))
+}
+
+/// What a manifest or an index leads to: a cache, or an image that has one.
+async fn ours(remote: &Remote, bytes: &[u8]) -> Result<Option<Ours>> {
+    let invalid = |why: String| Error::new(Kind::Invalid, format!("invalid build cache: {why}"));
+    let document = Document::parse(bytes, "").map_err(|e| invalid(e.to_string()))?;
+    let parts = match &document {
+        Document::Manifest(manifest) => std::slice::from_ref(&manifest.config),
+        Document::Index(index) => index.manifests.as_slice(),
+    };
+    if let Some(config) = parts.iter().find(|part| part.media_type == config::MEDIA_TYPE) {
+        return config::read(&remote.document(&config.digest, config::MAX).await?);
+    }
+    match document {
+        Document::Manifest(manifest) => {
+            inline::read(&manifest, &remote.document(&manifest.config.digest, MAX_CONFIG).await?)
+        }
+        Document::Index(index) => {
+            let host = Platform::host();
+            let images = index.manifests.iter().filter(|part| part.platform.as_ref().is_none_or(|it| host.matches(it)));
+            for part in images.take(MAX_IMAGES) {
+                let bytes = remote.manifest_of(&part.digest).await?;
+                if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, "")
+                    && let Some(found) =
+                        inline::read(&manifest, &remote.document(&manifest.config.digest, MAX_CONFIG).await?)?
+                {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// Pieces as a reader.

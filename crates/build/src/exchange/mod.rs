@@ -1,5 +1,5 @@
-//! Results that go to other builders and come from them (`--cache-to`, `--cache-from`): in a directory of the client's, or in
-//! a registry.
+//! Results that go to other builders and come from them (`--cache-to`, `--cache-from`): in a directory of the client's, in
+//! a registry, or in the image itself.
 //!
 //! What is written has BuildKit's form, so that registries and tools take it for a cache; but keys are digests of what a step
 //! does, which each builder computes its own way. So what stands for the results here is beside that, and only builders of
@@ -8,9 +8,11 @@
 mod config;
 mod export;
 mod import;
+mod inline;
 mod options;
 mod pack;
 mod remote;
 
 pub(crate) use export::{check, export};
 pub(crate) use import::Imports;
+pub(crate) use inline::inline;

@@ -57,8 +57,10 @@ fn kind_refused(kind: &str) -> Error {
         "gha" | "s3" | "azblob" => {
             unsupported(format!("build caches of type {kind} are not supported: use registry or local"))
         }
-        "inline" => unsupported("build caches of type inline are not supported yet: use registry or local".to_owned()),
-        other => invalid(format!("unknown build cache type \"{other}\": there are registry and local")),
+        "inline" => invalid(
+            "a build cache of type inline comes from its image: name that as type=registry,ref=IMAGE".to_owned(),
+        ),
+        other => invalid(format!("unknown build cache type \"{other}\": there are registry, local and inline")),
     }
 }
 
@@ -126,8 +128,18 @@ impl Export {
     }
 }
 
+/// Whether a cache that is written into the image is asked for in a way that is known.
+pub(super) fn inline(entry: &CacheOptionsEntry) -> Result<()> {
+    match entry.attrs.iter().find(|(key, value)| !matches!((key.as_str(), value.as_str()), ("mode", "min"))) {
+        None => Ok(()),
+        Some((key, value)) => {
+            Err(unsupported(format!("the option {key}={value} of a build cache of type inline is not supported")))
+        }
+    }
+}
+
 /// Where from; and the digest of the manifest, which clients look up in their directories.
-pub(super) async fn import(build: &Build, entry: &CacheOptionsEntry) -> Result<(Remote, String, String)> {
+pub(super) async fn import(build: &Build, entry: &CacheOptionsEntry) -> Result<(Remote, String)> {
     let attr = |key: &str| entry.attrs.get(key).filter(|value| !value.is_empty());
     let known: &[&str] = match entry.r#type.as_str() {
         "local" => &["src", "digest", "tag"],
@@ -142,10 +154,10 @@ pub(super) async fn import(build: &Build, entry: &CacheOptionsEntry) -> Result<(
         let source = attr("src").ok_or_else(|| missing("src"))?;
         let digest =
             attr("digest").ok_or_else(|| missing("a manifest: there is no index in the directory, or not the tag"))?;
-        return Ok((Remote::local(build, source).await?, digest.clone(), digest.clone()));
+        return Ok((Remote::local(build, source).await?, digest.clone()));
     }
     let reference = attr("ref").ok_or_else(|| missing("ref"))?;
-    Ok((Remote::registry(build, reference)?, String::new(), reference.clone()))
+    Ok((Remote::registry(build, reference)?, String::new()))
 }
 
 pub(super) fn reference(text: &str) -> Result<Reference> {

@@ -77,6 +77,16 @@ impl Remote {
         }
     }
 
+    /// A manifest by its digest.
+    pub(super) async fn manifest_of(&self, digest: &Digest) -> Result<Vec<u8>> {
+        match self {
+            Self::Local { .. } => self.document(digest, store::model::MAX_MANIFEST).await,
+            Self::Registry { host, reference, session } => {
+                host.cache_manifest(&reference.clone().with_digest(*digest), session.as_deref()).await
+            }
+        }
+    }
+
     /// A small blob whole.
     pub(super) async fn document(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
         let (chunks, mut received) = mpsc::channel::<Bytes>(8);

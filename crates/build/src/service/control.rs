@@ -181,7 +181,7 @@ impl Drop for Recording {
 }
 
 async fn build(job: &Arc<Job>, request: SolveRequest, outputs: &Outputs) -> Result<HashMap<String, String>> {
-    let solved = match (request.frontend.as_str(), request.definition) {
+    let mut solved = match (request.frontend.as_str(), request.definition) {
         ("", Some(definition)) if !definition.def.is_empty() => {
             Solved { reference: Some(Reference::read(definition)?), ..Solved::default() }
         }
@@ -189,8 +189,9 @@ async fn build(job: &Arc<Job>, request: SolveRequest, outputs: &Outputs) -> Resu
         ("", _) => job.given().await?,
         (name, _) => frontend::solve(job, name, request.frontend_attrs, &request.frontend_inputs).await?,
     };
-    let mut answer = outputs.export(job, &solved).await?;
     let caches = request.cache.map(|cache| cache.exports).unwrap_or_default();
+    exchange::inline(job, &mut solved, &caches).await?;
+    let mut answer = outputs.export(job, &solved).await?;
     answer.extend(exchange::export(job, &solved, &caches).await?);
     Ok(answer)
 }

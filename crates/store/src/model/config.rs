@@ -50,6 +50,9 @@ pub struct Image {
     /// Docker: version of the engine that made it.
     #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "or_default")]
     pub docker_version: String,
+    /// Ours: which results of builds the layers are, for builders elsewhere. The builder reads and writes it.
+    #[serde(rename = "dhow.cache.v1", default, skip_serializing_if = "Option::is_none")]
+    pub build_cache: Option<serde_json::Value>,
 }
 
 /// What to run and how.

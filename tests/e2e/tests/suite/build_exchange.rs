@@ -108,6 +108,15 @@ fn a_registry_has_results_for_another_daemon() {
         two.run(&["rmi", "exchanged"]);
         two.run(&["buildx", "prune", "-af"]);
     }
+    // An image can have its own with it.
+    let name = registry.name("inline:x");
+    run(&one, dir.path(), &["--cache-to", "type=inline", "-t", &name]);
+    one.run(&["push", "-q", &name]);
+    let told = run(&two, dir.path(), &["--cache-from", &name]);
+    assert!(cached(&told) >= 3, "{told}");
+    assert_eq!(made(&two), made(&one));
+    two.run(&["rmi", "exchanged"]);
+    two.run(&["buildx", "prune", "-af"]);
     // The least of it has what the image is made of, and not the stage that files were taken from.
     let name = registry.name("min:x");
     run(&one, dir.path(), &["--cache-to", &format!("type=registry,ref={name},mode=min")]);
