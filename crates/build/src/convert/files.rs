@@ -182,7 +182,6 @@ impl Converter<'_> {
         let mut copy = copied("", &path::destination(stage.directory(), &files.destination.text));
         copy.owner = files.chown.as_ref().filter(|word| !word.text.is_empty()).map(|word| owner(&word.text, names));
         copy.exclude_patterns = files.exclude.iter().map(|word| word.text.clone()).collect();
-        copy.timestamp = self.timestamp();
         match &step.mode {
             Some(Mode::Octal(mode)) => copy.mode = i32::try_from(*mode).unwrap_or(-1),
             Some(Mode::Symbolic(changes)) => copy.mode_str.clone_from(changes),

@@ -281,10 +281,11 @@ pub(super) fn configuration(solved: &Solved, platform: Option<&str>) -> Result<I
     }
 }
 
-/// A configuration with the layers as they are, and times where it left them open. With an epoch, nothing is younger, and
-/// that is when the image was made.
+/// A configuration with the layers as they are, and times where it left them open. With an epoch, that is when the image was
+/// made, and nothing that this build did is younger; what a base image says of itself stays.
 fn timed(mut image: Image, layers: &[Stored], epoch: Option<i64>) -> Image {
     image.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
+    let epoch = epoch.map(|epoch| (epoch, rfc3339(epoch.saturating_mul(1_000_000_000))));
     let mut below = layers.iter();
     let mut last = image.history.iter().find_map(|entry| entry.created.clone());
     for entry in &mut image.history {
@@ -293,10 +294,16 @@ fn timed(mut image: Image, layers: &[Stored], epoch: Option<i64>) -> Image {
                 Some(layer) => {
                     if let Some(time) = layer.created_ns.map(rfc3339) {
                         entry.created.get_or_insert(time);
+                        if let Some((_, time)) = epoch.as_ref().filter(|(epoch, _)| !older(entry, *epoch)) {
+                            entry.created = Some(time.clone());
+                        }
                     }
                 }
                 None => entry.empty_layer = true,
             }
+        }
+        if let (None, Some((_, time))) = (&entry.created, &epoch) {
+            entry.created = Some(time.clone());
         }
         match &entry.created {
             Some(time) => last = Some(time.clone()),
@@ -304,24 +311,24 @@ fn timed(mut image: Image, layers: &[Stored], epoch: Option<i64>) -> Image {
         }
     }
     for layer in below {
-        let created = layer.created_ns.map(rfc3339).or_else(|| last.clone());
+        let own = layer.created_ns.map(|made| epoch.as_ref().map_or_else(|| rfc3339(made), |(_, time)| time.clone()));
+        let created = own.or_else(|| last.clone());
         last.clone_from(&created);
         image.history.push(History { created, ..History::default() });
     }
     if image.created.is_none() {
         image.created = last;
     }
-    if let Some(epoch) = epoch {
-        let time = rfc3339(epoch.saturating_mul(1_000_000_000));
-        for entry in &mut image.history {
-            let older = entry.created.as_ref().and_then(|created| created.parse::<jiff::Timestamp>().ok());
-            if older.is_none_or(|created| created.as_second() >= epoch) {
-                entry.created = Some(time.clone());
-            }
-        }
+    if let Some((_, time)) = epoch {
         image.created = Some(time);
     }
     image
+}
+
+/// Whether an entry says that it is older than the epoch.
+fn older(entry: &History, epoch: i64) -> bool {
+    let created = entry.created.as_ref().and_then(|created| created.parse::<jiff::Timestamp>().ok());
+    created.is_some_and(|created| created.as_second() < epoch)
 }
 
 /// Writes configuration and manifest; gives the manifest, and the digest of the configuration.

@@ -67,6 +67,11 @@ impl Output {
         super::result_trees(job, solved).await?;
         let step = Step::begin(job, "exporting to image");
         let exported = self.exported(job, solved, request, &step).await;
+        if !self.store
+            && let Err(error) = job.build.shared.host.collect().await
+        {
+            tracing::warn!(%error, "what was only made to be pushed stays until something else is removed");
+        }
         step.end(exported.as_ref().err());
         exported
     }

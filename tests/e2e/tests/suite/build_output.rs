@@ -314,8 +314,11 @@ fn images_go_to_a_registry_compressed() {
     assert_eq!(bench.client.run(&["run", "--rm", "--network", "none", &pushed]), "pushed");
     // Only there.
     let only = name("team/app:only");
+    let kept = || fs::read_dir(bench.daemon.data_root().join("content/blobs/sha256")).unwrap().count();
+    let before = kept();
     bench.build(dockerfile, &["-o", &format!("type=registry,name={only},store=false,compression=zstd")]);
     bench.client.try_run(&["image", "inspect", &only]).expect_code(1);
+    assert_eq!(kept(), before);
     bench.client.run(&["pull", &only]);
     assert_eq!(bench.client.run(&["run", "--rm", "--network", "none", &only]), "pushed");
     bench.refused(dockerfile, &["--push", "-t", "127.0.0.1:1/x:1"], "failed to push 127.0.0.1:1/x:1");
@@ -348,6 +351,20 @@ fn the_same_image_whenever_it_is_built() {
     assert_eq!(times.lines().collect::<Vec<_>>(), ["1700000000", "1700000000", "100", "1700000000"]);
     let created = bench.client.json(&["image", "inspect", "same:1"])[0]["Created"].clone();
     assert_eq!(created, "2023-11-14T22:13:20Z");
+    // Without rewriting, times are those that Docker gives: of the image and its steps, not of the files.
+    let theirs = with_buildx(bench.daemon.twin());
+    let tag = format!("dhow-test-epoch-{}", bench.daemon.pid());
+    let times = |client: &Client| {
+        let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1700000000", "-t", &tag];
+        bench.command(client, dockerfile, &epoch).expect_code(0);
+        let history = client.run(&["history", "--human=false", "--format", "{{.CreatedAt}} {{.Comment}}", &tag]);
+        let own: Vec<String> = history.lines().filter(|line| line.contains("buildkit")).map(str::to_owned).collect();
+        let created = client.run(&["image", "inspect", "-f", "{{.Created}}", &tag]);
+        let file = client.run(&["run", "--rm", "--network", "none", &tag, "stat", "-c", "%Y", "/made/old"]);
+        client.run(&["rmi", &tag]);
+        (created, own, file)
+    };
+    assert_eq!(times(&bench.client), times(&theirs));
     // Files at the client's have it as well.
     let dir = bench.path("dir");
     bench.build(FILES, &["--build-arg", "SOURCE_DATE_EPOCH=1700000000", "-o", &format!("type=local,dest={dir}")]);
