@@ -40,7 +40,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dns", &["types"]),
     ("dataplane", &["dns", "firewall", "sys", "types"]),
     ("network", &["dataplane", "dbus", "firewall", "netlink", "sys", "types"]),
-    ("build", &["buildkit", "dockerfile", "layer", "store", "sys", "types"]),
+    ("transfer", &["buildkit", "dockerfile", "sys"]),
+    ("build", &["buildkit", "dockerfile", "layer", "store", "sys", "transfer", "types"]),
     (
         "engine",
         &[
@@ -62,7 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("api", &["build", "docker-types", "engine", "sys", "types"]),
     ("client", &["docker-types", "types"]),
-    ("cli", &["client", "docker-types", "types"]),
+    ("cli", &["buildkit", "client", "docker-types", "sys", "transfer", "types"]),
     ("dhow", &["cli"]),
     ("dhowd", &["api", "docker-types", "engine", "registry", "sys", "types"]),
     ("dhow-shim", &["shim"]),

@@ -265,6 +265,7 @@ fn equal_operations_are_one_and_unused_stages_none() {
     let (_, actions) = built.actions();
     assert_eq!((actions[0].input, actions[0].secondary_input, actions[0].output), (0, 1, 0));
     assert_eq!(built.config().env.as_deref(), Some(&[PATH.to_owned()][..]));
+    assert_eq!(built.config().working_dir, "/");
 }
 
 #[test]

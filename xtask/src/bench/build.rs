@@ -17,10 +17,13 @@ use crate::{fixtures, shell, three_tier};
 /// Name of what is built.
 const TAG: &str = "dhow-bench-build";
 
+/// Makes the command that builds a directory with these flags.
+type Make<'a> = dyn Fn(&[&str], &Path) -> Result<Command> + 'a;
+
 /// Who builds.
 struct Builder<'a> {
     name: &'static str,
-    command: Box<dyn Fn(&[&str], &Path) -> Result<Command> + 'a>,
+    command: Box<Make<'a>>,
     out: bool,
 }
 

@@ -174,9 +174,11 @@ impl Context {
     /// The same for builds of the same directories.
     pub(super) fn key(&self) -> String {
         use std::hash::{DefaultHasher, Hash, Hasher};
+        use std::os::unix::fs::MetadataExt;
         let mut hasher = DefaultHasher::new();
         for (name, path) in &self.directories {
-            (name, std::fs::canonicalize(path).unwrap_or_else(|_| path.clone())).hash(&mut hasher);
+            let place = std::fs::metadata(path).map(|found| (found.dev(), found.ino())).unwrap_or_default();
+            (name, std::path::absolute(path).unwrap_or_else(|_| path.clone()), place).hash(&mut hasher);
         }
         rustix::system::uname().nodename().hash(&mut hasher);
         format!("dhow:{:016x}", hasher.finish())
