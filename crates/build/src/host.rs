@@ -211,6 +211,8 @@ pub struct Run {
     pub ulimits: Vec<(String, i64, i64)>,
     /// The parent control group; the engine's default when empty.
     pub cgroup_parent: String,
+    /// What it reads; nothing without it.
+    pub input: Option<mpsc::Receiver<Bytes>>,
     /// Where its output goes.
     pub output: mpsc::Sender<Output>,
     /// Ends it.

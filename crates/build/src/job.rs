@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use buildkit::wire::{gateway, llb};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use types::Kind;
 
 use crate::error::{Error, Result};
@@ -29,7 +29,12 @@ pub struct Job {
     /// What the client's own front end returned.
     returned: watch::Sender<Option<Result<Solved>>>,
     references: Mutex<HashMap<String, Reference>>,
+    /// Turns of front ends in containers.
+    pub front_ends: Arc<Semaphore>,
 }
+
+/// Front ends in containers that one build may have at a time, one having asked for the other.
+pub const MAX_FRONT_ENDS: usize = 16;
 
 /// How a front end was asked for a build.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +88,7 @@ impl Job {
             invocation: Mutex::default(),
             returned: watch::Sender::new(None),
             references: Mutex::default(),
+            front_ends: Arc::new(Semaphore::new(MAX_FRONT_ENDS)),
         }
     }
 

@@ -30,6 +30,11 @@ impl<'a> Step<'a> {
         Self { job, vertex }
     }
 
+    /// What its output is known by.
+    pub(crate) fn digest(&self) -> &str {
+        &self.vertex.digest
+    }
+
     /// Tells of its end.
     pub(crate) fn end(mut self, error: Option<&Error>) {
         self.vertex.completed = Some(progress::now());

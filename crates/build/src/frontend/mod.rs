@@ -2,6 +2,7 @@
 //! definition of it (`convert`).
 
 mod context;
+mod gateway;
 mod subrequest;
 
 use std::collections::{BTreeMap, HashMap};
@@ -54,11 +55,13 @@ pub async fn solve(
     attrs: HashMap<String, String>,
     inputs: &HashMap<String, Definition>,
 ) -> Result<Solved> {
+    if name == gateway::NAME {
+        let image = attrs.get("source").cloned().unwrap_or_default();
+        return gateway::solve(job, &image, attrs, inputs.clone()).await;
+    }
     if name != NAME {
-        return Err(Error::new(
-            Kind::Unsupported,
-            format!("front end \"{name}\" is not supported: {NAME} is built in, others are not run yet"),
-        ));
+        let text = format!("front end \"{name}\" is not known: there are {NAME} and {}", gateway::NAME);
+        return Err(Error::new(Kind::Unsupported, text));
     }
     job.asked(name, &attrs);
     let mut options = Options::read(attrs)?;
@@ -71,6 +74,17 @@ pub async fn solve(
     let ignore = read_ignore(job, &contexts.main, &text).await?;
     let source =
         Source::new(&options.filename, &text.content).map_err(|e| dockerfile_error(&e, None, &options.filename))?;
+    if let Some(wanted) = gateway::wanted(&options, &source)? {
+        match wanted {
+            gateway::Wanted::BuiltIn(image) => Step::begin(job, &format!("[internal] {image} is built in")).end(None),
+            gateway::Wanted::Image { image, cmdline } => {
+                let mut attrs = options.attrs.clone();
+                attrs.extend([("source".to_owned(), image.clone()), ("cmdline".to_owned(), cmdline)]);
+                // It reads its own subrequests, contexts and arguments.
+                return Box::pin(gateway::solve(job, &image, attrs, inputs.clone())).await;
+            }
+        }
+    }
     if let Some(request) = options.attrs.get("requestid").filter(|request| !request.is_empty()) {
         return subrequest::answer(job, request, &options, &source, ignore.as_ref()).await;
     }

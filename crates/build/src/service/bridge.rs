@@ -8,13 +8,15 @@ use std::sync::Arc;
 use buildkit::server::Methods;
 use buildkit::wire::caps::ApiCap;
 use buildkit::wire::gateway::{
-    EvaluateRequest, EvaluateResponse, InputsRequest, InputsResponse, PingRequest, PongResponse, ReadFileRequest,
-    ReadFileResponse, Ref, RefMap, ResolveImageConfigRequest, ResolveImageConfigResponse, Result as Returned,
-    ResultResult, ReturnRequest, ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse,
-    WarnRequest, WarnResponse,
+    EvaluateRequest, EvaluateResponse, InputsRequest, InputsResponse, PingRequest, PongResponse, ReadDirRequest,
+    ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, RefMap, ResolveImageConfigRequest,
+    ResolveImageConfigResponse, Result as Returned, ResultResult, ReturnRequest, ReturnResponse, SolveRequest,
+    SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
 };
+use buildkit::wire::llb::Definition;
 use buildkit::wire::stat::Stat;
 use buildkit::wire::{control, gateway};
+use dockerfile::ignore::Ignore;
 use rustix::fs::{Mode, OFlags};
 use sys::path::Root;
 use tonic::Request;
@@ -30,8 +32,11 @@ use crate::job::{Job, Reference, Solved};
 /// Most bytes of a file that a front end reads at once.
 const MAX_READ: u64 = 12 << 20;
 
+/// Most names of one directory that a front end reads.
+const MAX_LISTED: usize = 100_000;
+
 /// What front ends may count on.
-const FRONTEND_CAPS: [&str; 15] = [
+const FRONTEND_CAPS: [&str; 16] = [
     "solve.base",
     "solve.inlinereturn",
     "resolveimage",
@@ -40,6 +45,7 @@ const FRONTEND_CAPS: [&str; 15] = [
     "return",
     "returnmap",
     "statfile",
+    "readdir",
     "proto.refarray",
     "reference.output",
     "frontend.inputs",
@@ -93,40 +99,73 @@ const LLB_CAPS: [&str; 40] = [
     "exporter.sourcedateepoch",
 ];
 
-pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {
-    methods
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/Ping", called(builder, ping))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/Solve", called(builder, solve))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/Return", called(builder, r#return))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/ResolveImageConfig", called(builder, resolve_image_config))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/ReadFile", called(builder, read_file))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/StatFile", called(builder, stat_file))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/Evaluate", called(builder, evaluate))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/Inputs", called(builder, inputs))
-        .unary("/moby.buildkit.v1.frontend.LLBBridge/Warn", called(builder, warn))
+/// Who asks.
+pub(super) enum Scope {
+    /// A client that is its own front end; it names the build.
+    Client(Arc<Builder>),
+    /// A front end in a container, of one build.
+    FrontEnd(FrontEnd),
 }
 
-async fn job<Q>(builder: &Builder, request: &Request<Q>) -> Result<Arc<Job>> {
-    let name = request.metadata().get("buildkit-controlapi-buildid").and_then(|value| value.to_str().ok());
-    let name = name.ok_or_else(|| Error::new(Kind::Invalid, "a call of a front end without the build's id"))?;
-    builder.job(name).await
+/// A front end in a container.
+pub(crate) struct FrontEnd {
+    /// The build it is of.
+    pub(crate) job: Arc<Job>,
+    /// What other builds make, by name.
+    pub(crate) inputs: HashMap<String, Definition>,
+    /// Takes what it returns.
+    pub(crate) returned: tokio::sync::mpsc::Sender<Result<Solved>>,
+}
+
+impl Scope {
+    async fn job<Q>(&self, request: &Request<Q>) -> Result<Arc<Job>> {
+        let builder = match self {
+            Scope::Client(builder) => builder,
+            Scope::FrontEnd(front_end) => return Ok(Arc::clone(&front_end.job)),
+        };
+        let name = request.metadata().get("buildkit-controlapi-buildid").and_then(|value| value.to_str().ok());
+        let name = name.ok_or_else(|| Error::new(Kind::Invalid, "a call of a front end without the build's id"))?;
+        builder.job(name).await
+    }
+
+    fn give(&self, job: &Job, solved: Result<Solved>) {
+        match self {
+            Scope::Client(_) => job.give(solved),
+            // The first counts.
+            Scope::FrontEnd(front_end) => drop(front_end.returned.try_send(solved)),
+        }
+    }
+}
+
+pub(super) fn methods(methods: Methods, scope: &Arc<Scope>) -> Methods {
+    methods
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/Ping", called(scope, ping))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/Solve", called(scope, solve))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/Return", called(scope, r#return))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/ResolveImageConfig", called(scope, resolve_image_config))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/ReadFile", called(scope, read_file))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/StatFile", called(scope, stat_file))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/ReadDir", called(scope, read_dir))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/Evaluate", called(scope, evaluate))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/Inputs", called(scope, inputs))
+        .unary("/moby.buildkit.v1.frontend.LLBBridge/Warn", called(scope, warn))
 }
 
 fn caps(ids: &[&str]) -> Vec<ApiCap> {
     ids.iter().map(|id| ApiCap { id: (*id).to_owned(), enabled: true, ..ApiCap::default() }).collect()
 }
 
-async fn ping(builder: Arc<Builder>, request: Request<PingRequest>) -> Result<PongResponse> {
-    job(&builder, &request).await?;
+async fn ping(scope: Arc<Scope>, request: Request<PingRequest>) -> Result<PongResponse> {
+    let job = scope.job(&request).await?;
     Ok(PongResponse {
         frontend_api_caps: caps(&FRONTEND_CAPS),
         llb_caps: caps(&LLB_CAPS),
-        workers: vec![worker(&builder)],
+        workers: vec![worker(&job.build.shared)],
     })
 }
 
-async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<SolveResponse> {
-    let job = job(&builder, &request).await?;
+async fn solve(scope: Arc<Scope>, request: Request<SolveRequest>) -> Result<SolveResponse> {
+    let job = scope.job(&request).await?;
     let request = request.into_inner();
     let solved = match (request.frontend.as_str(), request.definition) {
         ("", Some(definition)) => Solved { reference: Some(Reference::read(definition)?), ..Solved::default() },
@@ -150,12 +189,12 @@ async fn solve(builder: Arc<Builder>, request: Request<SolveRequest>) -> Result<
     Ok(SolveResponse { result: Some(result), ..SolveResponse::default() })
 }
 
-async fn r#return(builder: Arc<Builder>, request: Request<ReturnRequest>) -> Result<ReturnResponse> {
-    let job = job(&builder, &request).await?;
+async fn r#return(scope: Arc<Scope>, request: Request<ReturnRequest>) -> Result<ReturnResponse> {
+    let job = scope.job(&request).await?;
     let request = request.into_inner();
     if let Some(error) = request.error {
         let kind = if error.code == tonic::Code::Cancelled as i32 { Kind::Cancelled } else { Kind::Internal };
-        job.give(Err(Error::new(kind, error.message)));
+        scope.give(&job, Err(Error::new(kind, error.message)));
         return Ok(ReturnResponse {});
     }
     let result = request.result.unwrap_or_default();
@@ -180,15 +219,15 @@ async fn r#return(builder: Arc<Builder>, request: Request<ReturnRequest>) -> Res
         }
         Some(ResultResult::RefsDeprecated(map)) => solved.by_platform = several(map.refs.into_iter().collect())?,
     }
-    job.give(Ok(solved));
+    scope.give(&job, Ok(solved));
     Ok(ReturnResponse {})
 }
 
 async fn resolve_image_config(
-    builder: Arc<Builder>,
+    scope: Arc<Scope>,
     request: Request<ResolveImageConfigRequest>,
 ) -> Result<ResolveImageConfigResponse> {
-    let job = job(&builder, &request).await?;
+    let job = scope.job(&request).await?;
     let request = request.into_inner();
     let platform = request.platform.as_ref().map(crate::solve::platform);
     let image = job.build.base_image(&request.r#ref, platform, Some(&request.resolve_mode)).await?;
@@ -203,8 +242,8 @@ async fn tree(job: &Job, id: &str) -> Result<Root> {
     read.await.map_err(|e| Error::io("reading was interrupted", e))?
 }
 
-async fn read_file(builder: Arc<Builder>, request: Request<ReadFileRequest>) -> Result<ReadFileResponse> {
-    let job = job(&builder, &request).await?;
+async fn read_file(scope: Arc<Scope>, request: Request<ReadFileRequest>) -> Result<ReadFileResponse> {
+    let job = scope.job(&request).await?;
     let request = request.into_inner();
     let range = request.range.unwrap_or(gateway::FileRange { offset: 0, length: 0 });
     let root = tree(&job, &request.r#ref).await?;
@@ -214,43 +253,90 @@ async fn read_file(builder: Arc<Builder>, request: Request<ReadFileRequest>) -> 
     Ok(ReadFileResponse { data })
 }
 
-async fn stat_file(builder: Arc<Builder>, request: Request<StatFileRequest>) -> Result<StatFileResponse> {
-    let job = job(&builder, &request).await?;
+async fn stat_file(scope: Arc<Scope>, request: Request<StatFileRequest>) -> Result<StatFileResponse> {
+    let job = scope.job(&request).await?;
     let request = request.into_inner();
     let root = tree(&job, &request.r#ref).await?;
     let path = Path::new("/").join(request.path.trim_start_matches('/'));
     let fail = |e: std::io::Error| Error::new(Kind::NotFound, format!("{}: {e}", request.path));
     let handle = root.open_at(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
     let stat = rustix::fs::fstat(&handle).map_err(|e| fail(e.into()))?;
-    let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
-    let kind = if directory { 1u32 << 31 } else { 0 };
-    Ok(StatFileResponse {
-        stat: Some(Stat {
-            path: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            mode: (stat.st_mode & 0o777) | kind,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size: stat.st_size,
-            mod_time: stat.st_mtime * 1_000_000_000 + i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
-            ..Stat::default()
-        }),
-    })
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(StatFileResponse { stat: Some(described(name, &stat)) })
 }
 
-async fn evaluate(builder: Arc<Builder>, request: Request<EvaluateRequest>) -> Result<EvaluateResponse> {
-    let job = job(&builder, &request).await?;
+/// A file as messages have it: modes are Go's.
+fn described(path: String, stat: &rustix::fs::Stat) -> Stat {
+    use rustix::fs::FileType;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => 1u32 << 31,
+        FileType::Symlink => 1 << 27,
+        FileType::Fifo => 1 << 25,
+        FileType::Socket => 1 << 24,
+        FileType::BlockDevice => 1 << 26,
+        FileType::CharacterDevice => (1 << 26) | (1 << 21),
+        _ => 0,
+    };
+    Stat {
+        path,
+        mode: (stat.st_mode & 0o777) | kind,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: stat.st_size,
+        mod_time: stat.st_mtime * 1_000_000_000 + i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        ..Stat::default()
+    }
+}
+
+async fn read_dir(scope: Arc<Scope>, request: Request<ReadDirRequest>) -> Result<ReadDirResponse> {
+    let job = scope.job(&request).await?;
+    let request = request.into_inner();
+    let root = tree(&job, &request.r#ref).await?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let fail = |e: std::io::Error| Error::new(Kind::NotFound, format!("{}: {e}", request.dir_path));
+        let pattern = match request.include_pattern.as_str() {
+            "" => None,
+            text => Some(Ignore::patterns([text]).map_err(|e| Error::new(Kind::Invalid, e.to_string()))?),
+        };
+        let dir = root.open_dir(Path::new("/").join(request.dir_path.trim_start_matches('/'))).map_err(fail)?;
+        let mut entries = Vec::new();
+        for listed in dir.list().map_err(fail)? {
+            let name = listed.name.to_string_lossy().into_owned();
+            if pattern.as_ref().is_some_and(|pattern| !pattern.excludes(&name)) {
+                continue;
+            }
+            if entries.len() >= MAX_LISTED {
+                return Err(Error::new(
+                    Kind::Exhausted,
+                    format!("more than {MAX_LISTED} files in {}", request.dir_path),
+                ));
+            }
+            entries.push(described(name, &dir.lstat(&listed.name).map_err(fail)?));
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(ReadDirResponse { entries })
+    });
+    reading.await.map_err(|e| Error::io("reading was interrupted", e))?
+}
+
+async fn evaluate(scope: Arc<Scope>, request: Request<EvaluateRequest>) -> Result<EvaluateResponse> {
+    let job = scope.job(&request).await?;
     let reference = job.reference(&request.into_inner().r#ref)?;
     job.tree(&reference).await?;
     Ok(EvaluateResponse {})
 }
 
-async fn inputs(builder: Arc<Builder>, request: Request<InputsRequest>) -> Result<InputsResponse> {
-    job(&builder, &request).await?;
-    Ok(InputsResponse { definitions: HashMap::new() })
+async fn inputs(scope: Arc<Scope>, request: Request<InputsRequest>) -> Result<InputsResponse> {
+    scope.job(&request).await?;
+    let definitions = match &*scope {
+        Scope::Client(_) => HashMap::new(),
+        Scope::FrontEnd(front_end) => front_end.inputs.clone(),
+    };
+    Ok(InputsResponse { definitions })
 }
 
-async fn warn(builder: Arc<Builder>, request: Request<WarnRequest>) -> Result<WarnResponse> {
-    let job = job(&builder, &request).await?;
+async fn warn(scope: Arc<Scope>, request: Request<WarnRequest>) -> Result<WarnResponse> {
+    let job = scope.job(&request).await?;
     let request = request.into_inner();
     job.progress.warning(control::VertexWarning {
         vertex: request.digest,

@@ -22,7 +22,7 @@ use crate::export::Outputs;
 use crate::frontend;
 use crate::job::{Job, Reference, Solved};
 use crate::kept::{Filters, Limits, Policy, Usage};
-use crate::solve::{Given, Project};
+use crate::solve::{Given, Project, Shared};
 
 pub(super) fn methods(methods: Methods, builder: &Arc<Builder>) -> Methods {
     methods
@@ -48,7 +48,7 @@ async fn info(_: Arc<Builder>, _: Request<InfoRequest>) -> Result<InfoResponse> 
 }
 
 /// The one worker.
-pub(super) fn worker(builder: &Builder) -> WorkerRecord {
+pub(super) fn worker(shared: &Shared) -> WorkerRecord {
     let wire = |platform: types::Platform| llb::Platform {
         architecture: platform.arch,
         os: platform.os,
@@ -61,14 +61,13 @@ pub(super) fn worker(builder: &Builder) -> WorkerRecord {
         // What results are kept with. By it clients know that outputs of all kinds and several platforms can be asked for.
         ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
     ]);
-    if let Some(gateway) = builder.shared().host.gateway() {
+    if let Some(gateway) = shared.host.gateway() {
         labels.insert("org.mobyproject.buildkit.worker.moby.host-gateway-ip".to_owned(), gateway.to_string());
     }
     WorkerRecord {
         id: "dhow".to_owned(),
         labels,
         platforms: emulation::platforms().into_iter().map(wire).collect(),
-        gc_policy: builder.policies().iter().map(gc_policy).collect(),
         buildkit_version: Some(version()),
         ..WorkerRecord::default()
     }
@@ -87,7 +86,8 @@ fn gc_policy(policy: &Policy) -> GcPolicy {
 }
 
 async fn list_workers(builder: Arc<Builder>, _: Request<ListWorkersRequest>) -> Result<ListWorkersResponse> {
-    Ok(ListWorkersResponse { record: vec![worker(&builder)] })
+    let gc_policy = builder.policies().iter().map(gc_policy).collect();
+    Ok(ListWorkersResponse { record: vec![WorkerRecord { gc_policy, ..worker(builder.shared()) }] })
 }
 
 /// Ends the build when the client that asked for it does not wait any more.

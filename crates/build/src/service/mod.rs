@@ -15,35 +15,41 @@ use tonic::{Request, Response, Status};
 use crate::builder::Builder;
 use crate::error::Result;
 
+pub(crate) use bridge::FrontEnd;
+use bridge::Scope;
 pub(crate) use control::carry;
 
 /// All methods.
 #[must_use]
 pub fn methods(builder: &Arc<Builder>) -> Methods {
     let methods = records::methods(control::methods(Methods::default(), builder), builder);
-    bridge::methods(methods, builder).unary(
-        "/grpc.health.v1.Health/Check",
-        |_: Request<health::HealthCheckRequest>| async {
-            let serving = health::HealthCheckResponseServingStatus::Serving as i32;
-            Ok(Response::new(health::HealthCheckResponse { status: serving }))
-        },
-    )
+    health(bridge::methods(methods, &Arc::new(Scope::Client(Arc::clone(builder)))))
 }
 
-/// A method of the builder: its own errors become statuses.
-fn called<Q, A, F, R>(
-    builder: &Arc<Builder>,
-    method: F,
-) -> impl Fn(Request<Q>) -> Answer<A> + Clone + Send + Sync + 'static
+/// What a front end in a container asks.
+pub(crate) fn methods_of_front_end(front_end: FrontEnd) -> Methods {
+    health(bridge::methods(Methods::default(), &Arc::new(Scope::FrontEnd(front_end))))
+}
+
+fn health(methods: Methods) -> Methods {
+    methods.unary("/grpc.health.v1.Health/Check", |_: Request<health::HealthCheckRequest>| async {
+        let serving = health::HealthCheckResponseServingStatus::Serving as i32;
+        Ok(Response::new(health::HealthCheckResponse { status: serving }))
+    })
+}
+
+/// A method on some state: our own errors become statuses.
+fn called<S, Q, A, F, R>(state: &Arc<S>, method: F) -> impl Fn(Request<Q>) -> Answer<A> + Clone + Send + Sync + 'static
 where
+    S: Send + Sync + 'static,
     Q: Send + 'static,
     A: Send + 'static,
-    F: Fn(Arc<Builder>, Request<Q>) -> R + Clone + Send + Sync + 'static,
+    F: Fn(Arc<S>, Request<Q>) -> R + Clone + Send + Sync + 'static,
     R: Future<Output = Result<A>> + Send + 'static,
 {
-    let builder = Arc::clone(builder);
+    let state = Arc::clone(state);
     move |request| {
-        let answer = method(Arc::clone(&builder), request);
+        let answer = method(Arc::clone(&state), request);
         Box::pin(async move { answer.await.map(Response::new).map_err(|error| error.to_status()) })
     }
 }

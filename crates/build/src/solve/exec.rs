@@ -135,6 +135,7 @@ impl Build {
             insecure,
             ulimits: meta.ulimit.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard)).collect(),
             cgroup_parent: meta.cgroup_parent.clone(),
+            input: None,
             output,
             cancel: self.cancel.child_token(),
             hold: Hold(Box::new(std::mem::take(&mut hand.held))),

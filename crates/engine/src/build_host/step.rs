@@ -11,8 +11,9 @@ use docker_types::StrSlice;
 use docker_types::container::{ContainerConfig, HostConfig, LogConfig, Ulimit};
 use docker_types::network::EndpointSettings;
 use launch::{Event, ExitRecord, Mount, MountKind, Request, Response, Streams};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -45,7 +46,7 @@ pub(super) async fn run(inner: &Arc<Inner>, run: Run) -> Result<Ended> {
         return Err(fail!(Unavailable, "the engine is shutting down"));
     }
     let record = Arc::new(record(inner, &run)?);
-    let Run { rootfs, mounts, output, cancel, hold, .. } = run;
+    let Run { rootfs, mounts, input, output, cancel, hold, .. } = run;
     let dir = inner.container_dir(&record.id);
     let sources = mount_sources::open(inner, &record).await?;
     let prepared = {
@@ -62,7 +63,7 @@ pub(super) async fn run(inner: &Arc<Inner>, run: Run) -> Result<Ended> {
         inner.blocking("prepare a step", prepare).await
     };
     let ended = match prepared {
-        Ok(ready) => launched(inner, &record, ready, &output, &cancel).await,
+        Ok(ready) => launched(inner, &record, ready, input, &output, &cancel).await,
         Err(error) => Err(error),
     };
     let removed = inner.blocking("remove a step's directory", move || {
@@ -99,6 +100,7 @@ async fn launched(
     inner: &Arc<Inner>,
     record: &Arc<Record>,
     ready: Ready,
+    input: Option<mpsc::Receiver<Bytes>>,
     output: &mpsc::Sender<Output>,
     cancel: &tokio_util::sync::CancellationToken,
 ) -> Result<Ended> {
@@ -110,7 +112,7 @@ async fn launched(
     let group = inner.cgroup(record)?;
     let ended = async {
         let (link, mut events) = ShimLink::start(socket)?;
-        let streams = Streams { stdin: false, stdout: true, stderr: true };
+        let streams = Streams { stdin: input.is_some(), stdout: true, stderr: true };
         let reply = link.request(Request::Attach { streams }, &[]).await?;
         let (Response::Attached, Some(fd)) = (reply.response, reply.fds.into_iter().next()) else {
             return Err(fail!(Internal, "the step's shim does not give its output"));
@@ -137,7 +139,13 @@ async fn launched(
             }
             std::future::pending::<()>().await
         };
-        let both = async { tokio::join!(exited, tell(stream, output)) };
+        let (reading, writing) = stream.into_split();
+        // Ends with the process, which may leave before it has read everything.
+        let mut feeding = tokio::task::JoinSet::new();
+        if let Some(input) = input {
+            feeding.spawn(feed(writing, input));
+        }
+        let both = async { tokio::join!(exited, tell(reading, output)) };
         let exit = tokio::select! {
             (exit, ()) = both => exit,
             () = killed => return Err(fail!(Cancelled, "context canceled")),
@@ -157,8 +165,18 @@ async fn launched(
     ended
 }
 
+/// Hands the process what it reads.
+async fn feed(mut stream: OwnedWriteHalf, mut input: mpsc::Receiver<Bytes>) {
+    while let Some(data) = input.recv().await {
+        if stream.write_all(&data).await.is_err() {
+            return;
+        }
+    }
+    // Dropping it says that nothing follows.
+}
+
 /// Hands on what the process writes, until it and all who have its output are done.
-async fn tell(mut stream: UnixStream, output: &mpsc::Sender<Output>) {
+async fn tell(mut stream: OwnedReadHalf, output: &mpsc::Sender<Output>) {
     let mut header = [0u8; 8];
     while stream.read_exact(&mut header).await.is_ok() {
         let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
@@ -183,6 +201,8 @@ fn record(inner: &Inner, run: &Run) -> Result<Record> {
         env: Some(run.env.clone()),
         cmd: Some(StrSlice(run.args.clone())),
         working_dir: run.cwd.clone(),
+        open_stdin: run.input.is_some(),
+        stdin_once: run.input.is_some(),
         ..ContainerConfig::default()
     };
     let mode = match run.network {

@@ -13,6 +13,7 @@ mod build_client;
 mod build_examples;
 mod build_exchange;
 mod build_failed;
+mod build_front_end;
 mod build_history;
 mod build_output;
 mod build_sources;

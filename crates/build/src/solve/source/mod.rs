@@ -126,7 +126,7 @@ fn arrived(files: Arc<dyn Files>) -> Result<Outcome> {
 }
 
 /// Layers of an image, with the blobs that its manifest names.
-fn layers(image: &BaseImage) -> Result<Vec<Stored>> {
+pub(super) fn layers(image: &BaseImage) -> Result<Vec<Stored>> {
     let diff_ids = &image.image.rootfs.diff_ids;
     if diff_ids.len() != image.manifest.layers.len() {
         return Err(Error::new(Kind::Invalid, "the image's configuration and manifest name different layers"));
