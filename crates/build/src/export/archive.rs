@@ -1,24 +1,27 @@
-//! An archive of an image at the client's: the OCI layout, or what `docker load` reads.
+//! An image at the client's: an archive in the OCI layout, or for `docker load`, or a directory in the OCI layout.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use store::image::{Form, Saved};
+use store::image::{Content as _, Form, Saved};
 use types::{Kind, Platform};
 
-use super::assemble::{Assembled, Attested, Options, Target, assemble};
+use super::assemble::{Assembled, Attested, Options, Target, assemble, blocking};
 use super::attrs::Attrs;
 use super::image::answer;
 use super::step::Step;
 use super::{Request, client};
 use crate::error::{Error, Result};
 use crate::job::{Job, Solved};
+use crate::session::Client;
 
 /// An archive that is asked for.
 #[derive(Debug)]
 pub(super) struct Output {
     id: usize,
     form: Form,
+    /// The client has a content store for it.
+    directory: bool,
     options: Options,
 }
 
@@ -30,13 +33,14 @@ impl Output {
     pub(super) fn read(id: usize, kind: &str, mut attrs: Attrs) -> Result<Self> {
         let form = if kind == "docker" { Form::Docker } else { Form::Oci };
         let options = Options::take(&mut attrs, form == Form::Docker)?;
-        if attrs.flag("tar")? == Some(false) {
-            return Err(attrs.unsupported("tar=false", "take the archive and unpack it"));
+        let directory = attrs.flag("tar")? == Some(false);
+        if directory && form == Form::Docker {
+            return Err(attrs.unsupported("tar=false", "a directory is of type oci"));
         }
         // Where the client loads it afterwards.
         attrs.take("context");
         attrs.finish()?;
-        Ok(Self { id, form, options })
+        Ok(Self { id, form, directory, options })
     }
 
     /// Makes it and sends it.
@@ -109,6 +113,9 @@ impl Output {
         let annotations = made.target.annotations.clone().unwrap_or_default();
         let saved = Saved { target: made.target, references: self.options.names.clone(), only: None, annotations };
         let client = client(job).await?;
+        if self.directory {
+            return send_directory(&client, saved, &target, step).await;
+        }
         let part = step.part("sending tarball");
         let (form, moved) = (self.form, part.counter());
         let write = move |out: &mut dyn std::io::Write| {
@@ -120,6 +127,19 @@ impl Output {
         part.end();
         Ok(())
     }
+}
+
+/// Sends what an image has, piece by piece. The client names it in its index.
+async fn send_directory(client: &Client, saved: Saved, target: &Target, step: &Step<'_>) -> Result<()> {
+    let sources = target.sources.clone();
+    let blobs = blocking(move || Ok(store::image::blobs(&sources, &saved)?)).await?;
+    let part = step.part("copying blobs");
+    for (digest, size) in blobs {
+        let sources = target.sources.clone();
+        client.send_blob(&digest, size, move || Ok(sources.open(&digest)?), part.counter()).await?;
+    }
+    part.end();
+    Ok(())
 }
 
 /// Counts what is written.

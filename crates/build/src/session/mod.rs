@@ -1,5 +1,6 @@
 //! Sessions: connections on which clients answer what the builder asks, for as long as they wait for a build.
 
+mod content;
 mod files;
 mod local;
 mod pool;

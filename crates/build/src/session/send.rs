@@ -31,9 +31,9 @@ const OUTPUT: &str = "buildkit-attachable-exporter-id";
 /// What is said of a file goes before its names.
 const ABOUT: &str = "exporter-md-";
 /// Bytes of one message.
-const CHUNK: usize = 128 * 1024;
+pub(super) const CHUNK: usize = 128 * 1024;
 /// Messages on their way.
-const QUEUE: usize = 16;
+pub(super) const QUEUE: usize = 16;
 /// Longest path, as the kernel has it.
 const MAX_PATH: usize = 4095;
 
@@ -70,7 +70,7 @@ impl Client {
             write(&mut out)?;
             out.flush().map_err(|e| Error::io("cannot send a file", e))
         };
-        self.exchange::<BytesMessage, BytesMessage>(request, to, writing, |_| {}).await
+        self.exchange::<BytesMessage, BytesMessage>(METHOD, request, to, writing, |_| {}).await
     }
 
     /// Sends a tree. `moved` is told of bytes as they go.
@@ -95,13 +95,14 @@ impl Client {
                 let _ = asked.send(packet);
             }
         };
-        self.exchange(request, to, writing, pass).await
+        self.exchange(METHOD, request, to, writing, pass).await
     }
 
     /// Calls the client while `writing` runs, whose end ends the messages. When that fails the call is broken off, so that
     /// the client does not take what it has for the whole.
-    async fn exchange<Q, A>(
+    pub(super) async fn exchange<Q, A>(
         &self,
+        method: &'static str,
         request: Request<impl futures_util::Stream<Item = Q> + Send + 'static>,
         open: mpsc::Sender<Q>,
         writing: impl FnOnce() -> Result<()> + Send + 'static,
@@ -113,7 +114,7 @@ impl Client {
     {
         let mut writing = tokio::task::spawn_blocking(writing);
         let call = async move {
-            let mut answers = self.session.stream::<Q, A>(METHOD, request).await?.into_inner();
+            let mut answers = self.session.stream::<Q, A>(method, request).await?.into_inner();
             while let Some(answer) = answers.next().await {
                 answered(answer?);
             }
@@ -151,7 +152,9 @@ fn refused(status: Status) -> Error {
     Error::from(status).context("the client cannot store the output")
 }
 
-fn stream<M: Send + 'static>(messages: mpsc::Receiver<M>) -> impl futures_util::Stream<Item = M> + Send + 'static {
+pub(super) fn stream<M: Send + 'static>(
+    messages: mpsc::Receiver<M>,
+) -> impl futures_util::Stream<Item = M> + Send + 'static {
     futures_util::stream::unfold(messages, |mut messages| async move {
         messages.recv().await.map(|message| (message, messages))
     })
@@ -168,7 +171,7 @@ fn describe(metadata: &mut MetadataMap, output: usize, about: &HashMap<String, S
     Ok(())
 }
 
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(Kind::Unavailable, "the client does not take the output any more")
 }
 

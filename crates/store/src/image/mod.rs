@@ -13,4 +13,4 @@ pub use compress::{Compression, compress};
 pub use import::{Import, import, write};
 pub use load::{Loaded, load};
 pub use resolve::{Read, Resolved, resolve, walk};
-pub use save::{Content, Form, Saved, savable, save};
+pub use save::{Content, Form, Saved, blobs, savable, save};

@@ -171,6 +171,16 @@ pub fn savable(store: &impl Content, images: &[Saved]) -> Result<()> {
     images.iter().try_for_each(|saved| content(store, saved, &mut BTreeSet::new()))
 }
 
+/// Everything that an archive of an image has, with sizes in bytes.
+///
+/// # Errors
+/// As [`savable`].
+pub fn blobs(store: &impl Content, image: &Saved) -> Result<Vec<(Digest, u64)>> {
+    let mut found = BTreeSet::new();
+    content(store, image, &mut found)?;
+    found.into_iter().map(|digest| Ok((digest, store.size(&digest).ok_or(Error::NoBlob(digest))?))).collect()
+}
+
 /// Digests of everything that is to be saved of an image and is in the store.
 fn content(store: &impl Content, saved: &Saved, out: &mut BTreeSet<Digest>) -> Result<()> {
     let documents = walk(store, &saved.target)?;
