@@ -69,7 +69,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dhow-shim", &["shim"]),
     ("dhow-net", &["dataplane"]),
     ("dhow-oci", &["oci-runtime"]),
-    ("e2e", &["dataplane", "sys"]),
+    ("e2e", &["buildkit", "dataplane", "sys"]),
     ("oci-tests", &["seccomp"]),
     ("security", &["oci-tests"]),
     ("vm-guest", &[]),

@@ -354,7 +354,13 @@ impl Build {
                 };
                 let lower = side(diff.lower.as_ref().map(|lower| lower.input))?;
                 let upper = side(diff.upper.as_ref().map(|upper| upper.input))?;
-                vec![Some(upper.above(&lower)?)]
+                vec![Some(match upper.above(&lower) {
+                    Some(above) => above,
+                    None => {
+                        let (work, shared) = (Arc::clone(&self.work), Arc::clone(&self.shared));
+                        exec::blocking(move || upper.difference(&lower, &work, shared.host.store())).await?
+                    }
+                })]
             }
             _ => return Err(Error::new(types::Kind::Invalid, "an operation that is not known here")),
         };

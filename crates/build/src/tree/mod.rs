@@ -1,6 +1,7 @@
 //! Results of steps: a stack of layers. Those that are new are directories of changes, as the kernel's overlay left them, and
 //! the next step stacks on them at once; they become layers of the store beside that, while the build goes on.
 
+mod difference;
 mod directory;
 mod work;
 
@@ -115,11 +116,9 @@ impl Tree {
         all
     }
 
-    /// What this tree has on top of another that it was made of.
-    ///
-    /// # Errors
-    /// It was not made of that one.
-    pub fn above(&self, lower: &Tree) -> Result<Self> {
+    /// What this tree has on top of another; nothing when it was not made of that one.
+    #[must_use]
+    pub fn above(&self, lower: &Tree) -> Option<Self> {
         let same = |(a, b): (&Part, &Part)| match (a, b) {
             (Part::Stored(a), Part::Stored(b)) => a.diff_id == b.diff_id,
             (Part::Change(a), Part::Change(b)) => Arc::ptr_eq(a, b),
@@ -128,12 +127,20 @@ impl Tree {
         };
         let below = lower.parts.len();
         if self.parts.len() < below || !self.parts.iter().zip(lower.parts.iter()).all(same) {
-            return Err(Error::new(
-                types::Kind::Unsupported,
-                "the difference of trees of which neither was made of the other is not supported yet",
-            ));
+            return None;
         }
-        Ok(Self { parts: Arc::new(self.parts[below..].to_vec()), leases: self.leases.clone() })
+        Some(Self { parts: Arc::new(self.parts[below..].to_vec()), leases: self.leases.clone() })
+    }
+
+    /// What makes this tree of another, whatever that is: files that are new or differ, and what is gone. Blocking.
+    ///
+    /// # Errors
+    /// What cannot be read or written.
+    pub fn difference(&self, lower: &Tree, work: &Arc<Work>, store: &Store) -> Result<Self> {
+        let change = work.change(&Tree::default(), store)?;
+        let out = Root::open(change.upper()).map_err(|e| Error::io("cannot open a step's directory", e))?;
+        difference::write(&lower.read(store)?, &self.read(store)?, &out)?;
+        Ok(Tree::default().with(change))
     }
 
     fn on_top(&self, parts: impl IntoIterator<Item = Part>) -> Self {

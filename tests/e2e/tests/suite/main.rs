@@ -15,6 +15,7 @@ mod build_exchange;
 mod build_failed;
 mod build_front_end;
 mod build_history;
+mod build_llb;
 mod build_output;
 mod build_sources;
 mod compose;
