@@ -91,9 +91,17 @@ pub async fn solve(
     let file = Dockerfile::parse(&source).map_err(|failure| dockerfile_error(&failure.error, Some(&source), ""))?;
     let mut solved = Solved::default();
     let several = options.platforms.len() > 1;
+    let asked = Asked {
+        job,
+        options: &options,
+        contexts: &contexts,
+        source: &source,
+        file: &file,
+        ignore: ignore.as_ref(),
+        several,
+    };
     for platform in &options.platforms {
-        let (definition, image) =
-            convert_for(job, &options, &contexts, &source, &file, platform, ignore.as_ref(), several).await?;
+        let (definition, image) = convert_for(&asked, platform).await?;
         let reference = Reference::read(definition)?;
         let config = image.to_bytes().map_err(Error::from)?;
         if several {
@@ -232,16 +240,19 @@ fn parse_ignore(content: &[u8]) -> Result<Ignore> {
     Ignore::parse(content).map_err(|e| Error::new(Kind::Invalid, format!("failed parsing .dockerignore: {e}")))
 }
 
-async fn convert_for(
-    job: &Arc<Job>,
-    options: &Options,
-    contexts: &Contexts,
-    source: &Source,
-    file: &Dockerfile,
-    platform: &Platform,
-    ignore: Option<&Ignore>,
+/// A Dockerfile with all that is the same for every platform.
+struct Asked<'a> {
+    job: &'a Arc<Job>,
+    options: &'a Options,
+    contexts: &'a Contexts,
+    source: &'a Source,
+    file: &'a Dockerfile,
+    ignore: Option<&'a Ignore>,
     several: bool,
-) -> Result<(Definition, store::model::Image)> {
+}
+
+async fn convert_for(asked: &Asked<'_>, platform: &Platform) -> Result<(Definition, store::model::Image)> {
+    let Asked { job, options, contexts, source, file, ignore, several } = *asked;
     let named = contexts.for_platform(platform);
     let told = dockerfile::Options {
         contexts: named.keys().cloned().collect(),

@@ -1,6 +1,8 @@
 //! A front end for the tests: reads `recipe` of the context, a line `FROM` and a line of text, and makes an image with the
 //! text in `/made`. It speaks BuildKit's gateway protocol on its standard input and output.
 
+#![allow(clippy::print_stderr, reason = "what it prints there is shown by the build")]
+
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
