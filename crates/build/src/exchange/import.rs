@@ -1,23 +1,21 @@
 //! Results of other builders: which there are is read when a build begins, a layer is fetched when a step wants it.
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use buildkit::wire::control::CacheOptionsEntry;
-use bytes::{Buf, Bytes};
 use store::Ingest;
 use store::model::{Document, MAX_CONFIG};
-use tokio::sync::mpsc;
-use types::{DiffId, Kind, Platform};
+use types::{Kind, Platform};
 
 use super::config::{self, Ours};
+use super::fetching::Fetching;
 use super::remote::Remote;
 use super::{inline, options};
 use crate::error::{Error, Result};
 use crate::export::Step;
 use crate::job::Job;
-use crate::tree::{Stored, Tree};
+use crate::tree::Tree;
 
 /// Most images of an index that are looked into.
 const MAX_IMAGES: usize = 4;
@@ -28,7 +26,7 @@ pub(crate) struct Imports {
     sources: Vec<Source>,
     /// By key: source and record.
     by_key: HashMap<String, (usize, usize)>,
-    fetching: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
+    fetching: Fetching,
 }
 
 #[derive(Debug)]
@@ -87,7 +85,7 @@ impl Imports {
             };
             let layers = source.ours.stored(numbers).ok()?;
             for layer in &layers {
-                if let Err(error) = self.fetch(source, layer, ingest).await {
+                if let Err(error) = self.fetching.fetch(&source.remote, layer, ingest).await {
                     tracing::info!(%error, step = record.name, "a result of another builder does not come");
                     return None;
                 }
@@ -106,7 +104,7 @@ impl Imports {
         for source in &self.sources {
             let Some(cache) = source.ours.caches.iter().find(|cache| cache.id == id) else { continue };
             let layer = source.ours.layer(cache.layer).ok()?;
-            let fetched = match self.fetch(source, &layer, ingest).await {
+            let fetched = match self.fetching.fetch(&source.remote, &layer, ingest).await {
                 Ok(()) => Self::admit(ingest).await,
                 other => other,
             };
@@ -116,28 +114,6 @@ impl Imports {
             }
         }
         None
-    }
-
-    async fn fetch(&self, source: &Source, layer: &Stored, ingest: &Arc<Ingest>) -> Result<()> {
-        let lock = {
-            let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(fetching.entry(layer.diff_id).or_default())
-        };
-        let _alone = lock.lock().await;
-        if ingest.has_layer(&layer.diff_id) && ingest.has_blob(&layer.blob.digest) {
-            return Ok(());
-        }
-        let (chunks, received) = mpsc::channel(8);
-        let (taking, taken) = (Arc::clone(ingest), layer.clone());
-        let taken = tokio::task::spawn_blocking(move || {
-            let reader = Received { chunks: received, rest: Bytes::new() };
-            let expected = (&taken.blob.digest, taken.blob.size);
-            taking.layer(reader, Some(expected), Some(&taken.diff_id)).map(drop)
-        });
-        let sent = source.remote.read(&layer.blob.digest, chunks).await;
-        let taken = taken.await.map_err(|e| Error::io("fetching was interrupted", e))?;
-        sent?;
-        Ok(taken?)
     }
 }
 
@@ -177,25 +153,5 @@ async fn ours(remote: &Remote, bytes: &[u8]) -> Result<Option<Ours>> {
             }
             Ok(None)
         }
-    }
-}
-
-/// Pieces as a reader.
-struct Received {
-    chunks: mpsc::Receiver<Bytes>,
-    rest: Bytes,
-}
-
-impl Read for Received {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.chunks.blocking_recv() {
-                Some(chunk) => self.rest = chunk,
-                None => return Ok(0),
-            }
-        }
-        let count = self.rest.len().min(buffer.len());
-        self.rest.split_to(count).copy_to_slice(buffer.get_mut(..count).unwrap_or_default());
-        Ok(count)
     }
 }

@@ -7,6 +7,7 @@
 
 mod config;
 mod export;
+mod fetching;
 mod import;
 mod inline;
 mod options;
@@ -14,5 +15,7 @@ mod pack;
 mod remote;
 
 pub(crate) use export::{check, export};
+pub(crate) use fetching::Fetching;
 pub(crate) use import::Imports;
 pub(crate) use inline::inline;
+pub(crate) use remote::Remote;

@@ -30,7 +30,7 @@ const WRITE: &str = "/containerd.services.content.v1.Content/Write";
 const PIECE: usize = 512 * 1024;
 
 /// A place for caches.
-pub(super) enum Remote {
+pub(crate) enum Remote {
     /// A directory of a client's.
     Local { client: Client, store: MetadataValue<tonic::metadata::Ascii> },
     /// A repository.
@@ -55,8 +55,24 @@ impl Remote {
             )
         };
         let store = MetadataValue::try_from(format!("local:{path}")).map_err(invalid)?;
-        let session =
-            build.session.as_ref().ok_or_else(|| Error::new(Kind::Invalid, "no session that has a build cache"))?;
+        Self::of_session(build, None, store).await
+    }
+
+    /// An OCI layout that a client serves under a name.
+    pub(crate) async fn layout(build: &Build, session: Option<&str>, name: &str) -> Result<Self> {
+        let invalid =
+            |_| Error::new(Kind::Invalid, format!("the OCI layout {name:?} has a name that no client can send"));
+        let store = MetadataValue::try_from(format!("oci:{name}")).map_err(invalid)?;
+        Self::of_session(build, session, store).await
+    }
+
+    async fn of_session(
+        build: &Build,
+        session: Option<&str>,
+        store: MetadataValue<tonic::metadata::Ascii>,
+    ) -> Result<Self> {
+        let session = session.or(build.session.as_deref());
+        let session = session.ok_or_else(|| Error::new(Kind::Invalid, "no session that has the content"))?;
         Ok(Self::Local { client: build.shared.sessions.get(session).await?, store })
     }
 
@@ -78,7 +94,7 @@ impl Remote {
     }
 
     /// A manifest by its digest.
-    pub(super) async fn manifest_of(&self, digest: &Digest) -> Result<Vec<u8>> {
+    pub(crate) async fn manifest_of(&self, digest: &Digest) -> Result<Vec<u8>> {
         match self {
             Self::Local { .. } => self.document(digest, store::model::MAX_MANIFEST).await,
             Self::Registry { host, reference, session } => {
@@ -88,7 +104,7 @@ impl Remote {
     }
 
     /// A small blob whole.
-    pub(super) async fn document(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
+    pub(crate) async fn document(&self, digest: &Digest, most: u64) -> Result<Vec<u8>> {
         let (chunks, mut received) = mpsc::channel::<Bytes>(8);
         let collecting = async move {
             let mut bytes = Vec::new();
@@ -111,7 +127,7 @@ impl Remote {
     }
 
     /// A blob, piece by piece. A receiver that goes away ends it. Whoever receives checks it.
-    pub(super) async fn read(&self, digest: &Digest, chunks: mpsc::Sender<Bytes>) -> Result<()> {
+    pub(crate) async fn read(&self, digest: &Digest, chunks: mpsc::Sender<Bytes>) -> Result<()> {
         let (client, store) = match self {
             Self::Registry { host, reference, session } => {
                 return host.cache_blob(reference, session.as_deref(), *digest, chunks).await;

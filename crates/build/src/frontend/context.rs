@@ -9,12 +9,13 @@ use dockerfile::AddSource;
 use dockerfile::ignore::Ignore;
 use store::model::Image;
 use sys::path::Root;
-use types::{Kind, Platform, Reference};
+use types::{Digest, Kind, Platform, Reference};
 
 use super::{MAX_DOCKERFILE, files, parse_ignore, read};
 use crate::convert::{self, ContextSource, LocalSource, OtherSource};
 use crate::error::{Error, Result};
 use crate::job::{self, Job};
+use crate::solve::parse_layout;
 
 /// Bytes that tell an archive from a Dockerfile.
 const HEAD: u64 = 64 << 10;
@@ -43,6 +44,8 @@ pub(super) struct Named {
     pub(super) image: Option<String>,
     /// The configuration of what another build makes.
     pub(super) config: Option<Arc<Image>>,
+    /// The OCI layout that it is in: its name at the client, and the digest.
+    pub(super) layout: Option<(String, Digest)>,
 }
 
 fn local(name: &str) -> ContextSource {
@@ -118,7 +121,7 @@ async fn named(
     }
     for (name, value) in asked {
         let invalid = |why: &str| Error::new(Kind::Invalid, format!("the named context {name}={value}: {why}"));
-        let (mut image, mut config) = (None, None);
+        let (mut image, mut config, mut layout) = (None, None, None);
         let source = match value.split_once(':') {
             Some(("docker-image", rest)) => {
                 let reference = Reference::parse(rest.trim_start_matches('/'));
@@ -146,11 +149,13 @@ async fn named(
                 };
                 ContextSource::Made(made.clone())
             }
-            Some(("oci-layout", _)) => {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("the named context {name}: OCI layouts are not supported yet; load the image and name it"),
-                ));
+            Some(("oci-layout", rest)) => {
+                let (store, digest) = parse_layout(rest.trim_start_matches('/'))?;
+                let session = job.build.session.clone().unwrap_or_default();
+                let attrs = [("oci.store".to_owned(), store.clone()), ("oci.session".to_owned(), session)];
+                let identifier = format!("oci-layout://{name}@{digest}");
+                layout = Some((store, digest));
+                ContextSource::Other(OtherSource { identifier, attrs: attrs.into(), archive: None })
             }
             _ => match AddSource::of(value) {
                 AddSource::Git => ContextSource::Other(repository(value)?),
@@ -158,7 +163,7 @@ async fn named(
                 AddSource::Local => return Err(invalid("it is no image, directory, repository or address")),
             },
         };
-        named.insert(name.to_owned(), Named { source, image, config });
+        named.insert(name.to_owned(), Named { source, image, config, layout });
     }
     Ok(named)
 }

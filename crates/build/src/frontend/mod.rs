@@ -276,8 +276,19 @@ async fn convert_for(asked: &Asked<'_>, platform: &Platform) -> Result<(Definiti
             for (index, wanted, own) in wanted {
                 let reference = match wanted {
                     Wanted::Image(reference) => reference,
-                    Wanted::Known(config) => {
-                        let config = config.unwrap_or_default();
+                    Wanted::Known(_) | Wanted::Layout(..) => {
+                        let config = match wanted {
+                            Wanted::Layout(store, digest) => {
+                                let own = own.as_ref().unwrap_or(platform);
+                                let found = job.build.layout_image(None, &store, &digest, own).await;
+                                let found = found.map_err(|error| {
+                                    error.at(file.stages.get(index).map(|stage| lines(source, stage.lines)))
+                                })?;
+                                Arc::new(found.image)
+                            }
+                            Wanted::Known(config) => config.unwrap_or_default(),
+                            Wanted::Image(_) => Arc::default(),
+                        };
                         plan.know(index, base(&config)).map_err(|failure| failed(&failure.error))?;
                         bases.insert(index, KnownBase { reference: String::new(), image: Image::clone(&config) });
                         continue;
@@ -333,6 +344,8 @@ async fn convert_for(asked: &Asked<'_>, platform: &Platform) -> Result<(Definiti
 enum Wanted {
     /// An image by its name.
     Image(String),
+    /// An image in a client's OCI layout.
+    Layout(String, types::Digest),
     /// The configuration of what is known already.
     Known(Option<Arc<Image>>),
 }
@@ -343,9 +356,10 @@ impl Wanted {
             Begins::Image(reference) => Some(Wanted::Image(reference.clone().with_default_tag().to_string())),
             Begins::Context(name) => {
                 let named = named.get(name)?;
-                Some(match &named.image {
-                    Some(image) => Wanted::Image(image.clone()),
-                    None => Wanted::Known(named.config.clone()),
+                Some(match (&named.image, &named.layout) {
+                    (Some(image), _) => Wanted::Image(image.clone()),
+                    (None, Some((store, digest))) => Wanted::Layout(store.clone(), *digest),
+                    (None, None) => Wanted::Known(named.config.clone()),
                 })
             }
             Begins::Scratch | Begins::Stage(_) => None,

@@ -32,7 +32,7 @@ pub(crate) use front_end::Talk;
 pub(crate) use records::Shareable;
 pub use records::{Record, Records};
 pub use source::FetchedTrees;
-pub(crate) use source::platform;
+pub(crate) use source::{parse_layout, platform};
 
 use self::explain::Went;
 use crate::error::{Error, Result};

@@ -207,6 +207,26 @@ fn contexts_have_names() {
         assert_eq!(cat(&client, "named", path), text, "{path}");
     }
     client.try_run(&["run", "--rm", "--network", "none", "named", "ls", "/files/left.out"]).expect_code(1);
+    // An image in the OCI layout, which only the client has.
+    let layout = tempfile::tempdir().unwrap();
+    let (archive, unpacked) = (layout.path().join("image.tar"), layout.path().join("unpacked"));
+    let output = format!("type=oci,dest={}", archive.display());
+    let mut args = vec!["buildx", "build", "--network", "none", "--provenance=false", "-o", &output];
+    let path = base.path().to_str().unwrap().to_owned();
+    args.push(&path);
+    client.try_run(&args).expect_code(0);
+    fs::create_dir(&unpacked).unwrap();
+    tar::Archive::new(fs::File::open(&archive).unwrap()).unpack(&unpacked).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&fs::read(unpacked.join("index.json")).unwrap()).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    let from = context("FROM laid\nRUN echo $BASED > /env\n");
+    let laid = format!("laid=oci-layout://{}@{digest}", unpacked.display());
+    let mut args = build_args("laid", from.path().to_str().unwrap());
+    args.splice(1..1, ["--build-context", &laid]);
+    client.try_run(&args).expect_code(0);
+    for (path, text) in [("/base", "based"), ("/env", "yes")] {
+        assert_eq!(cat(&client, "laid", path), text, "{path}");
+    }
     // A target of another build, as bake has it.
     fs::write(
         dir.path().join("docker-bake.json"),

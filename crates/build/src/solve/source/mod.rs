@@ -3,6 +3,7 @@
 mod fetched;
 mod git;
 mod http;
+mod layout;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use buildkit::wire::{control, llb};
 use types::{Kind, Platform, Reference};
 
 pub use fetched::FetchedTrees;
+pub(crate) use layout::parse as parse_layout;
 
 use super::{Build, Outcome};
 use crate::error::{Error, Result};
@@ -33,7 +35,8 @@ impl Build {
             "local" => self.local(vertex, rest, &source.attrs).await,
             "http" | "https" => self.http(vertex, source).await,
             "git" => self.git(vertex, rest, &source.attrs).await,
-            "oci-layout" | "blob" => Err(Error::new(
+            "oci-layout" => self.layout(vertex, rest, &source.attrs).await,
+            "blob" => Err(Error::new(
                 Kind::Unsupported,
                 format!("sources of the kind {scheme}:// are not supported yet: fetch it and send it with the context"),
             )),
