@@ -8,15 +8,21 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
+
+use crate::early::Early;
+
+/// How a client begins that speaks HTTP/2 without having asked for it (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The socket of one client.
 #[derive(Debug)]
@@ -39,6 +45,12 @@ pub(crate) struct State {
     busy: AtomicU32,
     /// Milliseconds since `Registry::epoch` at which the present head began to arrive; 0 for none.
     head_since: AtomicU64,
+    /// Whether anything was read.
+    begun: AtomicBool,
+    /// The connection from its beginning, when it turned out to be HTTP/2.
+    http2: Mutex<Option<Early>>,
+    /// That it is.
+    found: Notify,
     pub(crate) abort: OnceLock<AbortHandle>,
     registry: Arc<Registry>,
     number: u64,
@@ -112,6 +124,17 @@ impl State {
         self.busy.load(Ordering::Relaxed) == 0
     }
 
+    /// Waits until the connection turns out to be HTTP/2, which most never do; then it is here from its beginning.
+    pub(crate) async fn http2(&self) -> Early {
+        loop {
+            self.found.notified().await;
+            let found = self.http2.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(early) = found {
+                return early;
+            }
+        }
+    }
+
     fn note_bytes(&self) {
         if self.is_idle() && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(self.registry.now(), Ordering::Relaxed);
@@ -175,6 +198,9 @@ impl Registry {
             socket: Mutex::new(Some(socket)),
             busy: AtomicU32::new(0),
             head_since: AtomicU64::new(self.now()),
+            begun: AtomicBool::new(false),
+            http2: Mutex::default(),
+            found: Notify::new(),
             abort: OnceLock::new(),
             registry: Arc::clone(self),
             number,
@@ -273,9 +299,20 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.poll(|socket| socket.poll_read(cx, buf)))?;
-        if buf.filled().len() > before {
-            self.0.note_bytes();
+        let read = buf.filled().get(before..).unwrap_or_default();
+        if read.is_empty() {
+            return Poll::Ready(Ok(()));
         }
+        if !self.0.begun.swap(true, Ordering::Relaxed) && read.starts_with(PREFACE) {
+            // Taken at once: whoever reads HTTP/1.1 would close it.
+            if let Some(socket) = self.0.socket().take() {
+                let early = Early::new(Bytes::copy_from_slice(read), socket);
+                *self.0.http2.lock().unwrap_or_else(PoisonError::into_inner) = Some(early);
+                self.0.found.notify_one();
+            }
+            return Poll::Ready(Err(io::Error::other("it is HTTP/2")));
+        }
+        self.0.note_bytes();
         Poll::Ready(Ok(()))
     }
 }

@@ -21,6 +21,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -47,6 +48,15 @@ const MAX_HEADERS: usize = 128;
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped when the client leaves before it is done.
     fn handle(&self, request: Request<Incoming>, transport: Transport) -> impl Future<Output = Response> + Send;
+
+    /// Serves a client that speaks HTTP/2 from the first byte, as those of gRPC do, until it leaves.
+    fn http2<I>(&self, connection: I) -> impl Future<Output = ()> + Send
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        drop(connection);
+        std::future::ready(())
+    }
 }
 
 /// A response body that keeps its connection busy until it is sent.
@@ -142,6 +152,7 @@ async fn connection<H: Handler>(
     mut stop: watch::Receiver<bool>,
 ) {
     let io = TokioIo::new(Connection(Arc::clone(&state)));
+    let (grpc, taken, mut stopping) = (Arc::clone(&handler), Arc::clone(&state), stop.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         let held = Held::new(&state);
@@ -165,6 +176,14 @@ async fn connection<H: Handler>(
     let early = tokio::select! {
         result = served.as_mut() => Some(result),
         () = stopped => None,
+        connection = taken.http2() => {
+            let _held = Held::new(&taken);
+            tokio::select! {
+                () = grpc.http2(connection) => {}
+                _ = stopping.wait_for(|&stop| stop) => {}
+            }
+            return;
+        }
     };
     let result = match early {
         Some(result) => result,

@@ -6,6 +6,7 @@ use engine::Engine;
 use http::header::{HeaderName, HeaderValue, SERVER};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::{self, Response};
 use crate::call::Call;
@@ -85,5 +86,20 @@ impl Handler for Api {
         headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
         headers.insert(SERVER, HeaderValue::from_static(concat!("dhow/", env!("CARGO_PKG_VERSION"), " (linux)")));
         response
+    }
+
+    async fn http2<I>(&self, connection: I)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Of what is served here only BuildKit's protocol comes over HTTP/2.
+        match self.engine.builder() {
+            Ok(builder) => {
+                if let Err(error) = builder.serve(connection).await {
+                    tracing::debug!(%error, "a builder's client left");
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a builder's client came too early"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use buildkit::session::Session;
-use buildkit::wire::control::{Exporter, SolveRequest, SolveResponse};
+use buildkit::wire::control::{Exporter, ListWorkersRequest, ListWorkersResponse, SolveRequest, SolveResponse};
 use buildkit::wire::llb::{self, Definition, FileActionAction, OpOp};
 use e2e::Daemon;
 use prost::Message;
@@ -65,17 +65,24 @@ impl Graph {
     }
 }
 
+/// A connection for the builder: upgraded, or HTTP/2 from its first byte.
+async fn connect(daemon: &Daemon, upgraded: bool) -> UnixStream {
+    let mut stream = UnixStream::connect(daemon.socket_path()).await.unwrap();
+    if upgraded {
+        let head = "POST /grpc HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    }
+    stream
+}
+
 /// Solves a definition into an image.
 async fn solve(daemon: &Daemon, name: &str, definition: Definition) -> Result<SolveResponse, tonic::Status> {
-    let mut stream = UnixStream::connect(daemon.socket_path()).await.unwrap();
-    let head = "POST /grpc HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await.unwrap());
-    }
-    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-    let (session, driven) = Session::open(stream).await.unwrap();
+    let (session, driven) = Session::open(connect(daemon, true).await).await.unwrap();
     let driving = tokio::spawn(driven);
     let attrs = HashMap::from([("name".to_owned(), name.to_owned())]);
     let request = SolveRequest {
@@ -132,6 +139,29 @@ fn trees_are_merged_and_compared() {
     let merged = graph.merge(&[&made, &diff]);
     runtime.block_on(solve(&daemon, "removed", graph.definition(&merged))).unwrap();
     assert_eq!(ls("removed"), "k\nt-kept");
+}
+
+#[test]
+fn the_protocol_is_spoken_without_an_upgrade_too() {
+    let Some(daemon) = Daemon::start() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for upgraded in [true, false] {
+            let (session, driven) = Session::open(connect(&daemon, upgraded).await).await.unwrap();
+            let driving = tokio::spawn(driven);
+            let ask = Request::new(ListWorkersRequest::default());
+            let method = "/moby.buildkit.v1.Control/ListWorkers";
+            let answer = session.call::<_, ListWorkersResponse>(method, ask).await.unwrap().into_inner();
+            assert_eq!(answer.record.len(), 1);
+            // What is no method is said to be none, and the connection lives.
+            let other = Request::new(ListWorkersRequest::default());
+            let refused = session.call::<_, ListWorkersResponse>("/containers/json", other).await.unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::Unimplemented);
+            driving.abort();
+        }
+    });
+    // And HTTP/1.1 as ever.
+    daemon.docker().run(&["version"]);
 }
 
 #[test]
