@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 /// Most steps of one definition.
 const MAX_VERTICES: usize = 100_000;
 
+/// Most mounts of one step, and most of them that need a descriptor: no more of those can be handed to a process.
+const MAX_MOUNTS: (usize, usize) = (2000, 200);
+
 /// The steps of a definition, each after its inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -224,6 +227,10 @@ fn check(op: &Op) -> Result<()> {
             known(SecurityMode::try_from(exec.security).is_ok(), "security mode", exec.security)?;
             if !exec.mounts.iter().any(|mount| mount.dest == "/") {
                 return Err(invalid("a process without a root file system"));
+            }
+            let open = exec.mounts.iter().filter(|mount| mount.mount_type != MountType::Tmpfs as i32).count();
+            if exec.mounts.len() > MAX_MOUNTS.0 || open > MAX_MOUNTS.1 {
+                return Err(invalid(format!("more than {} mounts in one step", MAX_MOUNTS.1)));
             }
             for mount in &exec.mounts {
                 optional(mount.input, "a mount")?;

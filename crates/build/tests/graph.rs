@@ -85,6 +85,10 @@ fn what_is_not_known_is_refused() {
         (step(mount(&|mount| mount.mount_type = 9)), "type of mount 9"),
         (step(mount(&|mount| mount.content_cache = 9)), "content cache 9"),
         (step(mount(&|mount| mount.input = 5)), "refers to input 5"),
+        (
+            step(exec(|exec| exec.mounts.extend(vec![Mount { dest: "/m".into(), ..Mount::default() }; 200]))),
+            "more than 200 mounts",
+        ),
         (step(mount(&|mount| mount.input = -2)), "refers to input -2"),
         (step(mount(&|mount| mount.dest = "m".into())), "has to be absolute"),
         (step(mount(&|mount| mount.output = 1 << 40)), "there is none"),

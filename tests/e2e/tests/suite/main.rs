@@ -6,6 +6,7 @@
 mod archives;
 mod bad_input;
 mod build;
+mod build_attack;
 mod build_cache;
 mod build_check;
 mod build_classic;
