@@ -112,3 +112,15 @@ fn secrets_of_an_engine_that_died_are_gone_at_the_next_start() {
     eventually(20, "the end of the step", || fs::read_dir(daemon.exec_root().join("c")).unwrap().count() == 0);
     assert_nothing_stays(&daemon);
 }
+
+#[test]
+fn every_user_of_a_step_reads_the_context() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let dir = context(
+        "FROM busybox\nUSER 1000\nRUN --mount=type=bind,target=/src cat /src/one.txt\n\
+         RUN --mount=type=bind,target=/src,rw test $(stat -c %a /src) = 755\n",
+    );
+    crate::build::build(&with_buildx(daemon.docker()), "user", dir.path());
+    crate::build::build(&daemon.dhow(), "user", dir.path());
+}
