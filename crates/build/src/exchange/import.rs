@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::export::Step;
 use crate::job::Job;
 use crate::tree::{Stored, Tree};
+use crate::waiting;
 
 /// Most images of an index that are looked into.
 const MAX_IMAGES: usize = 4;
@@ -129,13 +130,14 @@ impl Imports {
         }
         let (chunks, received) = mpsc::channel(8);
         let (taking, taken) = (Arc::clone(ingest), layer.clone());
-        let taken = tokio::task::spawn_blocking(move || {
+        let take = move || {
             let reader = Received { chunks: received, rest: Bytes::new() };
             let expected = (&taken.blob.digest, taken.blob.size);
             taking.layer(reader, Some(expected), Some(&taken.diff_id)).map(drop)
-        });
+        };
+        let taken = tokio::spawn(waiting::run("fetching", take));
         let sent = source.remote.read(&layer.blob.digest, chunks).await;
-        let taken = taken.await.map_err(|e| Error::io("fetching was interrupted", e))?;
+        let taken = taken.await.map_err(|e| Error::io("fetching was interrupted", e))??;
         sent?;
         Ok(taken?)
     }
