@@ -232,6 +232,9 @@ fn check(op: &Op) -> Result<()> {
             if exec.mounts.len() > MAX_MOUNTS.0 || open > MAX_MOUNTS.1 {
                 return Err(invalid(format!("more than {} mounts in one step", MAX_MOUNTS.1)));
             }
+            if exec.mounts.iter().filter(|mount| is_root(&mount.dest)).count() > 1 {
+                return Err(invalid("a process with several root file systems"));
+            }
             for mount in &exec.mounts {
                 optional(mount.input, "a mount")?;
                 known(MountType::try_from(mount.mount_type).is_ok(), "type of mount", mount.mount_type)?;
@@ -272,6 +275,19 @@ fn check(op: &Op) -> Result<()> {
             optional(diff.upper.as_ref().map_or(-1, |upper| upper.input), "a difference")
         }
     }
+}
+
+/// Whether a path is the root, however it is written.
+fn is_root(path: &str) -> bool {
+    let mut names = 0_usize;
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => names = names.saturating_sub(1),
+            _ => names += 1,
+        }
+    }
+    names == 0
 }
 
 fn known(known: bool, what: &str, number: i32) -> Result<()> {

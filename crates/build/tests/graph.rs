@@ -92,6 +92,8 @@ fn what_is_not_known_is_refused() {
         (step(mount(&|mount| mount.input = -2)), "refers to input -2"),
         (step(mount(&|mount| mount.dest = "m".into())), "has to be absolute"),
         (step(mount(&|mount| mount.output = 1 << 40)), "there is none"),
+        (step(mount(&|mount| mount.dest = "/".into())), "several root file systems"),
+        (step(mount(&|mount| mount.dest = "//x/../.".into())), "several root file systems"),
         (step(rm(&|action| action.action = None)), "not known here"),
         (step(rm(&|action| action.input = 1)), "there is none"),
         (step(rm(&|action| action.output = 1 << 40)), "there is none"),

@@ -1,8 +1,9 @@
 //! What hostile definitions, repositories and contexts, and ends at the wrong moment, do to builds: nothing.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -123,4 +124,44 @@ fn every_user_of_a_step_reads_the_context() {
     );
     crate::build::build(&with_buildx(daemon.docker()), "user", dir.path());
     crate::build::build(&daemon.dhow(), "user", dir.path());
+}
+
+#[test]
+fn what_came_of_a_context_goes_with_a_client_that_leaves() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let client = with_buildx(daemon.docker());
+    let dir = context("FROM busybox\nCOPY . /x\n");
+    // More than comes over before the client is gone.
+    fs::File::create(dir.path().join("huge")).unwrap().set_len(1 << 36).unwrap();
+    let args = build_args("left", dir.path().to_str().unwrap());
+    let mut building = client.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let work = daemon.data_root().join("build/work");
+    let found = || {
+        let found = std::process::Command::new("find").arg(&work).args(["-name", "huge"]).output().unwrap();
+        !found.stdout.is_empty()
+    };
+    eventually(20, "a part of the context", found);
+    building.kill().unwrap();
+    building.wait().unwrap();
+    eventually(20, "the removal of what came", || !found());
+}
+
+#[test]
+fn clients_that_stop_in_the_middle_hold_nobody_up() {
+    let Some(daemon) = Daemon::start() else { return };
+    daemon.busybox();
+    let head = "POST /v1.45/build?t=x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nDock\r\n";
+    let stopped: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = UnixStream::connect(daemon.socket_path()).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let client = daemon.docker();
+    let args = ["run", "--rm", "--network", "none", "busybox", "true"];
+    let mut running = client.command(&args).spawn().unwrap();
+    eventually(30, "a container", || running.try_wait().unwrap().is_some_and(|status| status.success()));
+    drop(stopped);
 }

@@ -11,6 +11,7 @@ mod build_cache;
 mod build_check;
 mod build_classic;
 mod build_client;
+mod build_direct;
 mod build_examples;
 mod build_exchange;
 mod build_failed;
