@@ -66,6 +66,7 @@ impl Builder {
             prepare(left)?;
         }
         prepare(host.secrets())?;
+        clear(host.secrets()).map_err(|e| Error::io("cannot remove secrets of an earlier build", e))?;
         let shared = Shared {
             sessions: Sessions::default(),
             pool: Pool::new(&work)?,
@@ -267,6 +268,18 @@ impl Builder {
     pub fn policies(&self) -> &[Policy] {
         self.collector.policies()
     }
+}
+
+/// Removes all that is in a directory, what is mounted there being taken off first.
+fn clear(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        // Mostly nothing is, and then there is nothing to take off.
+        let _ = std::ffi::CString::new(path.as_os_str().as_bytes()).map(|path| sys::mount::unmount_detached(&path));
+        crate::tree::remove(&path)?;
+    }
+    Ok(())
 }
 
 fn prepare(path: &Path) -> Result<()> {

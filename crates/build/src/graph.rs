@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 /// Most steps of one definition.
 const MAX_VERTICES: usize = 100_000;
 
+/// Most mounts of one step, and most of them that need a descriptor: no more of those can be handed to a process.
+const MAX_MOUNTS: (usize, usize) = (2000, 200);
+
 /// The steps of a definition, each after its inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -225,6 +228,13 @@ fn check(op: &Op) -> Result<()> {
             if !exec.mounts.iter().any(|mount| mount.dest == "/") {
                 return Err(invalid("a process without a root file system"));
             }
+            let open = exec.mounts.iter().filter(|mount| mount.mount_type != MountType::Tmpfs as i32).count();
+            if exec.mounts.len() > MAX_MOUNTS.0 || open > MAX_MOUNTS.1 {
+                return Err(invalid(format!("more than {} mounts in one step", MAX_MOUNTS.1)));
+            }
+            if exec.mounts.iter().filter(|mount| is_root(&mount.dest)).count() > 1 {
+                return Err(invalid("a process with several root file systems"));
+            }
             for mount in &exec.mounts {
                 optional(mount.input, "a mount")?;
                 known(MountType::try_from(mount.mount_type).is_ok(), "type of mount", mount.mount_type)?;
@@ -265,6 +275,19 @@ fn check(op: &Op) -> Result<()> {
             optional(diff.upper.as_ref().map_or(-1, |upper| upper.input), "a difference")
         }
     }
+}
+
+/// Whether a path is the root, however it is written.
+fn is_root(path: &str) -> bool {
+    let mut names = 0_usize;
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => names = names.saturating_sub(1),
+            _ => names += 1,
+        }
+    }
+    names == 0
 }
 
 fn known(known: bool, what: &str, number: i32) -> Result<()> {

@@ -26,6 +26,7 @@ mod service;
 pub mod session;
 pub mod solve;
 pub mod tree;
+mod waiting;
 
 pub use builder::{Builder, Settings};
 pub use error::{Error, Result};

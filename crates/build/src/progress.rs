@@ -13,6 +13,11 @@ use tokio::sync::watch;
 /// Most bytes that are kept of what one step prints, as BuildKit has it.
 const LOG_LIMIT: usize = 2 << 20;
 
+/// Most messages of what one step prints; what it prints beyond is told in larger pieces.
+const LOG_MESSAGES: usize = 10_000;
+/// Bytes of such a piece.
+const PIECE: usize = 16 << 10;
+
 /// The story of one build.
 #[derive(Debug)]
 pub struct Progress {
@@ -23,8 +28,48 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct Story {
     told: Vec<StatusResponse>,
-    printed: HashMap<String, usize>,
+    printed: HashMap<String, Printed>,
     ended: bool,
+}
+
+/// What one step printed.
+#[derive(Debug, Default)]
+struct Printed {
+    bytes: usize,
+    messages: usize,
+    /// What is told with what follows, and on which stream.
+    waiting: (u8, Vec<u8>),
+}
+
+impl Printed {
+    /// Takes what was printed; gives what is to be told now.
+    fn take(&mut self, stream: u8, data: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        if self.bytes > LOG_LIMIT {
+            return Vec::new();
+        }
+        let room = LOG_LIMIT - self.bytes;
+        self.bytes += data.len();
+        let mut shown = data.to_vec();
+        if data.len() > room {
+            shown.truncate(room);
+            shown.extend_from_slice(b"\n[output clipped, log limit 2MiB reached]\n");
+            self.bytes = LOG_LIMIT + 1;
+        }
+        if self.messages < LOG_MESSAGES {
+            self.messages += 1;
+            return vec![(stream, shown)];
+        }
+        let before = if self.waiting.0 == stream { Vec::new() } else { self.rest() };
+        self.waiting.0 = stream;
+        self.waiting.1.extend(shown);
+        let full = self.waiting.1.len() >= PIECE || self.bytes > LOG_LIMIT;
+        before.into_iter().chain(if full { self.rest() } else { Vec::new() }).collect()
+    }
+
+    fn rest(&mut self) -> Vec<(u8, Vec<u8>)> {
+        let (stream, data) = (self.waiting.0, std::mem::take(&mut self.waiting.1));
+        if data.is_empty() { Vec::new() } else { vec![(stream, data)] }
+    }
 }
 
 impl Default for Progress {
@@ -68,6 +113,10 @@ impl Progress {
 
     /// A step as it is now.
     pub fn vertex(&self, vertex: Vertex) {
+        if vertex.completed.is_some() {
+            let rest = self.lock().printed.get_mut(&vertex.digest).map(Printed::rest);
+            self.tell_logs(&vertex.digest, rest.unwrap_or_default());
+        }
         self.tell(StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() });
     }
 
@@ -83,24 +132,15 @@ impl Progress {
 
     /// What a step printed on stream 1 or 2. Beyond the limit it is cut, once with a word about it.
     pub fn log(&self, vertex: &str, stream: u8, data: &[u8]) {
-        let mut shown = data.to_vec();
-        {
-            let mut story = self.lock();
-            let printed = story.printed.entry(vertex.to_owned()).or_default();
-            if *printed > LOG_LIMIT {
-                return;
-            }
-            let room = LOG_LIMIT - *printed;
-            *printed += data.len();
-            if data.len() > room {
-                shown.truncate(room);
-                shown.extend_from_slice(b"\n[output clipped, log limit 2MiB reached]\n");
-                *printed = LOG_LIMIT + 1;
-            }
+        let pieces = self.lock().printed.entry(vertex.to_owned()).or_default().take(stream, data);
+        self.tell_logs(vertex, pieces);
+    }
+
+    fn tell_logs(&self, vertex: &str, pieces: Vec<(u8, Vec<u8>)>) {
+        for (stream, msg) in pieces {
+            let log = VertexLog { vertex: vertex.to_owned(), timestamp: Some(now()), stream: i64::from(stream), msg };
+            self.tell(StatusResponse { logs: vec![log], ..StatusResponse::default() });
         }
-        let log =
-            VertexLog { vertex: vertex.to_owned(), timestamp: Some(now()), stream: i64::from(stream), msg: shown };
-        self.tell(StatusResponse { logs: vec![log], ..StatusResponse::default() });
     }
 
     /// Nothing follows.
@@ -164,4 +204,40 @@ fn merged(batch: Vec<StatusResponse>) -> StatusResponse {
         all.warnings.extend(message.warnings);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_small_pieces_is_told_whole_in_few_messages() {
+        let progress = Progress::default();
+        for number in 0..200_000_u32 {
+            progress.log("step", if number < 150_000 { 1 } else { 2 }, &[b'a' + u8::try_from(number % 26).unwrap()]);
+        }
+        progress.vertex(Vertex { digest: "step".to_owned(), completed: Some(now()), ..Vertex::default() });
+        let story = progress.lock();
+        assert!(story.told.len() < LOG_MESSAGES + 100, "{}", story.told.len());
+        let logs = || story.told.iter().flat_map(|message| &message.logs);
+        let text: Vec<u8> = logs().flat_map(|log| log.msg.clone()).collect();
+        assert!(text.iter().enumerate().all(|(at, byte)| *byte == b'a' + u8::try_from(at % 26).unwrap()));
+        let second: usize = logs().filter(|log| log.stream == 2).map(|log| log.msg.len()).sum();
+        assert_eq!((text.len(), second), (200_000, 50_000));
+        assert!(story.told.last().unwrap().vertexes.len() == 1);
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_is_cut_once() {
+        let progress = Progress::default();
+        for _ in 0..5_000_000 / 100 {
+            progress.log("step", 1, &[b'x'; 100]);
+        }
+        let story = progress.lock();
+        let text: Vec<u8> =
+            story.told.iter().flat_map(|message| &message.logs).flat_map(|log| log.msg.clone()).collect();
+        let words = b"\n[output clipped, log limit 2MiB reached]\n";
+        assert!(text.ends_with(words));
+        assert_eq!(text.len(), LOG_LIMIT + words.len());
+    }
 }

@@ -7,6 +7,7 @@ use buildkit::wire::llb::{self, Definition, FileActionAction, MountType, OpOp, U
 use serde_json::{Map, Value, json};
 
 use crate::graph::Graph;
+use crate::history::without_password;
 
 /// The steps, and the digests by which progress names them.
 pub(super) fn config(graph: &Graph) -> Value {
@@ -69,8 +70,8 @@ fn operation(op: &OpOp) -> Value {
             let mut attrs: Vec<_> = attrs.collect();
             attrs.sort();
             let attrs: Map<String, Value> =
-                attrs.into_iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
-            json!({ "source": { "identifier": source.identifier, "attrs": attrs } })
+                attrs.into_iter().map(|(key, value)| (key.clone(), without_password(value).into())).collect();
+            json!({ "source": { "identifier": without_password(&source.identifier), "attrs": attrs } })
         }
         OpOp::Exec(exec) => json!({ "exec": run(exec) }),
         OpOp::File(file) => {

@@ -12,6 +12,7 @@ use types::{Platform, Reference};
 use super::asked::Provenance;
 use super::{About, Statement, llb, purl};
 use crate::graph::Graph;
+use crate::history::without_password;
 use crate::job::Invocation;
 
 const V02: &str = "https://slsa.dev/provenance/v0.2";
@@ -134,7 +135,7 @@ fn parameters(asked: &Provenance, invocation: &Invocation, taken: &Taken) -> Val
         .attrs
         .iter()
         .filter(|(key, _)| !elsewhere(key) && (asked.full || !is_left_out(key)))
-        .map(|(key, value)| (key.clone(), Value::from(value.clone())))
+        .map(|(key, value)| (key.clone(), Value::from(without_password(value))))
         .collect();
     put(&mut out, "args", Some(args).filter(|args| !args.is_empty()));
     let named = |names: &BTreeMap<String, bool>| {
@@ -157,7 +158,7 @@ fn metadata(asked: &Provenance, invocation: &Invocation, about: &About<'_>) -> O
     let vcs: Map<String, Value> = invocation
         .attrs
         .iter()
-        .filter_map(|(key, value)| Some((key.strip_prefix("vcs:")?.to_owned(), Value::from(value.clone()))))
+        .filter_map(|(key, value)| Some((key.strip_prefix("vcs:")?.to_owned(), Value::from(without_password(value)))))
         .collect();
     put(&mut out, "vcs", Some(vcs).filter(|vcs| !vcs.is_empty()));
     if let Some(reference) = about.reference.filter(|_| asked.full) {

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::frontend;
 use crate::solve::Shared;
 use crate::tree::{Directory, Files};
+use crate::waiting;
 
 /// Most bytes that are read of what is not wanted any more.
 const MAX_DRAINED: u64 = 1 << 30;
@@ -44,7 +45,7 @@ where
     let place = shared.work.clone();
     let dockerfile = if dockerfile.is_empty() { "Dockerfile".to_owned() } else { dockerfile.to_owned() };
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(body)));
-    let unpacking = tokio::task::spawn_blocking(move || {
+    let unpack = move || {
         let mut reader = reader;
         let received = unpack(&place, &mut reader, &dockerfile);
         if received.is_err() {
@@ -52,8 +53,8 @@ where
             drop(io::copy(&mut io::Read::take(&mut reader, MAX_DRAINED), &mut io::sink()));
         }
         received
-    });
-    unpacking.await.map_err(|e| Error::io("unpacking the context was interrupted", e))?
+    };
+    waiting::run("unpacking the context", unpack).await?
 }
 
 fn unpack(place: &Path, reader: impl io::Read, dockerfile: &str) -> Result<Received> {

@@ -12,6 +12,7 @@ use types::DiffId;
 use super::Remote;
 use crate::error::{Error, Result};
 use crate::tree::Stored;
+use crate::waiting;
 
 /// Turns at layers.
 #[derive(Debug, Default)]
@@ -33,13 +34,14 @@ impl Fetching {
         }
         let (chunks, received) = mpsc::channel(8);
         let (taking, taken) = (Arc::clone(ingest), layer.clone());
-        let taken = tokio::task::spawn_blocking(move || {
+        let take = move || {
             let reader = Received { chunks: received, rest: Bytes::new() };
             let expected = (&taken.blob.digest, taken.blob.size);
             taking.layer(reader, Some(expected), Some(&taken.diff_id)).map(drop)
-        });
+        };
+        let taken = tokio::spawn(waiting::run("fetching", take));
         let sent = remote.read(&layer.blob.digest, chunks).await;
-        let taken = taken.await.map_err(|e| Error::io("fetching was interrupted", e))?;
+        let taken = taken.await.map_err(|e| Error::io("fetching was interrupted", e))??;
         sent?;
         Ok(taken?)
     }

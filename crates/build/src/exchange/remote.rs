@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::session::Client;
 use crate::solve::Build;
+use crate::waiting;
 
 const INFO: &str = "/containerd.services.content.v1.Content/Info";
 const READ: &str = "/containerd.services.content.v1.Content/Read";
@@ -173,10 +174,10 @@ impl Remote {
         let reading = Arc::clone(store);
         let opened = tokio::task::spawn_blocking(move || {
             let blob = reading.blobs().open(&digest)?;
-            tokio::task::spawn_blocking(move || send(blob, &chunks));
-            Ok::<_, Error>(())
+            Ok::<_, Error>(blob)
         });
-        opened.await.map_err(|e| Error::io("reading was interrupted", e))??;
+        let content = opened.await.map_err(|e| Error::io("reading was interrupted", e))??;
+        tokio::spawn(waiting::run("sending a cache", move || send(content, &chunks)));
         let (requests, outgoing) = mpsc::channel::<WriteContentRequest>(1);
         let stream = futures_util::stream::unfold(outgoing, |mut outgoing| async move {
             outgoing.recv().await.map(|request| (request, outgoing))

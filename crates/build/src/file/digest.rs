@@ -21,6 +21,9 @@ use super::patterns::Patterns;
 use super::source::{self, Selection};
 use super::walk::{self, Entry, Visitor};
 
+/// Most bytes of the paths of a list; there is none of more.
+const MAX_LISTED: usize = 64 << 20;
+
 /// Digests of files' contents that somebody knows.
 pub trait ContentDigests {
     /// SHA-256 of a file's content, if it is known for the file as it is. The path is relative to the tree.
@@ -57,7 +60,8 @@ pub fn digest(from: &Root, selection: &Selection, contents: &impl ContentDigests
     digest_listed(from, selection, contents, &mut Vec::new())
 }
 
-/// The same, with a list of what was taken: the path of each, and a number that is another one when it is.
+/// The same, with a list of what was taken: the path of each, and a number that is another one when it is. There is none of
+/// very much.
 ///
 /// # Errors
 /// As [`digest`].
@@ -80,7 +84,8 @@ pub fn digest_listed(
     if found.is_empty() && !selection.allow_empty_wildcard {
         return Err(FileError::NotFound(asked));
     }
-    let mut hasher = Hasher { hash: Sha256::new(), contents, links: HashMap::new(), count: 0, listed };
+    let (links, room) = (HashMap::new(), Some(MAX_LISTED));
+    let mut hasher = Hasher { hash: Sha256::new(), contents, links, count: 0, listed, room };
     hasher.hash.update(b"dhow file selection 1\0");
     for path in found {
         let found = source::locate(from, &path, selection.follow_symlink).map_err(missing)?;
@@ -103,6 +108,8 @@ struct Hasher<'a, C> {
     count: u64,
     /// What was taken.
     listed: &'a mut Vec<(Box<[u8]>, u64)>,
+    /// How much more of paths the list takes; none once it was too much.
+    room: Option<usize>,
 }
 
 impl<C: ContentDigests> Hasher<'_, C> {
@@ -132,10 +139,17 @@ impl<C: ContentDigests> Hasher<'_, C> {
     /// Notes a member, and what of it a copy takes.
     fn list(&mut self, entry: &Entry<'_>, content: &[u8]) {
         use std::hash::{DefaultHasher, Hash, Hasher};
+        let Some(room) = self.room else { return };
+        let path: Box<[u8]> = entry.path().as_os_str().as_bytes().into();
+        self.room = room.checked_sub(path.len());
+        if self.room.is_none() {
+            *self.listed = Vec::new();
+            return;
+        }
         let mut hasher = DefaultHasher::new();
         let stat = entry.stat;
         (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_rdev, entry.attributes, content).hash(&mut hasher);
-        self.listed.push((entry.path().as_os_str().as_bytes().into(), hasher.finish()));
+        self.listed.push((path, hasher.finish()));
     }
 
     fn content(&mut self, entry: &Entry<'_>, handle: &OwnedFd) -> Result<[u8; 32], FileError> {

@@ -1,7 +1,8 @@
 //! The walk that a copy and its digest share: what of a directory is selected, in the order of names.
 //!
 //! A directory that is not selected itself but something below it is told of when that is found, before it. Every member
-//! is looked up once and what the handle stands for counts. Any depth, with a bounded number of directories open.
+//! is looked up once and what the handle stands for counts. Of a depth that has an end, with a bounded number of
+//! directories open.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,6 +17,10 @@ use sys::path::{Dir, Listed};
 use super::error::FileError;
 use super::patterns::Patterns;
 use super::source::Found;
+
+/// Longest path below the top. Layers have no longer ones than the kernel takes; what is deeper than this would cost memory
+/// with the square of its depth.
+const MAX_BELOW: usize = 16 << 10;
 
 /// What was found.
 pub(super) struct Entry<'a> {
@@ -103,6 +108,9 @@ pub(super) fn walk(found: &Found, patterns: &Patterns, visitor: &mut impl Visito
             b"" => next.name.as_bytes().to_vec(),
             prefix => [prefix, b"/", next.name.as_bytes()].concat(),
         };
+        if below.len() > MAX_BELOW {
+            return Err(fail()(rustix::io::Errno::NAMETOOLONG.into()));
+        }
         let named = |action| FileError::io(action, top.join(OsStr::from_bytes(&below)));
         let text = String::from_utf8_lossy(&below);
         let taken = patterns.takes(&text);

@@ -433,7 +433,7 @@ fn clipped(text: &str) -> String {
 }
 
 /// `scheme://user:password@host` without who it is.
-fn without_password(text: &str) -> String {
+pub(crate) fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);

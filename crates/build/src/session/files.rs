@@ -16,6 +16,7 @@ use super::{Client, local};
 use crate::error::{Error, Result};
 use crate::file::ContentDigests;
 use crate::tree::Files;
+use crate::waiting;
 
 const METHOD: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 
@@ -86,7 +87,6 @@ impl Client {
     ) -> Result<Received> {
         let key = key(self.shared_key(), wanted);
         let held = pool.take(&key, &wanted.name)?;
-        let (id, path) = (held.id().to_owned(), held.path.clone());
         let brought = match self.directory(&wanted.name) {
             Some(directory) => {
                 let wanted = wanted.clone();
@@ -101,10 +101,7 @@ impl Client {
         };
         match brought {
             Ok(held) => Ok(Received { pool: Arc::clone(pool), key, held: Some(held) }),
-            Err(error) => {
-                pool.lose(&id, &path);
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 
@@ -116,7 +113,8 @@ impl Client {
         });
         let mut request = Request::new(stream);
         describe(request.metadata_mut(), wanted)?;
-        let writing = tokio::task::spawn_blocking(move || receive::receive(held, packets, &requests, &moved));
+        let receive = move || receive::receive(held, packets, &requests, &moved);
+        let writing = tokio::spawn(waiting::run("receiving files", receive));
         let answered = self.session.stream::<Packet, Packet>(METHOD, request).await;
         let mut answers = answered.map_err(|status| refused(&wanted.name, status))?.into_inner();
         let mut broke = None;
@@ -134,7 +132,7 @@ impl Client {
             }
         }
         drop(incoming);
-        let written = writing.await.map_err(|e| Error::io("receiving files was interrupted", e))?;
+        let written = writing.await.map_err(|e| Error::io("receiving files was interrupted", e))??;
         match (written, broke) {
             (Ok((held, Counts { files, bytes })), None) => {
                 tracing::debug!(directory = wanted.name, files, bytes, "files received");

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::receive::Index;
 use crate::error::Result;
@@ -37,6 +37,21 @@ pub(super) struct Held {
     about: About,
     /// Bytes on the disk, once somebody asked.
     size: Option<u64>,
+    claim: Claim,
+}
+
+/// That a build has a directory. What is not given back is removed: nobody knows any more what is in it.
+#[derive(Debug, Default)]
+struct Claim(Option<(Weak<Pool>, String, PathBuf)>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let Some((pool, id, path)) = self.0.take() else { return };
+        if let Some(pool) = pool.upgrade() {
+            pool.lock().taken.remove(&id);
+        }
+        discard(&path);
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -62,7 +77,7 @@ impl Pool {
     }
 
     /// A directory for the files of `key`, with what it has of them already. The client calls them `name`.
-    pub(super) fn take(&self, key: &str, name: &str) -> Result<Held> {
+    pub(super) fn take(self: &Arc<Self>, key: &str, name: &str) -> Result<Held> {
         let now = tree::now_ns();
         let mut all = self.lock();
         let mut held = match all.waiting.iter().rposition(|(known, _)| known == key) {
@@ -75,19 +90,22 @@ impl Pool {
                     used_ns: now,
                     uses: 0,
                 };
-                Held { path: self.work.directory()?, index: Index::default(), about, size: None }
+                let path = self.work.directory()?;
+                Held { path, index: Index::default(), about, size: None, claim: Claim::default() }
             }
         };
         held.about.used_ns = now;
         held.about.uses += 1;
         held.size = None;
         all.taken.insert(held.about.id.clone(), held.about.clone());
+        held.claim = Claim(Some((Arc::downgrade(self), held.about.id.clone(), held.path.clone())));
         Ok(held)
     }
 
     /// Gives a directory back.
     pub(super) fn put(&self, key: String, mut held: Held) {
         let gone = {
+            held.claim.0 = None;
             let mut all = self.lock();
             all.taken.remove(&held.about.id);
             held.about.used_ns = tree::now_ns();
@@ -97,12 +115,6 @@ impl Pool {
         if let Some((_, held)) = gone {
             discard(&held.path);
         }
-    }
-
-    /// Removes a directory of which nobody knows any more what is in it.
-    pub(super) fn lose(&self, id: &str, path: &Path) {
-        self.lock().taken.remove(id);
-        discard(path);
     }
 
     /// Removes directories that no build has; gives those that are gone. Blocking.
@@ -151,13 +163,10 @@ impl Pool {
 }
 
 impl Held {
-    pub(super) fn id(&self) -> &str {
-        &self.about.id
-    }
-
     #[cfg(test)]
     pub(super) fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), index: Index::default(), about: About::default(), size: None }
+        let (path, index, about) = (path.to_owned(), Index::default(), About::default());
+        Self { path, index, about, size: None, claim: Claim::default() }
     }
 }
 
@@ -193,7 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pool = Pool::new(dir.path()).unwrap();
         let held = pool.take("key", "context").unwrap();
-        let (id, path) = (held.id().to_owned(), held.path.clone());
+        let (id, path) = (held.about.id.clone(), held.path.clone());
         assert!(pool.usage()[0].in_use);
         assert!(pool.remove(std::slice::from_ref(&id)).is_empty());
         std::fs::write(path.join("file"), vec![1; 100_000]).unwrap();
@@ -202,10 +211,20 @@ mod tests {
         assert!(usage.len() == 1 && !usage[0].in_use && usage[0].size >= 100_000);
         assert_eq!(usage[0].description, "local source for context");
         let again = pool.take("key", "context").unwrap();
-        assert_eq!((again.id(), again.path.as_path()), (id.as_str(), path.as_path()));
+        assert_eq!((again.about.id.as_str(), again.path.as_path()), (id.as_str(), path.as_path()));
         pool.put("key".into(), again);
         assert_eq!(pool.usage()[0].uses, 2);
         assert_eq!(pool.remove(&[id]).len(), 1);
+        assert!(!path.exists() && pool.usage().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_given_back_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = Pool::new(dir.path()).unwrap();
+        let held = pool.take("key", "context").unwrap();
+        let path = held.path.clone();
+        drop(held);
         assert!(!path.exists() && pool.usage().is_empty());
     }
 }

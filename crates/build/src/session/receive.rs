@@ -181,6 +181,8 @@ pub(super) struct Receiver {
     waiting: VecDeque<(u32, Key)>,
     /// Files that were asked for.
     open: HashMap<u32, Open>,
+    /// Further names of files, with those they have already: made when the files are there.
+    links: Vec<(PathBuf, PathBuf)>,
     /// Directories that get their times when everything in them is there.
     directories: Vec<Key>,
     counts: Counts,
@@ -212,6 +214,7 @@ impl Receiver {
             number: 0,
             waiting: VecDeque::new(),
             open: HashMap::new(),
+            links: Vec::new(),
             directories: Vec::new(),
             counts: Counts::default(),
             selections: index.selections.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
@@ -331,12 +334,8 @@ impl Receiver {
                 if self.now.get(&target).is_none_or(|entry| entry.stat.mode & go::KIND != 0) {
                     return Err(bad(format!("\"{}\", a link to what is no file before it", shown(&stat.path))));
                 }
-                let target = target.path();
-                let (from, existing) = self.place(&target)?;
-                dir.link_from(&from, &existing, &name).map_err(fail)?;
-                if let Some(digest) = self.digests.get(&target).copied() {
-                    self.digests.insert(path.clone(), digest);
-                }
+                // The file may have to wait for its turn.
+                self.links.push((target.path(), path));
                 return Ok(());
             }
             0 => {
@@ -448,8 +447,15 @@ impl Receiver {
         self.listed && self.waiting.is_empty() && self.open.is_empty()
     }
 
-    /// Gives directories their times, the innermost first.
+    /// Makes links, and gives directories their times, the innermost first.
     fn finish(&mut self) -> Result<()> {
+        for (target, path) in std::mem::take(&mut self.links) {
+            let ((from, existing), (dir, name)) = (self.place(&target)?, self.place(&path)?);
+            dir.link_from(&from, &existing, &name).map_err(|e| failed(&path, e))?;
+            if let Some(digest) = self.digests.get(&target).copied() {
+                self.digests.insert(path, digest);
+            }
+        }
         for key in std::mem::take(&mut self.directories).iter().rev() {
             let path = key.path();
             let (dir, name) = self.place(&path)?;
@@ -586,6 +592,23 @@ mod tests {
         let known = |path: &str| held.index.known(Path::new(path), &stat);
         assert_eq!(known("e"), Some(Sha256::digest(b"ee").into()));
         assert_eq!(known("d/b"), None);
+    }
+
+    #[test]
+    fn a_link_to_a_file_that_has_still_to_come_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let count = u32::try_from(IN_FLIGHT).unwrap() + 2;
+        let mut packets: Vec<_> = (0..count).map(|number| stat(&format!("a{number:03}"), 0o644, 1)).collect();
+        let last = format!("a{:03}", count - 1);
+        let mut link = stat("b", 0o644, 0);
+        link.stat.as_mut().unwrap().linkname = last.clone();
+        packets.extend([link, end_of_list()]);
+        packets.extend((0..count).flat_map(|number| [data(number, "x"), data(number, "")]));
+        packets.push(fin());
+        let (held, _) = exchange(empty(dir.path()), packets).0.unwrap();
+        let stat = |name: &str| rustix::fs::stat(dir.path().join(name)).unwrap();
+        assert_eq!((stat("b").st_ino, stat("b").st_nlink), (stat(&last).st_ino, 2));
+        assert_eq!(held.index.known(Path::new("b"), &stat("b")), Some(Sha256::digest(b"x").into()));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use types::Kind;
 use super::Client;
 use super::receive::go;
 use crate::error::{Error, Result};
+use crate::waiting;
 
 const METHOD: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 /// Which of the outputs of a build it is.
@@ -112,7 +113,8 @@ impl Client {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let mut writing = tokio::task::spawn_blocking(writing);
+        let writing = waiting::run("sending", writing);
+        tokio::pin!(writing);
         let call = async move {
             let mut answers = self.session.stream::<Q, A>(method, request).await?.into_inner();
             while let Some(answer) = answers.next().await {
@@ -122,12 +124,11 @@ impl Client {
             Ok::<_, Status>(())
         };
         tokio::pin!(call);
-        let interrupted = |e: tokio::task::JoinError| Error::io("sending was interrupted", e);
         let mut open = Some(open);
         tokio::select! {
             biased;
             written = &mut writing => {
-                let written = written.map_err(interrupted)?;
+                let written = written?;
                 // Nobody listens any more: the call has the reason.
                 let left = open.as_ref().is_some_and(mpsc::Sender::is_closed);
                 if written.is_err() && !left {
@@ -142,7 +143,7 @@ impl Client {
                 let early = || Error::new(Kind::Unavailable, "the client took the output for complete before it was");
                 // With its reason, what failed here for want of a client is no news.
                 ended.map_err(refused)?;
-                writing.await.map_err(interrupted)?.map_err(|_| early())
+                writing.await?.map_err(|_| early())
             }
         }
     }

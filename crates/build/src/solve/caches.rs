@@ -115,7 +115,7 @@ impl Caches {
         id: &str,
         sharing: CacheSharingOpt,
         description: &str,
-        filled: impl Fn(&Path) -> Result<()>,
+        filled: impl FnOnce(&Path) -> Result<()> + Send + 'static,
     ) -> Result<Cache> {
         let hash = faster_hex::hex_string(&Sha256::digest(id.as_bytes()));
         for number in 0.. {
@@ -136,16 +136,21 @@ impl Caches {
                     Err(_) => continue,
                 },
             };
-            if !path.exists() {
-                self.make(&path, &filled)?;
-            }
-            user.begin(id, description);
-            return Ok(Cache { path, _lock: lock, _user: user });
+            let (caches, id, description) = (Arc::clone(self), id.to_owned(), description.to_owned());
+            // What it begins with may be large. Whoever gives up meanwhile leaves a whole one.
+            return super::exec::blocking(move || {
+                if !path.exists() {
+                    caches.make(&path, filled)?;
+                }
+                user.begin(&id, &description);
+                Ok(Cache { path, _lock: lock, _user: user })
+            })
+            .await;
         }
         Err(Error::io("a cache", "there are too many of them"))
     }
 
-    fn make(&self, path: &Path, filled: &impl Fn(&Path) -> Result<()>) -> Result<()> {
+    fn make(&self, path: &Path, filled: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let fail = |e: std::io::Error| Error::io(format_args!("cannot make the cache {}", path.display()), e);
         let new = self.path.join(format!(".new-{}", crate::random::name()?));
         std::fs::DirBuilder::new().mode(0o755).create(&new).map_err(fail)?;

@@ -1,5 +1,6 @@
 //! Processes of a build: their root file system and mounts, what they print, and how they end.
 
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ struct Hand {
 /// What has to stay until the process has ended.
 #[derive(Default)]
 struct Held {
-    caches: Vec<Cache>,
+    /// By their names.
+    caches: HashMap<String, Cache>,
     secrets: Vec<Secret>,
     agents: Vec<Agent>,
     trees: Vec<Tree>,
@@ -81,8 +83,9 @@ impl Build {
         let change = self.work.change(&base, self.shared.host.store())?;
         let mut env = meta.env.clone();
         let command = meta.args.join(" ");
+        hand.held.caches = self.caches(&exec.mounts, inputs, &command).await?;
         for mount in exec.mounts.iter().filter(|mount| mount.dest != "/") {
-            self.mount(mount, inputs, &command, &mut hand).await?;
+            self.mount(mount, inputs, &mut hand).await?;
         }
         for secret in &exec.secretenv {
             match self.secret(&secret.id).await? {
@@ -193,7 +196,39 @@ impl Build {
         }
     }
 
-    async fn mount(&self, mount: &Mount, inputs: &[Input], command: &str, hand: &mut Hand) -> Result<()> {
+    /// The caches of a step: one for each name, however often it is mounted, and in an order that is the same for all steps,
+    /// so that no two wait for each other.
+    async fn caches(&self, mounts: &[Mount], inputs: &[Input], command: &str) -> Result<HashMap<String, Cache>> {
+        let mut wanted = Vec::new();
+        for mount in mounts.iter().filter(|mount| mount.mount_type == MountType::Cache as i32) {
+            let options = mount.cache_opt.clone().unwrap_or_default();
+            let sharing = CacheSharingOpt::try_from(options.sharing)
+                .map_err(|_| Error::new(Kind::Invalid, "sharing of a cache that is not known here"))?;
+            wanted.push((options.id, std::cmp::Reverse(sharing as i32), sharing, mount));
+        }
+        // Of several mounts the one that shares least decides.
+        wanted.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        wanted.dedup_by(|a, b| a.0 == b.0);
+        let mut caches = HashMap::with_capacity(wanted.len());
+        for (id, _, sharing, mount) in wanted {
+            let mut base = if mount.input < 0 { None } else { Some(input(inputs, mount.input)?.clone()) };
+            let mut selector = mount.selector.clone();
+            if !self.shared.caches.has(&id)
+                && let Some(imports) = self.imports().await
+                && let Some(tree) = imports.mount(&id, &self.ingest).await
+            {
+                (base, selector) = (Some(tree), String::new());
+            }
+            let shared = Arc::clone(&self.shared);
+            let fill = move |path: &Path| fill(base.as_ref(), &selector, shared.host.store(), path);
+            let shown = format!("cached mount {} from exec {command}", mount.dest);
+            let cache = self.shared.caches.take(&id, sharing, &shown, fill).await?;
+            caches.insert(id, cache);
+        }
+        Ok(caches)
+    }
+
+    async fn mount(&self, mount: &Mount, inputs: &[Input], hand: &mut Hand) -> Result<()> {
         let kind = MountType::try_from(mount.mount_type)
             .map_err(|_| Error::new(Kind::Invalid, "a type of mount that is not known here"))?;
         let store = self.shared.host.store();
@@ -223,22 +258,10 @@ impl Build {
                 part(&Root::from_fd(tree), &mount.selector, self.shared.host.secrets())?
             }
             MountType::Cache => {
-                let options = mount.cache_opt.clone().unwrap_or_default();
-                let sharing = CacheSharingOpt::try_from(options.sharing)
-                    .map_err(|_| Error::new(Kind::Invalid, "sharing of a cache that is not known here"))?;
-                let mut base = if mount.input < 0 { None } else { Some(input(inputs, mount.input)?.clone()) };
-                let mut selector = mount.selector.as_str();
-                if !self.shared.caches.has(&options.id)
-                    && let Some(imports) = self.imports().await
-                    && let Some(tree) = imports.mount(&options.id, &self.ingest).await
-                {
-                    (base, selector) = (Some(tree), "");
-                }
-                let fill = |path: &Path| fill(base.as_ref(), selector, store, path);
-                let shown = format!("cached mount {} from exec {command}", mount.dest);
-                let cache = self.shared.caches.take(&options.id, sharing, &shown, fill).await?;
+                let id = mount.cache_opt.as_ref().map_or("", |options| options.id.as_str());
+                let cache = hand.held.caches.get(id);
+                let cache = cache.ok_or_else(|| Error::new(Kind::Internal, "a cache was not prepared"))?;
                 let root = Root::open(&cache.path).map_err(|e| Error::io("cannot open a cache", e))?;
-                hand.held.caches.push(cache);
                 part(&root, "", self.shared.host.secrets())?
             }
             MountType::Secret => {

@@ -20,6 +20,8 @@ pub const STREAM: u8 = 3;
 const MAX_STEPS: usize = 4000;
 /// Most files that are remembered, of all steps together.
 const MAX_FILES: usize = 1_000_000;
+/// Most bytes of their paths.
+const MAX_PATHS: usize = 128 << 20;
 
 /// What is remembered of earlier builds.
 #[derive(Debug, Default)]
@@ -34,6 +36,7 @@ struct Known {
     /// Files by the digest of all of them, the oldest first.
     lists: VecDeque<([u8; 32], Arc<Listed>)>,
     files: usize,
+    paths: usize,
 }
 
 /// Files that a step took, each with what tells whether it is another one.
@@ -72,16 +75,24 @@ impl Memory {
     /// Remembers which files have a digest.
     pub(super) fn list(&self, digest: [u8; 32], files: Listed) {
         let mut known = self.lock();
-        if files.len() > MAX_FILES || known.lists.iter().any(|(known, _)| *known == digest) {
+        let size = paths(&files);
+        if files.len() > MAX_FILES || size > MAX_PATHS || known.lists.iter().any(|(known, _)| *known == digest) {
             return;
         }
         known.files += files.len();
+        known.paths += size;
         known.lists.push_back((digest, Arc::new(files)));
-        while known.files > MAX_FILES || known.lists.len() > MAX_STEPS {
+        while known.files > MAX_FILES || known.paths > MAX_PATHS || known.lists.len() > MAX_STEPS {
             let Some((_, gone)) = known.lists.pop_front() else { break };
             known.files -= gone.len();
+            known.paths -= paths(&gone);
         }
     }
+}
+
+/// Bytes of the paths of files.
+fn paths(files: &Listed) -> usize {
+    files.iter().map(|(path, _)| path.len()).sum()
 }
 
 impl Known {

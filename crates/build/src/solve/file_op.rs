@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::file::{self, Copy, Mkdir, Mkfile, ModeChange, Rm, Selection, Symlink};
 use crate::tree::{Change, Tree, Work};
 
+/// Most trees that one operation changes at a time: each is a mount.
+const MAX_CHANGED: usize = 100;
+
 /// What a copy takes.
 pub(super) fn selection(copy: &FileActionCopy) -> Selection {
     Selection {
@@ -162,6 +165,10 @@ impl Doing<'_> {
             && let State::Changed { base, change, mounted } = std::mem::replace(place, State::Passed)
         {
             return Ok((base, change, mounted));
+        }
+        if self.trees.iter().filter(|tree| matches!(tree, State::Changed { .. })).count() >= MAX_CHANGED {
+            let text = format!("a file operation changes more than {MAX_CHANGED} trees at a time");
+            return Err(Error::new(Kind::Invalid, text));
         }
         let base = match number {
             None => Tree::default(),

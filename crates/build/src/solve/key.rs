@@ -175,7 +175,9 @@ fn content(tree: &Tree, selection: &Selection, shared: &Shared) -> Result<[u8; 3
         None => file::digest_listed(&root, selection, &(), &mut listed),
     };
     let digest = digest.map_err(|e| Error::from(e).context("failed to calculate checksum of ref"))?;
-    shared.memory.list(digest, listed);
+    if !listed.is_empty() {
+        shared.memory.list(digest, listed);
+    }
     if let Some((files, name)) = files {
         files.remember(name, digest);
     }

@@ -343,7 +343,7 @@ impl Build {
             Some(OpOp::Merge(merge)) => {
                 let mut tree = Tree::default();
                 for each in &merge.inputs {
-                    tree = tree.over(input(inputs, each.input)?);
+                    tree = tree.over(input(inputs, each.input)?)?;
                 }
                 vec![Some(tree)]
             }

@@ -20,6 +20,9 @@ pub(crate) use work::{now_ns, remove};
 
 use crate::error::{Error, Result};
 
+/// Most layers of what is merged: more than the kernel stacks, so that what is merged with itself again and again ends.
+const MAX_LAYERS: usize = 1000;
+
 /// A layer that is in the store, or will be with the build's content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
@@ -109,11 +112,18 @@ impl Tree {
     }
 
     /// This tree with all of another on top.
-    #[must_use]
-    pub fn over(&self, other: &Tree) -> Self {
+    ///
+    /// # Errors
+    /// Invalid: it would have too many layers.
+    pub fn over(&self, other: &Tree) -> Result<Self> {
+        let count = |a: usize, b: usize| a.saturating_add(b) > MAX_LAYERS;
+        if count(self.parts.len(), other.parts.len()) || count(self.leases.len(), other.leases.len()) {
+            let text = format!("a merge has more than {MAX_LAYERS} layers: merge less, or copy");
+            return Err(Error::new(types::Kind::Invalid, text));
+        }
         let mut all = self.on_top(other.parts.iter().cloned());
         all.leases.extend(other.leases.iter().cloned());
-        all
+        Ok(all)
     }
 
     /// What this tree has on top of another; nothing when it was not made of that one.
@@ -150,19 +160,22 @@ impl Tree {
 
     /// What the kernel stacks, topmost first.
     fn lowers(&self, store: &Store) -> Result<Vec<Lower>> {
-        let mut seen = Vec::new();
+        // The same layer again has no effect, and overlayfs refuses it.
+        let (mut seen, mut places) = (std::collections::HashSet::new(), std::collections::HashSet::new());
         let mut lowers = Vec::with_capacity(self.parts.len());
         for part in self.parts.iter().rev() {
-            match part {
+            let place = match part {
                 Part::Stored(layer) => {
-                    // The same layer again has no effect, and overlayfs refuses it.
-                    if !seen.contains(&layer.diff_id) {
-                        seen.push(layer.diff_id);
+                    if seen.insert(layer.diff_id) {
                         lowers.push(store.layers().lower(&layer.diff_id)?);
                     }
+                    continue;
                 }
-                Part::Change(change) => lowers.push(Lower::Dir(change.upper())),
-                Part::Files(files) => lowers.push(Lower::Dir(files.path().to_owned())),
+                Part::Change(change) => change.upper(),
+                Part::Files(files) => files.path().to_owned(),
+            };
+            if places.insert(place.clone()) {
+                lowers.push(Lower::Dir(place));
             }
         }
         Ok(lowers)
@@ -239,4 +252,25 @@ fn open_tree(path: &std::path::Path) -> Result<OwnedFd> {
     let root = Root::open(path).map_err(|e| Error::io(format_args!("cannot open {}", path.display()), e))?;
     let fd: OwnedFd = root.into();
     sys::mount::clone_tree(std::os::fd::AsFd::as_fd(&fd), std::path::Path::new(""), false).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_merged_with_itself_again_and_again_ends() {
+        let work = tempfile::tempdir().unwrap();
+        let mut tree = Tree::files(Arc::new(Directory::new(work.path()).unwrap()));
+        let error = (0..40).find_map(|_| match tree.over(&tree) {
+            Ok(doubled) => {
+                tree = doubled;
+                // Beyond this it would take all memory there is.
+                assert!(tree.parts().len() < 100_000);
+                None
+            }
+            Err(error) => Some(error),
+        });
+        assert_eq!(error.unwrap().kind(), types::Kind::Invalid);
+    }
 }

@@ -47,13 +47,13 @@ impl Work {
         Ok(Arc::new(change))
     }
 
-    /// An empty directory of its own.
+    /// An empty directory of its own. Steps of every user may look into it where it is mounted; here nobody gets to it.
     ///
     /// # Errors
     /// That of the file system.
     pub fn directory(&self) -> Result<PathBuf> {
         let path = self.path.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        make(&path, 0o700)?;
+        make(&path, 0o755)?;
         Ok(path)
     }
 }

@@ -211,6 +211,22 @@ fn a_tree_deeper_than_descriptors_and_paths() {
 }
 
 #[test]
+fn a_tree_without_end_is_refused() {
+    let trees = Trees::new();
+    let mut dir = trees.from.dir().unwrap();
+    let name = "d".repeat(200);
+    for _ in 0..500 {
+        dir.mkdir(name.as_ref(), Mode::RWXU).unwrap();
+        dir = dir.open_dir(name.as_ref()).unwrap();
+    }
+    // Memory for it would grow with the square of the depth.
+    assert!(trees.copy("/", "/t").unwrap_err().contains("file name too long"));
+    assert!(file::digest(&trees.from, &plain("/", "").selection, &()).is_err());
+    trees.from.remove_tree(&name).unwrap();
+    trees.to.remove_tree("t").unwrap();
+}
+
+#[test]
 fn a_copy_does_not_go_into_itself() {
     let trees = Trees::new();
     trees.files(&["d/f", "d/sub/g"]);

@@ -44,6 +44,9 @@ pub fn duplicate(from: &Root, to: &Root) -> Result<Duplicated> {
     Ok(Duplicated { entries: copier.entries, shared: copier.data.shared, bytes: copier.data.bytes })
 }
 
+/// Longest path: the paths of all directories that the walk is in cost memory with the square of its depth.
+const MAX_DEPTH: usize = 16 << 10;
+
 struct Copier<'a> {
     to: &'a Root,
     device: u64,
@@ -84,6 +87,9 @@ impl Copier<'_> {
                 continue;
             };
             let path = [&level.prefix[..], next.name.as_bytes()].concat();
+            if path.len() > MAX_DEPTH {
+                return Err(fail()(rustix::io::Errno::NAMETOOLONG.into()));
+            }
             let copied = self.member(dir, into, &next.name, &path).map_err(named(&path))?;
             if let Some((child, made)) = copied {
                 let mut below = Level::of(&child, [&path[..], b"/"].concat()).map_err(named(&path))?;

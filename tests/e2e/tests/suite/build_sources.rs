@@ -66,7 +66,7 @@ fn git(dir: &Path, args: &[&str]) -> String {
 }
 
 /// A repository served as files, with a branch, a tag and a submodule.
-fn repository(top: &Path, server: &FileServer) -> (std::path::PathBuf, String) {
+pub(crate) fn repository(top: &Path, server: &FileServer) -> (std::path::PathBuf, String) {
     let served = |name: &str| {
         let bare = top.join(format!("{name}.git"));
         git(top, &["clone", "--quiet", "--bare", name, bare.to_str().unwrap()]);

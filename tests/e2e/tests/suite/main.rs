@@ -6,10 +6,12 @@
 mod archives;
 mod bad_input;
 mod build;
+mod build_attack;
 mod build_cache;
 mod build_check;
 mod build_classic;
 mod build_client;
+mod build_direct;
 mod build_examples;
 mod build_exchange;
 mod build_failed;

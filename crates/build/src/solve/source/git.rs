@@ -48,6 +48,8 @@ struct Wanted {
     checksum: Option<String>,
     token: Option<String>,
     header: Option<String>,
+    /// User and password that the address had.
+    password: Option<String>,
     agent: Option<String>,
     known_hosts: Option<String>,
 }
@@ -64,6 +66,7 @@ impl Wanted {
         let (name, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
         let remote = attr("git.fullurl").unwrap_or_else(|| format!("https://{name}"));
+        let (remote, password) = apart(remote);
         let invalid = |why: &str| Err(Error::new(Kind::Invalid, format!("git source {remote}: {why}")));
         if remote.starts_with('-') || reference.starts_with('-') || remote.contains([' ', '\n', '\0']) {
             return invalid("it would be taken for an option");
@@ -96,10 +99,56 @@ impl Wanted {
             checksum: attr("git.checksum"),
             token: attr("git.authtokensecret"),
             header: attr("git.authheadersecret"),
+            password,
             agent: attr("git.mountsshsock"),
             known_hosts: attr("git.knownsshhosts"),
             remote,
         })
+    }
+}
+
+/// An address, and the user and password that it had: arguments can be read by everybody on the machine, and messages by
+/// whoever sees the build. The name of a user of SSH stays.
+fn apart(remote: String) -> (String, Option<String>) {
+    let Some((scheme, rest)) = remote.split_once("://").filter(|(scheme, _)| *scheme != "ssh") else {
+        return (remote, None);
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user, host)) => (format!("{scheme}://{host}{path}"), user.contains(':').then(|| percent_decoded(user))),
+        None => (remote, None),
+    }
+}
+
+/// Text without its `%41`. What is no such thing stays.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let digit = |at: usize| behind.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        match (first, digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What git started as well, which does not end with it: a helper waits for its server for as long as that likes.
+struct Group(Option<rustix::process::Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may have ended of itself.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
     }
 }
 
@@ -156,20 +205,27 @@ impl Build {
     }
 
     async fn prepare<'a>(self: &'a Arc<Self>, vertex: &'a Vertex, wanted: &Wanted) -> Result<Git<'a>> {
-        let mut settings = vec![("core.hooksPath".to_owned(), "/dev/null".to_owned())];
+        let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut settings = vec![setting("core.hooksPath", "/dev/null")];
+        // Nothing that outlives git.
+        settings.extend([setting("gc.auto", "0"), setting("maintenance.auto", "false")]);
+        let basic = |pair: &str| {
+            use base64::Engine as _;
+            format!("basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        };
         let header = match &wanted.header {
             Some(id) => self.repository_secret(id, &wanted.remote).await?,
             None => None,
         };
         let header = match (header, &wanted.token) {
             (Some(header), _) => Some(header),
-            (None, Some(id)) => self.repository_secret(id, &wanted.remote).await?.map(|token| {
-                use base64::Engine as _;
-                let pair = format!("x-access-token:{}", token.trim());
-                format!("basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-            }),
+            (None, Some(id)) => {
+                let token = self.repository_secret(id, &wanted.remote).await?;
+                token.map(|token| basic(&format!("x-access-token:{}", token.trim())))
+            }
             (None, None) => None,
         };
+        let header = header.or_else(|| wanted.password.as_deref().map(basic));
         if let Some(header) = header.filter(|_| wanted.remote.starts_with("http")) {
             let (scheme, behind) = wanted.remote.split_once("://").unwrap_or(("https", &wanted.remote));
             let host = behind.split('/').next().unwrap_or_default();
@@ -224,7 +280,7 @@ impl Git<'_> {
     async fn run<S: AsRef<OsStr>>(&self, env: &[(&str, &OsStr)], args: &[S]) -> Result<String> {
         let mut command = Command::new("git");
         command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.kill_on_drop(true);
+        command.kill_on_drop(true).process_group(0);
         command.envs([
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
             ("HOME", "/nonexistent"),
@@ -251,6 +307,8 @@ impl Git<'_> {
             ),
             _ => Error::io("cannot run git", e),
         })?;
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let mut group = Group(leader);
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let reading = async |stream: Option<tokio::process::ChildStdout>| {
             let mut bytes = Vec::new();
@@ -274,6 +332,7 @@ impl Git<'_> {
             Ok::<_, std::io::Error>(last)
         };
         let (out, err, status) = tokio::join!(reading(out), telling(err), child.wait());
+        group.0 = None;
         let failed = |e| Error::io("cannot run git", e);
         let (out, err, status) = (out.map_err(failed)?, err.map_err(failed)?, status.map_err(failed)?);
         if status.success() {
@@ -478,5 +537,20 @@ mod tests {
         }
         let wanted = Wanted::read("h/a#main:x/y/", &attrs("git@h:a")).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!((wanted.reference.as_str(), wanted.directory.as_str()), ("main", "x/y"));
+    }
+
+    #[test]
+    fn passwords_are_not_in_addresses() {
+        for (remote, expected, password) in [
+            ("https://u:p%40%2f%zz@h:8/a", "https://h:8/a", Some("u:p@/%zz")),
+            ("https://token@h/a", "https://h/a", None),
+            ("https://h/a@b:c", "https://h/a@b:c", None),
+            ("git://u:p@h/a", "git://h/a", Some("u:p")),
+            ("ssh://git@h/a", "ssh://git@h/a", None),
+            ("git@h:a", "git@h:a", None),
+        ] {
+            let (found, secret) = apart(remote.to_owned());
+            assert_eq!((found.as_str(), secret.as_deref()), (expected, password), "{remote}");
+        }
     }
 }
