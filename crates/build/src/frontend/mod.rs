@@ -79,7 +79,7 @@ pub async fn solve(
     let several = options.platforms.len() > 1;
     for platform in &options.platforms {
         let (definition, image) =
-            convert_for(job, &options, &contexts, &source, &file, platform, ignore.as_ref(), several).await?;
+            convert_for(job, &options, &contexts, &source, &file, platform, ignore.as_ref()).await?;
         let reference = Reference::read(definition)?;
         let config = image.to_bytes().map_err(Error::from)?;
         if several {
@@ -226,7 +226,6 @@ async fn convert_for(
     file: &Dockerfile,
     platform: &Platform,
     ignore: Option<&Ignore>,
-    several: bool,
 ) -> Result<(Definition, store::model::Image)> {
     let named = contexts.for_platform(platform);
     let told = dockerfile::Options {
@@ -275,7 +274,7 @@ async fn convert_for(
         warn(job, source, &failure.warnings);
         failed(&failure.error)
     })?;
-    let mut options = converting(options, several)?;
+    let mut options = converting(options)?;
     options.context = match &contexts.main {
         ContextSource::Local(local) => ContextSource::Local(LocalSource {
             name: local.name.clone(),
@@ -329,7 +328,7 @@ impl Wanted {
 }
 
 /// What a conversion is told.
-fn converting(options: &Options, several: bool) -> Result<convert::Options> {
+fn converting(options: &Options) -> Result<convert::Options> {
     let attr = |key: &str| options.attrs.get(key).map(String::as_str).filter(|value| !value.is_empty());
     let invalid = |key: &str, value: &str, why: &str| Error::new(Kind::Invalid, format!("{key} \"{value}\": {why}"));
     let number = |key: &str, value: &str| value.parse::<i64>().map_err(|e| invalid(key, value, &e.to_string()));
@@ -376,7 +375,7 @@ fn converting(options: &Options, several: bool) -> Result<convert::Options> {
         cgroup_parent: attr("cgroup-parent").unwrap_or_default().to_owned(),
         shm_size: attr("shm-size").map(|value| number("shm-size", value)).transpose()?,
         source_date_epoch: epoch.map(|value| number("SOURCE_DATE_EPOCH", value)).transpose()?,
-        multi_platform: several,
+        multi_platform: options.platforms.len() > 1,
         platform_requested: options.attrs.get("platform").is_some_and(|value| !value.is_empty()),
         resolve_mode: if options.resolve_mode == "default" { String::new() } else { options.resolve_mode.clone() },
         cache_namespace: options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").cloned().unwrap_or_default(),
