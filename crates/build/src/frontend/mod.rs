@@ -91,15 +91,8 @@ pub async fn solve(
     let file = Dockerfile::parse(&source).map_err(|failure| dockerfile_error(&failure.error, Some(&source), ""))?;
     let mut solved = Solved::default();
     let several = options.platforms.len() > 1;
-    let asked = Asked {
-        job,
-        options: &options,
-        contexts: &contexts,
-        source: &source,
-        file: &file,
-        ignore: ignore.as_ref(),
-        several,
-    };
+    let asked =
+        Asked { job, options: &options, contexts: &contexts, source: &source, file: &file, ignore: ignore.as_ref() };
     for platform in &options.platforms {
         let (definition, image) = convert_for(&asked, platform).await?;
         let reference = Reference::read(definition)?;
@@ -248,11 +241,10 @@ struct Asked<'a> {
     source: &'a Source,
     file: &'a Dockerfile,
     ignore: Option<&'a Ignore>,
-    several: bool,
 }
 
 async fn convert_for(asked: &Asked<'_>, platform: &Platform) -> Result<(Definition, store::model::Image)> {
-    let Asked { job, options, contexts, source, file, ignore, several } = *asked;
+    let Asked { job, options, contexts, source, file, ignore } = *asked;
     let named = contexts.for_platform(platform);
     let told = dockerfile::Options {
         contexts: named.keys().cloned().collect(),
@@ -311,7 +303,7 @@ async fn convert_for(asked: &Asked<'_>, platform: &Platform) -> Result<(Definiti
         warn(job, source, &failure.warnings);
         failed(&failure.error)
     })?;
-    let mut options = converting(options, several)?;
+    let mut options = converting(options)?;
     options.context = match &contexts.main {
         ContextSource::Local(local) => ContextSource::Local(LocalSource {
             name: local.name.clone(),
@@ -368,7 +360,7 @@ impl Wanted {
 }
 
 /// What a conversion is told.
-fn converting(options: &Options, several: bool) -> Result<convert::Options> {
+fn converting(options: &Options) -> Result<convert::Options> {
     let attr = |key: &str| options.attrs.get(key).map(String::as_str).filter(|value| !value.is_empty());
     let invalid = |key: &str, value: &str, why: &str| Error::new(Kind::Invalid, format!("{key} \"{value}\": {why}"));
     let number = |key: &str, value: &str| value.parse::<i64>().map_err(|e| invalid(key, value, &e.to_string()));
@@ -415,7 +407,7 @@ fn converting(options: &Options, several: bool) -> Result<convert::Options> {
         cgroup_parent: attr("cgroup-parent").unwrap_or_default().to_owned(),
         shm_size: attr("shm-size").map(|value| number("shm-size", value)).transpose()?,
         source_date_epoch: epoch.map(|value| number("SOURCE_DATE_EPOCH", value)).transpose()?,
-        multi_platform: several,
+        multi_platform: options.platforms.len() > 1,
         platform_requested: options.attrs.get("platform").is_some_and(|value| !value.is_empty()),
         resolve_mode: if options.resolve_mode == "default" { String::new() } else { options.resolve_mode.clone() },
         cache_namespace: options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").cloned().unwrap_or_default(),
