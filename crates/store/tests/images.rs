@@ -486,3 +486,23 @@ fn many_layers_and_odd_paths() {
     let mounted = Root::from_fd(store.mount(&store.overlay("empty", &[], false).unwrap()).unwrap());
     assert!(mounted.dir().unwrap().list().unwrap().is_empty());
 }
+
+#[test]
+fn an_image_is_committed_without_what_came_beside_it() {
+    if !root() {
+        return;
+    }
+    let scratch = scratch();
+    let store = &scratch.store;
+    let ingest = store.ingest();
+    let target = import(&ingest, busybox().bytes().as_slice(), &settings()).unwrap();
+    let other = ingest.document(b"something else", None).unwrap();
+    let part = ingest.split(&target).unwrap();
+    part.commit().unwrap();
+    let found = resolve(&**store, &target, &Platform::host()).unwrap();
+    assert!(store.layers().has(&found.image.rootfs.diff_ids[0]));
+    assert!(!store.blobs().has(&other), "it was not waited for");
+    // The rest comes in its own time; what went is not looked for again.
+    ingest.commit().unwrap();
+    assert!(store.blobs().has(&other));
+}
