@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use super::disk::{Disk, Dockerd};
 use super::sample::{Sample, ratio};
 use super::side::{Dhowd, Side};
 use crate::peers::{self, Peers};
@@ -113,13 +114,17 @@ fn cases() -> Vec<Case> {
 
 /// Measures all, or the cases whose names contain `only`, and prints the table.
 pub fn run(programs: &Path, peers: &Peers, rounds: usize, only: Option<&str>) -> Result<()> {
-    let daemon = Dhowd::start(programs, &["--bridge", "none"])?;
+    // Disks of the same kind, on which what was removed before does not slow what is made.
+    let (dockerd, disk) = (Dockerd::start(peers)?, Disk::make("dhow-build")?);
+    let daemon = Dhowd::start_on(&disk.mount, programs, &["--bridge", "none"])?;
     let busybox = fixtures::make()?.join("busybox.tar");
     let busybox = busybox.to_str().context("the target directory's name is not UTF-8")?;
-    daemon.side.run(&["import", busybox, "busybox:latest"])?;
+    for side in [&daemon.side, &dockerd.side] {
+        side.run(&["import", busybox, "busybox:latest"])?;
+    }
     // In /tmp, which the peers' root shares.
     let scratch = tempfile::Builder::new().prefix("dhow-bench-").tempdir_in("/tmp")?;
-    let mut builders = builders(&daemon, peers);
+    let mut builders = builders(&daemon, &dockerd, peers);
     probe(&mut builders, peers, busybox, scratch.path());
     let names: Vec<&str> = builders.iter().filter(|builder| !builder.out).map(|builder| builder.name).collect();
     let mut rows = Vec::new();
@@ -134,7 +139,7 @@ pub fn run(programs: &Path, peers: &Peers, rounds: usize, only: Option<&str>) ->
     Ok(())
 }
 
-fn builders<'a>(daemon: &'a Dhowd, peers: &'a Peers) -> Vec<Builder<'a>> {
+fn builders<'a>(daemon: &'a Dhowd, dockerd: &'a Dockerd<'_>, peers: &'a Peers) -> Vec<Builder<'a>> {
     let build = |side: Side, args: &[&str], dir: &Path| {
         let words = [&["build", "-q", "--network", "none", "-t", TAG], args].concat();
         let mut command = side.command(&words);
@@ -143,7 +148,7 @@ fn builders<'a>(daemon: &'a Dhowd, peers: &'a Peers) -> Vec<Builder<'a>> {
     };
     let ours = daemon.side.clone();
     let docker = |socket: &str| Side { client: peers.docker.clone(), socket: socket.to_owned() };
-    let (on_ours, on_theirs) = (docker(&daemon.side.socket), docker(&peers.socket));
+    let (on_ours, on_theirs) = (docker(&daemon.side.socket), docker(&dockerd.side.socket));
     let with_buildx = move |side: Side, args: &[&str], dir: &Path| {
         let mut command = build(side, args, dir);
         three_tier::with_compose(command.env("BUILDX_BUILDER", "default"), peers)?;
