@@ -6,6 +6,7 @@
 
 mod filter;
 mod follow;
+pub mod go;
 mod send;
 mod stat;
 mod walk;

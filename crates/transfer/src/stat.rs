@@ -6,20 +6,7 @@ use buildkit::wire::stat::Stat as Described;
 use rustix::fs::{FileType, Stat};
 
 use crate::walk::Found;
-use crate::{Error, Result};
-
-/// Bits of Go's `FileMode`.
-mod go {
-    pub const DIRECTORY: u32 = 1 << 31;
-    pub const SYMLINK: u32 = 1 << 27;
-    pub const DEVICE: u32 = 1 << 26;
-    pub const PIPE: u32 = 1 << 25;
-    pub const SOCKET: u32 = 1 << 24;
-    pub const SETUID: u32 = 1 << 23;
-    pub const SETGID: u32 = 1 << 22;
-    pub const CHARACTER: u32 = 1 << 21;
-    pub const STICKY: u32 = 1 << 20;
-}
+use crate::{Error, Result, go};
 
 /// What tells without reading it that a file was not touched: no program changes a file and keeps its time of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

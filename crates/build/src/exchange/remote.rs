@@ -1,12 +1,8 @@
 //! Where caches are: a directory of the client's, which serves it on its session, or a repository of a registry.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use buildkit::wire::content::{
-    InfoRequest, InfoResponse, ReadContentRequest, ReadContentResponse, WriteAction, WriteContentRequest,
-    WriteContentResponse,
-};
+use buildkit::wire::content::{ReadContentRequest, ReadContentResponse};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
@@ -14,21 +10,15 @@ use store::Store;
 use store::model::Descriptor;
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataValue;
-use tonic::{Code, Request};
 use types::{Digest, Kind, Reference};
 
 use super::options;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::session::Client;
+use crate::session::{Client, named};
 use crate::solve::Build;
-use crate::waiting;
 
-const INFO: &str = "/containerd.services.content.v1.Content/Info";
 const READ: &str = "/containerd.services.content.v1.Content/Read";
-const WRITE: &str = "/containerd.services.content.v1.Content/Write";
-/// Bytes of one message.
-const PIECE: usize = 512 * 1024;
 
 /// A place for caches.
 pub(crate) enum Remote {
@@ -165,102 +155,10 @@ impl Remote {
 
     async fn write_blob(&self, store: &Arc<Store>, blob: &Descriptor) -> Result<()> {
         let Self::Local { client, store: name } = self else { return Ok(()) };
-        let digest = blob.digest;
-        let question = named(InfoRequest { digest: digest.to_string() }, name);
-        if client.session().call::<InfoRequest, InfoResponse>(INFO, question).await.is_ok() {
-            return Ok(());
-        }
-        let (chunks, mut pieces) = mpsc::channel::<std::io::Result<Vec<u8>>>(4);
-        let reading = Arc::clone(store);
-        let opened = tokio::task::spawn_blocking(move || {
-            let blob = reading.blobs().open(&digest)?;
-            Ok::<_, Error>(blob)
-        });
-        let content = opened.await.map_err(|e| Error::io("reading was interrupted", e))??;
-        tokio::spawn(waiting::run("sending a cache", move || send(content, &chunks)));
-        let (requests, outgoing) = mpsc::channel::<WriteContentRequest>(1);
-        let stream = futures_util::stream::unfold(outgoing, |mut outgoing| async move {
-            outgoing.recv().await.map(|request| (request, outgoing))
-        });
-        let total = i64::try_from(blob.size).unwrap_or(i64::MAX);
-        let message = |action: WriteAction, offset: i64, data: Vec<u8>| WriteContentRequest {
-            action: action as i32,
-            r#ref: format!("dhow-{digest}"),
-            total,
-            expected: digest.to_string(),
-            offset,
-            data,
-            labels: HashMap::new(),
-        };
-        let left = |_| Error::new(Kind::Unavailable, "the client has left");
-        requests.send(message(WriteAction::Stat, 0, Vec::new())).await.map_err(left)?;
-        let answer = client.session().stream::<_, WriteContentResponse>(WRITE, named(stream, name)).await;
-        let exists = |status: &tonic::Status| status.code() == Code::AlreadyExists;
-        let mut answers = match answer {
-            Ok(answer) => answer.into_inner(),
-            Err(status) if exists(&status) => return Ok(()),
-            Err(status) => return Err(refused(&digest, status)),
-        };
-        let mut offset = match answers.next().await {
-            Some(Ok(answer)) => answer.offset,
-            Some(Err(status)) if exists(&status) => return Ok(()),
-            Some(Err(status)) => return Err(refused(&digest, status)),
-            None => return Err(Error::new(Kind::Unavailable, "the client has left")),
-        };
-        // What an interrupted try left is not counted on.
-        let mut skip = usize::try_from(offset).unwrap_or(0);
-        let mut last = false;
-        while !last {
-            let request = match pieces.recv().await {
-                Some(piece) => {
-                    let mut piece = piece.map_err(|e| Error::io(format_args!("cannot read {digest}"), e))?;
-                    let skipped = skip.min(piece.len());
-                    skip -= skipped;
-                    piece.drain(..skipped);
-                    if piece.is_empty() {
-                        continue;
-                    }
-                    let at = offset;
-                    offset += i64::try_from(piece.len()).unwrap_or(0);
-                    message(WriteAction::Write, at, piece)
-                }
-                None => {
-                    last = true;
-                    message(WriteAction::Commit, offset, Vec::new())
-                }
-            };
-            requests.send(request).await.map_err(left)?;
-            match answers.next().await {
-                Some(Ok(_)) => {}
-                Some(Err(status)) if exists(&status) => return Ok(()),
-                Some(Err(status)) => return Err(refused(&digest, status)),
-                None => return Err(Error::new(Kind::Unavailable, "the client has left")),
-            }
-        }
-        Ok(())
+        let (digest, store) = (blob.digest, Arc::clone(store));
+        let open = move || Ok(Box::new(store.blobs().open(&digest)?) as _);
+        client.send_blob(name, &digest, blob.size, open, |_| {}).await
     }
-}
-
-fn send(mut blob: store::Blob, chunks: &mpsc::Sender<std::io::Result<Vec<u8>>>) {
-    use std::io::Read;
-    loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        let read = blob.by_ref().take(PIECE as u64).read_to_end(&mut piece);
-        let (piece, more) = match read {
-            Ok(0) => return,
-            Ok(_) => (Ok(piece), true),
-            Err(error) => (Err(error), false),
-        };
-        if chunks.blocking_send(piece).is_err() || !more {
-            return;
-        }
-    }
-}
-
-fn named<T>(message: T, store: &MetadataValue<tonic::metadata::Ascii>) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("buildkit-attachable-store-id", store.clone());
-    request
 }
 
 fn refused(digest: &Digest, status: tonic::Status) -> Error {

@@ -13,7 +13,7 @@ use super::step::Step;
 use super::{Request, client};
 use crate::error::{Error, Result};
 use crate::job::{Job, Solved};
-use crate::session::Client;
+use crate::session::{Client, output_store};
 
 /// An archive that is asked for.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ async fn send_directory(client: &Client, saved: Saved, target: &Target, step: &S
     let part = step.part("copying blobs");
     for (digest, size) in blobs {
         let sources = target.sources.clone();
-        client.send_blob(&digest, size, move || Ok(sources.open(&digest)?), part.counter()).await?;
+        client.send_blob(&output_store(), &digest, size, move || Ok(sources.open(&digest)?), part.counter()).await?;
     }
     part.end();
     Ok(())

@@ -267,19 +267,9 @@ async fn stat_file(scope: Arc<Scope>, request: Request<StatFileRequest>) -> Resu
 
 /// A file as messages have it: modes are Go's.
 fn described(path: String, stat: &rustix::fs::Stat) -> Stat {
-    use rustix::fs::FileType;
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => 1u32 << 31,
-        FileType::Symlink => 1 << 27,
-        FileType::Fifo => 1 << 25,
-        FileType::Socket => 1 << 24,
-        FileType::BlockDevice => 1 << 26,
-        FileType::CharacterDevice => (1 << 26) | (1 << 21),
-        _ => 0,
-    };
     Stat {
         path,
-        mode: (stat.st_mode & 0o777) | kind,
+        mode: transfer::mode_of(stat.st_mode),
         uid: stat.st_uid,
         gid: stat.st_gid,
         size: stat.st_size,

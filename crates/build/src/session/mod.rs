@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use types::Kind;
 
+pub(crate) use content::{named, output_store};
 pub use files::{Received, Wanted};
 pub use pool::Pool;
 pub use send::Sent;

@@ -19,7 +19,7 @@ use rustix::fs::{FileType, Mode, Timespec, Timestamps};
 use sha2::{Digest as _, Sha256};
 use sys::path::{Dir, Root};
 use tokio::sync::mpsc;
-use transfer::Fingerprint;
+use transfer::{Fingerprint, go};
 use types::Kind;
 
 use super::pool::Held;
@@ -34,20 +34,6 @@ pub(super) const MAX_ENTRIES: usize = 4_000_000;
 const MAX_SELECTIONS: usize = 1000;
 /// Longest path, as the kernel has it.
 const MAX_PATH: usize = 4095;
-
-/// Bits of Go's `FileMode`.
-pub(super) mod go {
-    pub const DIRECTORY: u32 = 1 << 31;
-    pub const SYMLINK: u32 = 1 << 27;
-    pub const DEVICE: u32 = 1 << 26;
-    pub const PIPE: u32 = 1 << 25;
-    pub const SOCKET: u32 = 1 << 24;
-    pub const SETUID: u32 = 1 << 23;
-    pub const SETGID: u32 = 1 << 22;
-    pub const CHARACTER: u32 = 1 << 21;
-    pub const STICKY: u32 = 1 << 20;
-    pub const KIND: u32 = DIRECTORY | SYMLINK | DEVICE | PIPE | SOCKET;
-}
 
 /// What came.
 #[derive(Clone, Copy, Debug, Default)]

@@ -19,10 +19,10 @@ use sys::path::{Dir, Root};
 use tokio::sync::mpsc;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
+use transfer::go;
 use types::Kind;
 
 use super::Client;
-use super::receive::go;
 use crate::error::{Error, Result};
 use crate::waiting;
 
@@ -273,7 +273,7 @@ impl Sender {
         let found = rustix::fs::fstat(&handle).map_err(|e| fail(e.into()))?;
         let mut stat = Stat {
             path: shown(tree, path)?,
-            mode: mode(found.st_mode),
+            mode: transfer::mode_of(found.st_mode),
             uid: found.st_uid,
             gid: found.st_gid,
             mod_time: tree.mtime.map_or_else(
@@ -430,20 +430,6 @@ fn shown(tree: &Sent, path: &[u8]) -> Result<String> {
         return Err(Error::new(Kind::Invalid, format!("\"{path}\" is too long a path")));
     }
     Ok(path)
-}
-
-/// Type and permissions as Go's `FileMode` has them.
-fn mode(raw: u32) -> u32 {
-    let kind = match FileType::from_raw_mode(raw) {
-        FileType::Directory => go::DIRECTORY,
-        FileType::Symlink => go::SYMLINK,
-        FileType::Fifo => go::PIPE,
-        FileType::CharacterDevice => go::DEVICE | go::CHARACTER,
-        FileType::BlockDevice => go::DEVICE,
-        _ => 0,
-    };
-    let bits = [(0o4000, go::SETUID), (0o2000, go::SETGID), (0o1000, go::STICKY)];
-    bits.iter().filter(|(bit, _)| raw & bit != 0).fold(kind | (raw & 0o777), |mode, (_, flag)| mode | flag)
 }
 
 /// What a layer keeps of a file's attributes.

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::tree::Directory;
+use crate::solve::Outcome;
+use crate::tree::{Directory, Tree};
 
 /// Most trees that wait to be wanted again.
 const KEPT: usize = 64;
@@ -28,6 +29,13 @@ pub(super) struct Fetched {
     pub(super) digest: String,
     /// `ETag` and `Last-Modified` of what came over HTTP.
     pub(super) validators: (Option<String>, Option<String>),
+}
+
+impl From<Fetched> for Outcome {
+    fn from(fetched: Fetched) -> Self {
+        let tree = Tree::files(fetched.files);
+        Self { key: fetched.key, stable: true, outputs: vec![Some(tree)], cached: false }
+    }
 }
 
 impl FetchedTrees {

@@ -21,7 +21,7 @@ use super::fetched::Fetched;
 use super::{Build, Outcome, Vertex};
 use crate::error::{Error, Result};
 use crate::solve::ssh;
-use crate::tree::{Directory, Files, Tree};
+use crate::tree::{Directory, Files};
 
 /// Most bytes that are taken of what git says.
 const MAX_OUTPUT: u64 = 16 << 20;
@@ -194,14 +194,14 @@ impl Build {
             wanted.directory
         );
         if let Some(known) = fetched.find(&key) {
-            return Ok(Outcome { cached: true, ..outcome(known) });
+            return Ok(Outcome { cached: true, ..known.into() });
         }
         let bare = git.fetch(&wanted, &full, &commit).await?;
         let files = git.check_out(&wanted, &bare, &commit).await?;
         let fetched =
             Fetched { files: Arc::new(files), key: key.clone(), digest: String::new(), validators: (None, None) };
         self.shared.fetched.put(key, fetched.clone());
-        Ok(outcome(fetched))
+        Ok(fetched.into())
     }
 
     async fn prepare<'a>(self: &'a Arc<Self>, vertex: &'a Vertex, wanted: &Wanted) -> Result<Git<'a>> {
@@ -509,11 +509,6 @@ fn finish(files: Directory, keep: bool, directory: &str) -> Result<Directory> {
         }
     }
     Ok(files.showing(top.join(path)))
-}
-
-fn outcome(fetched: Fetched) -> Outcome {
-    let tree = Tree::files(fetched.files);
-    Outcome { key: fetched.key, stable: true, outputs: vec![Some(tree)], cached: false }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::fetched::Fetched;
 use super::{Build, Outcome, Vertex};
 use crate::error::{Error, Result};
 use crate::host::Body;
-use crate::tree::{Directory, Files, Tree};
+use crate::tree::{Directory, Files};
 
 /// Host of addresses that a client's session answers.
 const SESSION: &str = "http://buildkit-session/";
@@ -88,7 +88,7 @@ impl Build {
         let wanted = Wanted::read(&source.identifier, &source.attrs)?;
         if let Some(path) = source.identifier.strip_prefix(SESSION) {
             let body = self.uploaded(path).await?;
-            return Ok(outcome(self.save(vertex, &wanted, body, None).await?));
+            return Ok(self.save(vertex, &wanted, body, None).await?.into());
         }
         let fetched = &self.shared.fetched;
         let place = wanted.key(wanted.address);
@@ -97,7 +97,7 @@ impl Build {
         let expected = |known: &&Fetched| wanted.checksum.is_some_and(|sum| sum.to_string() == known.digest);
         // What has the checksum is what is at the address.
         if let Some(known) = known.as_ref().filter(expected) {
-            return Ok(Outcome { cached: true, ..outcome(known.clone()) });
+            return Ok(Outcome { cached: true, ..known.clone().into() });
         }
         let mut headers = vec![("accept-encoding", "identity".to_owned())];
         if let Some(known) = &known {
@@ -109,14 +109,14 @@ impl Build {
         match (answer.status, known) {
             (304, Some(known)) => {
                 wanted.check(&known.digest)?;
-                Ok(Outcome { cached: true, ..outcome(known) })
+                Ok(Outcome { cached: true, ..known.into() })
             }
             (200, _) => {
                 let modified = answer.modified.clone();
                 let mut saved = self.save(vertex, &wanted, answer.body, modified.as_deref()).await?;
                 saved.validators = (answer.etag, modified);
                 fetched.put(place, saved.clone());
-                Ok(outcome(saved))
+                Ok(saved.into())
             }
             (status, _) => {
                 let kind = if status == 404 { Kind::NotFound } else { Kind::Invalid };
@@ -174,9 +174,4 @@ impl Build {
         told.end();
         Ok(Fetched { files: Arc::new(files), key: wanted.key(&digest), digest, validators: (None, None) })
     }
-}
-
-fn outcome(fetched: Fetched) -> Outcome {
-    let tree = Tree::files(fetched.files);
-    Outcome { key: fetched.key, stable: true, outputs: vec![Some(tree)], cached: false }
 }
