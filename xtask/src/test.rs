@@ -21,6 +21,7 @@ pub fn run(args: &[String]) -> Result<()> {
         ("pip3", "python3-pip"),
         ("psql", "postgresql-client"),
         ("curl", "curl"),
+        ("git", "git"),
         ("mkfs.ext4", "e2fsprogs"),
         ("ps", "procps"),
         ("strace", "strace"),
